@@ -1,0 +1,87 @@
+//! Backends: the MCP servers behind the gateway. Changes when a new way to reach a server is added.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Secret;
+
+/// One MCP server (or one command that starts one).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Backend {
+    /// Unique name, 1 to 63 characters of `[A-Za-z0-9_.-]`. It appears in logs, metrics and renamed tools.
+    pub name: String,
+    /// Routing key of the unrenamed endpoint `/mcp/{namespace}`. Several backends may not share one yet.
+    pub namespace: String,
+    /// How the server is reached.
+    pub target: Target,
+    /// Which protocol generation to speak to it.
+    pub era: EraPolicy,
+    /// How long to wait for a connection or a child's first answer.
+    pub connect_timeout: Duration,
+    /// How long one request may take until its answer; streams may be kept alive by progress up to
+    /// `Limits::max_request_duration`.
+    pub request_timeout: Duration,
+    /// Requests in flight to this backend at once; more are refused with a retryable error.
+    pub max_concurrency: usize,
+}
+
+/// How a server is reached.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum Target {
+    /// A child process that speaks newline-framed JSON-RPC on stdin and stdout.
+    Stdio(StdioBackend),
+    /// A Streamable HTTP endpoint.
+    Http(HttpBackend),
+}
+
+/// A child process. It is started without a shell.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StdioBackend {
+    /// Program and arguments, at least one element.
+    pub command: Vec<String>,
+    /// Working directory; the gateway's own when absent.
+    pub working_dir: Option<PathBuf>,
+    /// Variables added to the child's minimal environment.
+    pub env: BTreeMap<String, Secret>,
+    /// Children of this backend at once, over all sessions.
+    pub max_processes: usize,
+}
+
+/// A Streamable HTTP endpoint.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HttpBackend {
+    /// Absolute `http` or `https` URL of the MCP endpoint itself, path included.
+    pub url: String,
+    /// Headers added to every request, for example a static credential.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// Which protocol generation to speak to a backend (protocol page 3.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EraPolicy {
+    /// Probe with `server/discover`, then with `initialize`.
+    #[default]
+    Auto,
+    /// `initialize` only (2024-11-05 to 2025-11-25).
+    Legacy,
+    /// Stateless requests only (2026-07-28).
+    Modern,
+}
+
+/// When names of tools and prompts get their backend's name as a prefix on the merged endpoint.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Naming {
+    /// Never; of several owners the first backend in configuration order wins, the rest is reported.
+    Never,
+    /// Only names that more than one backend offers.
+    #[default]
+    OnConflict,
+    /// Every name.
+    Always,
+}

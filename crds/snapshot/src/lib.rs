@@ -1,0 +1,20 @@
+//! The compiled configuration: the one contract between whoever writes configuration (a YAML file today, the
+//! operator later) and the data plane that runs it.
+//!
+//! What is absent on purpose: no I/O, no clock, no environment, no Kubernetes types, no secrets in `Debug`.
+
+mod backend;
+mod hash;
+mod listener;
+mod policy;
+mod secret;
+mod snapshot;
+mod validate;
+
+pub use backend::{Backend, EraPolicy, HttpBackend, Naming, StdioBackend, Target};
+pub use hash::ContentHash;
+pub use listener::{ClientAuth, Listener, Protocol, Tls, TlsVersion};
+pub use policy::{Access, Limits, Sessions};
+pub use secret::Secret;
+pub use snapshot::Snapshot;
+pub use validate::Defect;

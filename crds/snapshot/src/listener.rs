@@ -1,0 +1,76 @@
+//! Listeners: where clients connect. Changes when a frontend or a TLS setting is added.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+/// One listening socket.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Listener {
+    /// Unique name for logs and metrics.
+    pub name: String,
+    /// Address and port; port 0 lets the system choose.
+    pub address: SocketAddr,
+    /// Protocols served on it; clients are told apart per connection or request.
+    pub protocols: Vec<Protocol>,
+    /// TLS settings; plain text when absent.
+    pub tls: Option<Tls>,
+    /// `Origin` values that browsers may present: exact `scheme://host[:port]`, or `*`.
+    /// Loopback origins are always allowed on a loopback address.
+    pub allowed_origins: Vec<String>,
+    /// `Host` values accepted besides the address itself; empty means any when not bound to loopback.
+    pub allowed_hosts: Vec<String>,
+    /// Open connections at once.
+    pub max_connections: usize,
+    /// Open connections of one peer address at once; 0 means no limit.
+    pub max_connections_per_ip: usize,
+}
+
+/// A frontend protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Protocol {
+    /// Streamable HTTP of both generations on `/mcp` and `/mcp/{namespace}`.
+    StreamableHttp,
+}
+
+/// TLS of a listener. Files are read when the listener starts and again on reload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tls {
+    /// PEM certificate chain, leaf first.
+    pub cert_file: PathBuf,
+    /// PEM private key.
+    pub key_file: PathBuf,
+    /// PEM certificates that sign client certificates.
+    pub client_ca_file: Option<PathBuf>,
+    /// Whether clients present certificates.
+    pub client_auth: ClientAuth,
+    /// Oldest version offered.
+    pub min_version: TlsVersion,
+}
+
+/// Whether clients present certificates.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// Not asked for.
+    #[default]
+    None,
+    /// Asked for, verified when presented.
+    Request,
+    /// Required and verified.
+    Require,
+}
+
+/// A TLS protocol version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default, Serialize, Deserialize)]
+pub enum TlsVersion {
+    /// TLS 1.2.
+    #[serde(rename = "1.2")]
+    V12,
+    /// TLS 1.3.
+    #[default]
+    #[serde(rename = "1.3")]
+    V13,
+}

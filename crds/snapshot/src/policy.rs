@@ -1,0 +1,84 @@
+//! Access, limits and session settings as data. Changes when a policy is added.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Who may use the gateway.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "mode", rename_all = "snake_case")]
+pub enum Access {
+    /// Everybody, as the principal `anonymous`.
+    Anonymous {
+        /// Written out by the user (`auth.provider: none`), and so allowed beyond loopback addresses.
+        explicit: bool,
+    },
+    /// Nobody: the configured policy is unusable or not available, and leaving it out would open access.
+    Refuse {
+        /// What is wrong and what to do, for the operator's log; clients only learn that they are refused.
+        reason: String,
+    },
+}
+
+/// Bounds on what one peer can make the gateway hold or do. Sizes in bytes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// One HTTP request body.
+    pub max_http_body: usize,
+    /// One message from a backend (line, event or JSON body that has to be held whole).
+    pub max_backend_message: usize,
+    /// Nesting of JSON values in one message.
+    pub max_depth: usize,
+    /// Time to send the request head, and then the body.
+    pub read_timeout: Duration,
+    /// Idle time of a keep-alive connection.
+    pub idle_timeout: Duration,
+    /// Hard bound on one request however much progress it reports.
+    pub max_request_duration: Duration,
+    /// Comment interval on open event streams.
+    pub keep_alive: Duration,
+    /// How long a merged list or an `initialize` waits for backends that were never listed before.
+    pub catalogue_wait: Duration,
+    /// Events kept per stream for `Last-Event-ID`.
+    pub replay_events: usize,
+    /// Bytes kept per stream for `Last-Event-ID`.
+    pub replay_bytes: usize,
+    /// Open `subscriptions/listen` streams at once.
+    pub max_listens: usize,
+    /// How long in-flight requests may take to finish after SIGTERM.
+    pub drain_timeout: Duration,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_http_body: 1024 * 1024,
+            max_backend_message: 10 * 1024 * 1024,
+            max_depth: 64,
+            read_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(120),
+            max_request_duration: Duration::from_secs(3600),
+            keep_alive: Duration::from_secs(15),
+            catalogue_wait: Duration::from_secs(5),
+            replay_events: 256,
+            replay_bytes: 1024 * 1024,
+            max_listens: 10_000,
+            drain_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Legacy sessions.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sessions {
+    /// Idle time after which a session ends.
+    pub idle_ttl: Duration,
+    /// Sessions at once; more are refused with a retryable error.
+    pub max_sessions: usize,
+}
+
+impl Default for Sessions {
+    fn default() -> Self {
+        Self { idle_ttl: Duration::from_secs(30 * 60), max_sessions: 100_000 }
+    }
+}

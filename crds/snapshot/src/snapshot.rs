@@ -1,0 +1,34 @@
+//! The snapshot itself. Changes when the data plane needs another kind of configuration.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{Access, Backend, ContentHash, Defect, Limits, Listener, Naming, Sessions, validate};
+
+/// Everything that decides how requests are served. Immutable once built; replaced as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// Where clients connect.
+    pub listeners: Vec<Listener>,
+    /// MCP servers in configuration order, which is also the order of merged lists.
+    pub backends: Vec<Backend>,
+    /// Who may use the gateway.
+    pub access: Access,
+    /// Renaming on the merged endpoint.
+    pub naming: Naming,
+    /// Bounds.
+    pub limits: Limits,
+    /// Legacy sessions.
+    pub sessions: Sessions,
+}
+
+impl Snapshot {
+    /// Hash over the whole content; equal snapshots have equal hashes on every machine.
+    pub fn content_hash(&self) -> ContentHash {
+        ContentHash::of(self)
+    }
+
+    /// Checks what no single field can: names, references, reachability without authentication.
+    pub fn validate(&self) -> Result<(), Vec<Defect>> {
+        validate::validate(self)
+    }
+}

@@ -1,0 +1,1 @@
+//! MCP protocol core: frames, eras, framing, merging. Pure: bytes in, bytes and decisions out.

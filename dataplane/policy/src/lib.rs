@@ -1,0 +1,1 @@
+//! Traffic decisions as pure functions of plan, facts and time.

@@ -1,0 +1,1 @@
+//! The data plane: one door from any MCP client to any MCP server.

@@ -1,0 +1,1 @@
+//! Process hygiene shared by both binaries: logs, metrics, health pages, signals, tasks, drain.

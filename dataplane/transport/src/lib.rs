@@ -1,0 +1,1 @@
+//! Bytes to frames and back: HTTP, SSE, child processes, TLS.

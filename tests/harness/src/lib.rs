@@ -1,0 +1,1 @@
+//! Process-level test harness: starts the real binary with real peers.
