@@ -1,4 +1,18 @@
 //! MCP protocol core: frames, eras, framing, merging. Pure: bytes in, bytes and decisions out.
+//!
+//! What is absent on purpose: sockets, tasks, clocks, environment, randomness.
 
+pub mod detect;
+pub mod envelope;
+pub mod error;
+pub mod frame;
 pub mod framing;
+pub mod id;
+pub mod limits;
+pub mod method;
+pub mod pending;
+pub mod scan;
+pub mod splice;
 pub mod sse;
+pub mod translate;
+pub mod version;
