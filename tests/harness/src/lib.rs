@@ -1,1 +1,55 @@
-//! Process-level test harness: starts the real binary with real peers.
+//! Process-level test harness: starts the real programs with real peers and speaks to them over real sockets. Changes
+//! when a test needs another kind of program or client.
+//!
+//! Everything here blocks the calling thread and nothing needs an async runtime: a test is a plain `#[test]` function,
+//! and concurrency is `std::thread::scope`. Every wait ends at an event (a log line, a byte, an exit) or fails at its
+//! deadline with the log of the program it waited for.
+//!
+//! | to get | use |
+//! |---|---|
+//! | a running gateway | [`Config`] and [`Gateway::start`] |
+//! | our fixture server, HTTP or stdio | [`TestServer::http`], [`TestServer::stdio`] |
+//! | a published server behind the gateway | [`peers`] gives its command line |
+//! | a published client | [`script::run`] with a plan |
+//! | a legacy MCP session | [`LegacySession::open`] |
+//! | 2026-07-28 requests | [`ModernClient::new`] |
+//! | exact bytes on a socket | [`http::Connection`] |
+//! | any other program | [`Process::spawn`] |
+//!
+//! ```no_run
+//! use bridge_tests::{Config, Era, Gateway, LegacySession, TestServer};
+//! use serde_json::json;
+//! # fn main() -> anyhow::Result<()> {
+//! let fixture = TestServer::http(Era::Both)?;
+//! let gateway = Gateway::start(&Config::new().http("fixture", fixture.url()))?;
+//! let mut session = LegacySession::open(&gateway.url("/mcp"), &json!({}))?;
+//! let tools = session.request("tools/list", &json!({}))?.into_result()?;
+//! assert!(tools["tools"].is_array());
+//! # Ok(()) }
+//! ```
+
+pub mod config;
+pub mod exchange;
+pub mod gateway;
+pub mod http;
+pub mod legacy;
+pub mod modern;
+pub mod peers;
+pub mod process;
+pub mod script;
+pub mod server;
+pub mod sse;
+pub mod temp;
+
+pub use config::{Backend, Config};
+pub use exchange::{Exchange, Reply, RpcError};
+pub use gateway::Gateway;
+pub use legacy::LegacySession;
+pub use modern::ModernClient;
+pub use process::Process;
+pub use server::{Era, TestServer};
+pub use temp::TempDir;
+
+/// How long any single wait may take before it fails: generous, because a loaded two-core machine starts Node slowly.
+/// A test that asserts a shorter time measures it itself.
+pub const PATIENCE: std::time::Duration = std::time::Duration::from_mins(1);

@@ -1,0 +1,115 @@
+//! Where the published peers are and how each is started. Changes with the lock files under `tests/peers`.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::PATIENCE;
+use crate::http;
+use crate::process::Process;
+
+/// A line of published Python SDKs, each in an environment of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PythonLine {
+    /// `mcp` 1.x: legacy only.
+    V1,
+    /// `mcp` 2.x: both eras.
+    V2,
+}
+
+impl PythonLine {
+    fn dir(self) -> &'static str {
+        match self {
+            Self::V1 => "pypi/mcp-1",
+            Self::V2 => "pypi/mcp-2",
+        }
+    }
+}
+
+/// The Node.js runtime that all npm peers use.
+pub fn node() -> Result<String> {
+    installed("node")
+}
+
+/// The Python interpreter of one SDK line.
+pub fn python(line: PythonLine) -> Result<String> {
+    installed(&format!("{}/bin/python", line.dir()))
+}
+
+/// A file of an npm package, for example `@modelcontextprotocol/sdk/package.json`.
+pub fn npm(path: &str) -> Result<String> {
+    installed(&format!("npm/node_modules/{path}"))
+}
+
+/// `server-everything` on standard streams: 13 tools, resources, prompts, sampling, elicitation; legacy.
+pub fn everything() -> Result<Vec<String>> {
+    node_server("server-everything", &["stdio"])
+}
+
+/// `server-filesystem` on standard streams, allowed into one directory; legacy.
+pub fn filesystem(dir: &Path) -> Result<Vec<String>> {
+    node_server("server-filesystem", &[utf8(dir)?])
+}
+
+/// `server-memory` on standard streams; legacy. Its file is named by the variable `MEMORY_FILE_PATH`.
+pub fn memory() -> Result<Vec<String>> {
+    node_server("server-memory", &[])
+}
+
+/// `mcp-server-time` on standard streams; both eras.
+pub fn time() -> Result<Vec<String>> {
+    Ok(vec![installed("pypi/mcp-2/bin/mcp-server-time")?, "--local-timezone".into(), "UTC".into()])
+}
+
+/// `mcp-server-git` on standard streams, for one repository; both eras.
+pub fn git(repository: &Path) -> Result<Vec<String>> {
+    Ok(vec![installed("pypi/mcp-2/bin/mcp-server-git")?, "--repository".into(), utf8(repository)?.to_owned()])
+}
+
+/// `server-everything` on Streamable HTTP, ready for requests, and its endpoint; legacy.
+pub fn everything_http() -> Result<(Process, String)> {
+    // It cannot be told to choose a port, and one found free may be taken before it binds: only then try another.
+    let mut refusal = None;
+    for _ in 0..5 {
+        let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
+        let mut command = Command::new(node()?);
+        command
+            .args(&node_server("server-everything", &["streamableHttp"])?[1..])
+            .env("PORT", port.to_string());
+        let process = Process::spawn("server-everything", &command)?;
+        match process.wait_line(PATIENCE, |line| line.contains("listening on port").then_some(())) {
+            Ok(()) => {
+                let url = format!("http://127.0.0.1:{port}/mcp");
+                http::Connection::open_url(&http::Url::parse(&url)?)?;
+                return Ok((process, url));
+            }
+            Err(error) => refusal = Some(error),
+        }
+    }
+    Err(refusal.context("no attempt was made")?)
+}
+
+fn node_server(package: &str, args: &[&str]) -> Result<Vec<String>> {
+    let script = npm(&format!("@modelcontextprotocol/{package}/dist/index.js"))?;
+    let mut command = vec![node()?, script];
+    command.extend(args.iter().map(|&arg| arg.to_owned()));
+    Ok(command)
+}
+
+fn installed(path: &str) -> Result<String> {
+    let path = root()?.join(path);
+    ensure!(path.exists(), "{} does not exist; `make peers` installs the published peers", path.display());
+    Ok(utf8(&path)?.to_owned())
+}
+
+/// `target/peers`, beside the profile directory that holds our binaries.
+fn root() -> Result<PathBuf> {
+    let test = std::env::current_exe().context("the path of this test program")?;
+    let target = test.ancestors().nth(3).with_context(|| format!("{} is not in target/", test.display()))?;
+    Ok(target.join("peers"))
+}
+
+fn utf8(path: &Path) -> Result<&str> {
+    path.to_str().with_context(|| format!("{} is not UTF-8", path.display()))
+}
