@@ -21,6 +21,7 @@ pub struct Frame {
 
 /// What a body holds.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "taken apart at once; batches are the rare case")]
 pub enum Body {
     /// One message.
     Single(Frame),

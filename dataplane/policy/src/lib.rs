@@ -1,1 +1,9 @@
 //! Traffic decisions as pure functions of plan, facts and time.
+//!
+//! What is absent on purpose: sockets, tasks, clocks, environment, randomness.
+
+pub mod backoff;
+pub mod guard;
+pub mod principal;
+pub mod refusal;
+pub mod route;

@@ -1,1 +1,4 @@
 //! Bytes to frames and back: HTTP, SSE, child processes, TLS.
+
+pub mod backend;
+pub mod frontend;

@@ -1,0 +1,4 @@
+//! The server side of HTTP: sending requests and reading answers within bounds. Changes with the HTTP client.
+
+pub mod events;
+pub mod http;

@@ -1,0 +1,4 @@
+//! The client side of HTTP: reading requests within bounds and writing answers. Changes with the HTTP edge.
+
+pub mod body;
+pub mod request;

@@ -1,0 +1,156 @@
+//! Answer bodies: none, whole, passed through, or an event stream. Changes when answers take another form.
+
+use std::convert::Infallible;
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
+use std::time::Duration;
+
+use bridge_mcp::sse;
+use bytes::{Bytes, BytesMut};
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use tokio::time::{Instant, Sleep};
+
+/// The body of an answer to a client.
+pub struct ReplyBody(Inner);
+
+enum Inner {
+    Empty,
+    Whole(Bytes),
+    /// A backend's body, forwarded as it comes; the value beside it lives as long as the body.
+    Forwarded(Incoming, #[allow(dead_code, reason = "held for its Drop")] Box<dyn Send>),
+    Events(Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>),
+}
+
+impl ReplyBody {
+    /// No body.
+    pub fn empty() -> Self {
+        Self(Inner::Empty)
+    }
+
+    /// A body that is held whole.
+    pub fn whole(bytes: impl Into<Bytes>) -> Self {
+        Self(Inner::Whole(bytes.into()))
+    }
+
+    /// A backend's body as it comes. `guard` is dropped when the body ends or is dropped.
+    pub fn forwarded(body: Incoming, guard: impl Send + 'static) -> Self {
+        Self(Inner::Forwarded(body, Box::new(guard)))
+    }
+
+    /// An event stream with a comment after each `keep_alive` of silence.
+    pub fn events<S: EventSource + 'static>(source: S, keep_alive: Duration) -> Self {
+        Self(Inner::Events(Box::pin(Events::new(source, keep_alive))))
+    }
+}
+
+impl Body for ReplyBody {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.0 {
+            Inner::Empty => Poll::Ready(None),
+            Inner::Whole(bytes) => {
+                let bytes = std::mem::take(bytes);
+                self.0 = Inner::Empty;
+                Poll::Ready(Some(Ok(Frame::data(bytes))))
+            }
+            Inner::Forwarded(body, _) => {
+                let frame = ready!(Pin::new(body).poll_frame(cx));
+                if frame.is_none() {
+                    self.0 = Inner::Empty;
+                }
+                Poll::Ready(frame)
+            }
+            Inner::Events(events) => {
+                let frame = ready!(events.as_mut().poll_frame(cx));
+                Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
+            }
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Inner::Empty => true,
+            Inner::Forwarded(body, _) => body.is_end_stream(),
+            Inner::Whole(_) | Inner::Events(_) => false,
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Inner::Empty => SizeHint::with_exact(0),
+            Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
+            Inner::Forwarded(body, _) => body.size_hint(),
+            Inner::Events(_) => SizeHint::default(),
+        }
+    }
+}
+
+/// Where the events of a stream come from. Dropping it means that the client has left.
+pub trait EventSource: Send {
+    /// The next encoded event or events; `None` ends the stream.
+    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
+}
+
+type Step<S> = Pin<Box<dyn Future<Output = (S, Option<Bytes>)> + Send>>;
+
+struct Events<S> {
+    step: Option<Step<S>>,
+    keep_alive: Duration,
+    silence: Pin<Box<Sleep>>,
+}
+
+impl<S: EventSource + 'static> Events<S> {
+    fn new(source: S, keep_alive: Duration) -> Self {
+        Self {
+            step: Some(Self::step(source)),
+            keep_alive,
+            silence: Box::pin(tokio::time::sleep(keep_alive)),
+        }
+    }
+
+    fn step(mut source: S) -> Step<S> {
+        Box::pin(async move {
+            let events = source.next().await;
+            (source, events)
+        })
+    }
+}
+
+impl<S: EventSource + 'static> Body for Events<S> {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        let this = &mut *self;
+        let Some(step) = &mut this.step else { return Poll::Ready(None) };
+        let bytes = match step.as_mut().poll(cx) {
+            Poll::Ready((source, Some(bytes))) => {
+                this.step = Some(Self::step(source));
+                bytes
+            }
+            Poll::Ready((_, None)) => {
+                this.step = None;
+                return Poll::Ready(None);
+            }
+            Poll::Pending => {
+                ready!(this.silence.as_mut().poll(cx));
+                let mut comment = BytesMut::new();
+                sse::encode_comment(&mut comment, "keep-alive");
+                comment.freeze()
+            }
+        };
+        let next = Instant::now() + this.keep_alive;
+        this.silence.as_mut().reset(next);
+        Poll::Ready(Some(Ok(Frame::data(bytes))))
+    }
+}
