@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-const YEAR: Duration = Duration::from_secs(365 * 86_400);
+const YEAR: Duration = Duration::from_hours(365 * 24);
 
 /// How delays grow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -87,7 +87,7 @@ mod tests {
     const SCHEDULE: Schedule = Schedule {
         first: Duration::from_millis(100),
         max: Duration::from_secs(10),
-        stable_after: Duration::from_secs(60),
+        stable_after: Duration::from_mins(1),
     };
 
     #[test]
@@ -136,7 +136,7 @@ mod tests {
         let again = start + Duration::from_secs(100);
         backoff.succeeded(again);
         backoff.succeeded(again + Duration::from_secs(59));
-        assert_eq!(backoff.failed(again + Duration::from_secs(60), 0), Duration::from_millis(50));
+        assert_eq!(backoff.failed(again + Duration::from_mins(1), 0), Duration::from_millis(50));
         assert_eq!(backoff.failures(), 1);
     }
 
