@@ -98,16 +98,17 @@ fn node_server(package: &str, args: &[&str]) -> Result<Vec<String>> {
 }
 
 fn installed(path: &str) -> Result<String> {
-    let path = root()?.join(path);
+    let path = target_dir()?.join("peers").join(path);
     ensure!(path.exists(), "{} does not exist; `make peers` installs the published peers", path.display());
     Ok(utf8(&path)?.to_owned())
 }
 
-/// `target/peers`, beside the profile directory that holds our binaries.
-fn root() -> Result<PathBuf> {
-    let test = std::env::current_exe().context("the path of this test program")?;
-    let target = test.ancestors().nth(3).with_context(|| format!("{} is not in target/", test.display()))?;
-    Ok(target.join("peers"))
+/// Cargo's target directory, where peers are installed and reports are written.
+pub fn target_dir() -> Result<PathBuf> {
+    let program = std::env::current_exe().context("the path of this test program")?;
+    // target/debug/deps/TEST-HASH → target
+    let target = program.ancestors().nth(3);
+    Ok(target.with_context(|| format!("{} is not in target/PROFILE/deps", program.display()))?.to_owned())
 }
 
 fn utf8(path: &Path) -> Result<&str> {
