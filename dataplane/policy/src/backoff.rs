@@ -27,7 +27,8 @@ impl Schedule {
         // The upper 32 bits as a fraction of 2^32. Half a delay fits into 64 bits of nanoseconds for 584 years.
         let half_nanos = u64::try_from(half.as_nanos()).unwrap_or(u64::MAX);
         let jitter = (u128::from(half_nanos) * u128::from(random >> 32)) >> 32;
-        (full - half).saturating_add(Duration::from_nanos(u64::try_from(jitter).unwrap_or(u64::MAX)))
+        full.saturating_sub(half)
+            .saturating_add(Duration::from_nanos(u64::try_from(jitter).unwrap_or(u64::MAX)))
     }
 }
 
@@ -98,7 +99,10 @@ mod tests {
             let full = Duration::from_millis(full_ms);
             assert_eq!(SCHEDULE.delay(failures, 0), full / 2, "{failures}");
             let longest = SCHEDULE.delay(failures, u64::MAX);
-            assert!(longest <= full && full - longest < Duration::from_micros(1), "{failures}: {longest:?}");
+            assert!(
+                longest <= full && full.abs_diff(longest) < Duration::from_micros(1),
+                "{failures}: {longest:?}"
+            );
             assert_eq!(SCHEDULE.delay(failures, 1 << 63), full * 3 / 4, "{failures}");
         }
     }
@@ -122,7 +126,7 @@ mod tests {
         assert_eq!(backoff.wait(start), None);
         let delay = backoff.failed(start, 0);
         assert_eq!(backoff.wait(start), Some(delay));
-        assert_eq!(backoff.wait(start + delay - Duration::from_nanos(1)), Some(Duration::from_nanos(1)));
+        assert_eq!(backoff.wait(start + delay / 2), Some(delay / 2));
         assert_eq!(backoff.wait(start + delay), None);
     }
 
