@@ -58,7 +58,7 @@ impl Client {
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/clients");
         let mut command = Command::new(program);
         command.arg(scripts.join(script)).arg(mode);
-        command.env("BRIDGE_NPM", peers::npm("")?);
+        command.env("BRIDGE_NPM", peers::npm("")?).env("PYTHONDONTWRITEBYTECODE", "1");
         Ok(command)
     }
 }
