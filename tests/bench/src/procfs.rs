@@ -39,13 +39,15 @@ impl Family {
         Self { members: vec![std::process::id()] }
     }
 
-    /// User and system time of all members so far, with their ended threads.
-    pub(crate) fn cpu(&self) -> Result<Duration> {
-        let mut ticks = 0;
+    /// CPU time of all members so far, with their ended threads.
+    pub(crate) fn cpu(&self) -> Result<Cpu> {
+        let (mut user, mut system) = (0, 0);
         for pid in &self.members {
-            ticks += stat(*pid)?.ticks;
+            let stat = stat(*pid)?;
+            user += stat.user;
+            system += stat.system;
         }
-        Ok(ticks_to_time(ticks))
+        Ok(Cpu { user: ticks_to_time(user), system: ticks_to_time(system) })
     }
 
     /// Threads of all members.
@@ -57,6 +59,28 @@ impl Family {
     /// members share are counted for each.
     pub(crate) fn resident(&self) -> Result<u64> {
         self.members.iter().map(|pid| resident(*pid)).sum()
+    }
+}
+
+/// CPU time, as far as the kernel can tell the two apart by sampling; their sum is exact to a clock tick.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Cpu {
+    pub(crate) user: Duration,
+    pub(crate) system: Duration,
+}
+
+impl Cpu {
+    /// Both.
+    pub(crate) fn total(self) -> Duration {
+        self.user + self.system
+    }
+
+    /// What was used since an earlier reading.
+    pub(crate) fn since(self, earlier: Self) -> Self {
+        Self {
+            user: self.user.saturating_sub(earlier.user),
+            system: self.system.saturating_sub(earlier.system),
+        }
     }
 }
 
@@ -77,7 +101,8 @@ fn resident(pid: u32) -> Result<u64> {
 #[derive(Debug, PartialEq)]
 struct Stat {
     parent: u32,
-    ticks: u64,
+    user: u64,
+    system: u64,
     threads: u64,
 }
 
@@ -93,7 +118,8 @@ impl Stat {
         };
         Ok(Self {
             parent: u32::try_from(number(4)?)?,
-            ticks: number(14)? + number(15)?,
+            user: number(14)?,
+            system: number(15)?,
             threads: number(20)?,
         })
     }
@@ -137,7 +163,7 @@ mod tests {
     #[test]
     fn a_process_name_may_look_like_fields() {
         let text = "42 (a) 1 (b) S 7 42 42 0 -1 4194560 100 0 0 0 150 50 9 9 20 0 3 0 1000 1 1\n";
-        assert_eq!(Stat::parse(text).unwrap(), Stat { parent: 7, ticks: 200, threads: 3 });
+        assert_eq!(Stat::parse(text).unwrap(), Stat { parent: 7, user: 150, system: 50, threads: 3 });
         assert!(Stat::parse("42 (a) S 7").is_err());
     }
 
@@ -162,8 +188,8 @@ mod tests {
     #[test]
     fn work_is_charged() {
         let me = Family { members: vec![std::process::id()] };
-        let (before, machine_before) = (me.cpu().unwrap(), machine_busy().unwrap());
-        while me.cpu().unwrap() < before + Duration::from_millis(50) {
+        let (before, machine_before) = (me.cpu().unwrap().total(), machine_busy().unwrap());
+        while me.cpu().unwrap().total() < before + Duration::from_millis(50) {
             std::hint::black_box(machine());
         }
         assert!(machine_busy().unwrap() >= machine_before + Duration::from_millis(40));

@@ -19,6 +19,8 @@ pub(crate) struct Sample {
     pub(crate) max: f64,
     /// CPU of the measured process per request; none for direct calls.
     pub(crate) cpu: Option<f64>,
+    /// The part of it outside the kernel.
+    pub(crate) user_cpu: Option<f64>,
     /// CPU of the far end per request: grows when a target sends it more than the call.
     pub(crate) backend_cpu: f64,
     /// Cores kept busy by anything that is not part of the run, and by the kernel outside of processes.
@@ -117,11 +119,11 @@ impl Report {
 
     fn table(&self, mode: Mode, lines: &mut Vec<String>) {
         lines.push(
-            "| target | CPU µs/request | ÷ bare hyper | requests/s | p50 µs | p99 µs | backend CPU µs/request \
+            "| target | CPU µs/request | of it user | ÷ bare hyper | requests/s | p50 µs | p99 µs | backend CPU µs/request \
              | threads | MiB at start | MiB after |"
                 .into(),
         );
-        lines.push("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|".into());
+        lines.push("|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|".into());
         for row in self.rows.iter().filter(|row| row.mode == mode) {
             let title = match row.kind {
                 Kind::Gateway => format!("**{}** `{}`", row.kind.title(), row.path),
@@ -131,6 +133,7 @@ impl Report {
             let cells = [
                 title,
                 cell(row.spread(|sample| sample.cpu).map(|spread| format!("{spread:.1}"))),
+                cell(row.spread(|sample| sample.user_cpu).map(|spread| format!("{:.1}", spread.median))),
                 cell(row.ratio(self.base(mode)).map(|spread| format!("{spread:.2}"))),
                 cell(row.spread(|sample| Some(sample.rate)).map(|spread| format!("{spread:.0}"))),
                 cell(row.spread(|sample| Some(sample.p50)).map(|spread| format!("{:.0}", spread.median))),
@@ -181,6 +184,7 @@ impl Report {
                     "threads": row.threads,
                     "resident_at_start_bytes": row.resident_at_start,
                     "cpu_us_per_request": row.spread(|sample| sample.cpu).map(Spread::to_json),
+                    "user_cpu_us_per_request": row.spread(|sample| sample.user_cpu).map(Spread::to_json),
                     "cpu_over_bare_hyper": row.ratio(self.base(row.mode)).map(Spread::to_json),
                     "requests_per_second": row.spread(|sample| Some(sample.rate)).map(Spread::to_json),
                     "rounds": samples,
@@ -221,6 +225,7 @@ fn sample_json(sample: &Sample) -> Value {
         "p99_us": sample.p99,
         "max_us": sample.max,
         "cpu_us_per_request": sample.cpu,
+        "user_cpu_us_per_request": sample.user_cpu,
         "backend_cpu_us_per_request": sample.backend_cpu,
         "other_cores_busy": sample.others,
         "resident_after_bytes": sample.resident_after,
@@ -239,6 +244,7 @@ mod tests {
             p99: 3.0,
             max: 4.0,
             cpu: Some(*cpu),
+            user_cpu: Some(1.0),
             backend_cpu: 5.0,
             others: 0.0,
             resident_after: Some(3 << 20),
@@ -262,7 +268,7 @@ mod tests {
         report.rows = vec![row(Kind::Hyper, &[10.0, 15.0, 22.0]), row(Kind::Gateway, &[15.0, 22.5, 33.0])];
         let markdown = report.markdown();
         assert!(
-            markdown.contains("| **mcp-gateway** `/mcp` | 22.5 (15.0–33.0) | 1.50 (1.50–1.50) |"),
+            markdown.contains("| **mcp-gateway** `/mcp` | 22.5 (15.0–33.0) | 1.0 | 1.50 (1.50–1.50) |"),
             "{markdown}"
         );
         assert_eq!(report.json()["rows"][1]["cpu_over_bare_hyper"]["median"], 1.5);
@@ -274,7 +280,7 @@ mod tests {
         report.rows = vec![row(Kind::Hyper, &[10.0, 15.0]), row(Kind::Gateway, &[15.0])];
         report.fail("mcp-gateway: a wrong answer".into());
         let markdown = report.markdown();
-        assert!(markdown.contains("| 15.0 (15.0–15.0) | – |"), "{markdown}");
+        assert!(markdown.contains("| 15.0 (15.0–15.0) | 1.0 | – |"), "{markdown}");
         assert!(markdown.contains("- mcp-gateway: a wrong answer"));
     }
 }

@@ -12,7 +12,7 @@ use crate::calls::{self, Mode};
 use crate::idle::{self, Counts};
 use crate::load::{self, Plan};
 use crate::process::Process;
-use crate::procfs::{self, Family};
+use crate::procfs::{self, Cpu, Family};
 use crate::report::{Report, Row, Sample};
 use crate::targets::{self, Kind, MODES, Setting, Target};
 use crate::wire::Endpoint;
@@ -23,10 +23,10 @@ pub(crate) struct Options {
     /// A short run that shows that everything works; its figures are rough.
     #[arg(long)]
     quick: bool,
-    /// Rounds; each measures every target once, in the same order. [default: 7, quick: 2]
+    /// Rounds; each measures every target once, in the same order. [default: 15, quick: 3]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=1000))]
     rounds: Option<u32>,
-    /// Seconds measured per target and round. [default: 2, quick: 0.4]
+    /// Seconds measured per target and round. [default: 1, quick: 0.4]
     #[arg(long, value_parser = positive_seconds)]
     duration: Option<f64>,
     /// Keep-alive connections, each with one call in flight.
@@ -75,8 +75,8 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let gateway = options.gateway.clone().unwrap_or_else(|| folder.join("mcp-gateway"));
     let setting = Setting { directory, gateway, workers: options.workers.map(usize::from) };
     let kinds = if options.targets.is_empty() { Kind::ALL.to_vec() } else { options.targets.clone() };
-    let rounds = options.rounds.unwrap_or(if quick { 2 } else { 7 });
-    let window = Duration::from_secs_f64(options.duration.unwrap_or(if quick { 0.4 } else { 2.0 }));
+    let rounds = options.rounds.unwrap_or(if quick { 3 } else { 15 });
+    let window = Duration::from_secs_f64(options.duration.unwrap_or(if quick { 0.4 } else { 1.0 }));
     let sessions = options.sessions.unwrap_or(if quick { 200 } else { 2000 });
     let streams = options.streams.unwrap_or(if quick { 50 } else { 500 }).min(sessions);
 
@@ -173,9 +173,9 @@ fn rows(targets: &[Target]) -> Vec<Row> {
 }
 
 struct Reading {
-    target: Option<Duration>,
-    backend: Duration,
-    own: Duration,
+    target: Option<Cpu>,
+    backend: Cpu,
+    own: Cpu,
     machine: Duration,
 }
 
@@ -194,9 +194,9 @@ async fn sample(plan: &Plan, target: &Target, backend: &Family) -> Result<(Sampl
     let (before, after) = (before?, after?);
     let requests = outcome.requests.max(1) as f64;
     let per_request = |used: Duration| used.as_secs_f64() * 1e6 / requests;
-    let target_cpu = after.target.zip(before.target).map(|(after, before)| after.saturating_sub(before));
-    let backend_cpu = after.backend.saturating_sub(before.backend);
-    let ours = target_cpu.unwrap_or_default() + backend_cpu + after.own.saturating_sub(before.own);
+    let target_cpu = after.target.zip(before.target).map(|(after, before)| after.since(before));
+    let backend_cpu = after.backend.since(before.backend).total();
+    let ours = target_cpu.unwrap_or_default().total() + backend_cpu + after.own.since(before.own).total();
     let others = after.machine.saturating_sub(before.machine).saturating_sub(ours);
     let resident_after = family.as_ref().map(Family::resident).transpose()?;
     let sample = Sample {
@@ -205,7 +205,8 @@ async fn sample(plan: &Plan, target: &Target, backend: &Family) -> Result<(Sampl
         p90: outcome.micros(900),
         p99: outcome.micros(990),
         max: outcome.latency.max().as_secs_f64() * 1e6,
-        cpu: target_cpu.map(per_request),
+        cpu: target_cpu.map(|cpu| per_request(cpu.total())),
+        user_cpu: target_cpu.map(|cpu| per_request(cpu.user)),
         backend_cpu: per_request(backend_cpu),
         others: others.as_secs_f64() / outcome.elapsed.as_secs_f64(),
         resident_after,
