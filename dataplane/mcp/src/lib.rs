@@ -10,6 +10,8 @@ pub mod framing;
 pub mod id;
 pub mod limits;
 pub mod method;
+pub mod names;
+pub mod param_headers;
 pub mod pending;
 pub mod scan;
 pub mod splice;
