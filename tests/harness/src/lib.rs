@@ -28,6 +28,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod cargo;
 pub mod config;
 pub mod exchange;
 pub mod gateway;

@@ -1,0 +1,56 @@
+# The one spelling of commands: people and CI call the same targets. Longer steps are scripts under tests/.
+CARGO ?= cargo
+QUICKSTART := deploy/examples/quickstart.yaml
+# The file of `make check-config`.
+F ?= $(QUICKSTART)
+# Seconds per target of `make fuzz`.
+FUZZ_SECONDS ?= 60
+
+.DEFAULT_GOAL := help
+.PHONY: bench build check-config clean conformance deny fuzz fuzz-check help interop lint peers run test
+
+help: ## List these commands
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
+
+build: ## Compile all programs (debug)
+	$(CARGO) build --locked --workspace
+
+run: build ## Start a gateway on localhost with two backends and print how to use it
+	exec target/debug/mcp-gateway --config $(QUICKSTART)
+
+test: build peers ## Run all tests; installs what they need first
+	$(CARGO) test --locked --workspace
+
+lint: ## Formatting, clippy, documentation, layers, licences, file sizes
+	tests/lint
+
+deny: ## Banned crates, doubled versions, licences
+	$(CARGO) test --locked -q -p bridge-tests --test supply
+	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo "cargo-deny is not installed; the test above checks the same rules"; fi
+
+conformance: build peers ## The official MCP suite, directly and through the gateway, as a table
+	$(CARGO) test --locked -q -p bridge-tests --test conformance
+
+interop: build peers ## Published clients through the gateway to published servers
+	$(CARGO) test --locked -p bridge-tests --test interop_clients --test interop_servers
+
+bench: ## Cost of one hop beside a direct call, nginx and bare hyper
+	tests/peers/install nginx=nginx
+	$(CARGO) build --locked --release -p mcp-gateway -p bridge-bench
+	target/release/bridge-bench all
+
+fuzz-check: ## Compile the fuzz targets
+	tests/fuzz-check
+
+fuzz: ## Fuzz each target for FUZZ_SECONDS (needs nightly Rust and cargo-fuzz)
+	cd tests/fuzz && for target in $$($(CARGO) +nightly fuzz list); do \
+	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+check-config: ## Validate a configuration file: make check-config F=path
+	$(CARGO) run --locked -q -p mcp-gateway -- check --config $(F)
+
+peers: ## Install the published clients and servers of the tests under target/peers
+	tests/peers/install
+
+clean: ## Remove everything built or installed here
+	$(CARGO) clean
