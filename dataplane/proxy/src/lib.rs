@@ -1,1 +1,3 @@
 //! The data plane: one door from any MCP client to any MCP server.
+
+pub mod config;

@@ -1,0 +1,273 @@
+//! `server`, `metrics` and `logging` to listeners and process settings. Changes when a frontend starts to work.
+
+use std::net::SocketAddr;
+
+use bridge_snapshot::{Listener, Protocol, Tls};
+
+use super::{FileUse, Places, Role};
+use crate::config::decode::{At, CommaList, Context, Located, Problem};
+use crate::config::model::Config;
+use crate::config::model::server::{
+    ClientAuth, Frontend, FrontendProtocol, FrontendSet, Server, TlsVersion, WebOrigin,
+};
+use crate::config::settings::{LogSettings, MetricsSettings, ProcessSettings};
+use crate::config::values::Port;
+
+/// The path that every listener serves.
+const PATH: &str = "/mcp";
+
+pub(super) fn compile(
+    server: &Located<Server>,
+    places: &mut Places,
+    files: &mut Vec<FileUse>,
+    cx: &mut Context<'_>,
+) -> Vec<Located<Listener>> {
+    say_what_is_served(server, cx);
+    if server.stdio_frontend.as_ref().is_some_and(|frontend| *frontend.enabled) {
+        let problem = "the stdio frontend is not available yet; the section is accepted and has no effect";
+        cx.warn(&server.stdio_frontend.at, Problem::new(problem));
+    }
+    let tls = tls(
+        TlsKeys {
+            enabled: *server.tls.enabled,
+            cert_file: &server.tls.cert_file,
+            key_file: &server.tls.key_file,
+            ca_file: &server.tls.ca_file,
+            client_auth: &server.tls.client_auth,
+            min_version: *server.tls.min_version,
+        },
+        files,
+        cx,
+    );
+    let main = Listener {
+        name: "main".to_owned(),
+        address: SocketAddr::new(server.host.0, server.port.0),
+        protocols: vec![Protocol::StreamableHttp],
+        tls,
+        allowed_origins: origins(&server.allowed_origins, cx).unwrap_or_else(default_origins),
+        allowed_hosts: server.allowed_hosts.0.iter().map(|host| host.value.to_ascii_lowercase()).collect(),
+        max_connections: server.max_connections.0,
+        max_connections_per_ip: server.max_connections_per_ip.0,
+    };
+    places.note("listener", &main.name, &server.at);
+    places.note("address", &main.name, &server.host.at);
+    let mut listeners = vec![Located { value: main, at: server.port.at.clone(), given: server.port.given }];
+    for (index, entry) in server.frontends.iter().enumerate() {
+        let Some(listener) = frontend(entry, index, server, files, cx) else { continue };
+        places.note("listener", &listener.name, &entry.name.at);
+        places.note("address", &listener.name, &entry.config.host.at);
+        if listeners.iter().any(|other| other.address == listener.address && listener.address.port() != 0) {
+            say_shared(&listeners, entry, &listener, cx);
+            continue;
+        }
+        let at = entry.config.port.at.clone();
+        listeners.push(Located { value: listener, at, given: true });
+    }
+    listeners
+}
+
+fn say_what_is_served(server: &Server, cx: &mut Context<'_>) {
+    let missing = match *server.protocol {
+        FrontendSet::Http => return,
+        FrontendSet::WebSocket => "the WebSocket frontend is",
+        FrontendSet::Tcp => "the TCP binary frontend is",
+        FrontendSet::Both => "the WebSocket and TCP binary frontends are",
+        FrontendSet::Universal => "the WebSocket, TCP binary and stdio frontends are",
+        FrontendSet::Stdio => "the stdio frontend is",
+    };
+    let problem = format!("{missing} not available yet; `server.port` serves Streamable HTTP");
+    cx.warn(&server.protocol.at, Problem::new(problem));
+}
+
+/// The same address as another listener: one socket serves both, if they ask for the same.
+fn say_shared(listeners: &[Located<Listener>], entry: &Frontend, listener: &Listener, cx: &mut Context<'_>) {
+    let Some(other) = listeners.iter().find(|other| other.address == listener.address) else { return };
+    if other.tls != listener.tls {
+        let problem = format!(
+            "listener `{}` has the same address {} but other TLS settings",
+            other.name, other.address
+        );
+        cx.error(
+            &entry.config.port.at,
+            Problem::new(problem).remedy("choose another port, or the same TLS settings"),
+        );
+    }
+}
+
+fn default_origins() -> Vec<String> {
+    vec!["http://localhost".to_owned(), "https://localhost".to_owned()]
+}
+
+fn origins(list: &Located<Option<CommaList<WebOrigin>>>, cx: &mut Context<'_>) -> Option<Vec<String>> {
+    let list = list.value.as_ref()?;
+    for origin in list.0.iter().filter(|origin| origin.value.0 == "*") {
+        cx.warn(&origin.at, Problem::new("`*` lets every web page that a user visits talk to this gateway"));
+    }
+    Some(list.0.iter().map(|origin| origin.value.0.clone()).collect())
+}
+
+struct TlsKeys<'a> {
+    enabled: bool,
+    cert_file: &'a Located<std::path::PathBuf>,
+    key_file: &'a Located<std::path::PathBuf>,
+    ca_file: &'a Located<Option<std::path::PathBuf>>,
+    client_auth: &'a Located<ClientAuth>,
+    min_version: TlsVersion,
+}
+
+fn tls(keys: TlsKeys<'_>, files: &mut Vec<FileUse>, cx: &mut Context<'_>) -> Option<Tls> {
+    if !keys.enabled {
+        return None;
+    }
+    let mut note = |at: &At, path: &std::path::Path| {
+        files.push(FileUse { at: at.clone(), path: path.to_owned(), role: Role::Tls });
+    };
+    note(&keys.cert_file.at, keys.cert_file);
+    note(&keys.key_file.at, keys.key_file);
+    let client_auth = match **keys.client_auth {
+        ClientAuth::None => bridge_snapshot::ClientAuth::None,
+        ClientAuth::Request => bridge_snapshot::ClientAuth::Request,
+        ClientAuth::Require => bridge_snapshot::ClientAuth::Require,
+    };
+    let wanted = client_auth != bridge_snapshot::ClientAuth::None;
+    match &keys.ca_file.value {
+        Some(path) if wanted => note(&keys.ca_file.at, path),
+        None if wanted => {
+            let problem =
+                format!("`{}` needs `ca_file` to verify client certificates", keys.client_auth.name());
+            cx.error(&keys.client_auth.at, Problem::new(problem).remedy("name the file, or choose `none`"));
+        }
+        _ => {}
+    }
+    Some(Tls {
+        cert_file: keys.cert_file.value.clone(),
+        key_file: keys.key_file.value.clone(),
+        client_ca_file: keys.ca_file.value.clone().filter(|_| wanted),
+        client_auth,
+        min_version: keys.min_version.0,
+    })
+}
+
+fn frontend(
+    entry: &Located<Frontend>,
+    index: usize,
+    server: &Server,
+    files: &mut Vec<FileUse>,
+    cx: &mut Context<'_>,
+) -> Option<Listener> {
+    if !*entry.enabled {
+        return None;
+    }
+    let Some(protocol) = entry.protocol.value else {
+        cx.error(
+            &entry.protocol.at,
+            Problem::new("missing").remedy("allowed: http, websocket, sse, tcp_binary, stdio"),
+        );
+        return None;
+    };
+    if protocol != FrontendProtocol::Http {
+        let problem = format!("`{}` frontends are not available yet; this one is left out", protocol.name());
+        cx.warn(&entry.protocol.at, Problem::new(problem));
+        return None;
+    }
+    let config = &entry.config;
+    let Some(port) = config.port.value else {
+        cx.error(&config.port.at, Problem::new("missing").remedy("an additional listener needs a port"));
+        return None;
+    };
+    for path in [&config.request_path, &config.path] {
+        if path.value.as_ref().is_some_and(|path| path != PATH) {
+            let problem = format!("other paths are not available yet; the listener serves `{PATH}`");
+            cx.report(crate::config::Severity::Warning, &path.at, Problem::new(problem), path.value.clone());
+        }
+    }
+    let tls = tls(
+        TlsKeys {
+            enabled: *config.tls.enabled,
+            cert_file: &config.tls.cert_file,
+            key_file: &config.tls.key_file,
+            ca_file: &config.tls.ca_file,
+            client_auth: &config.tls.client_auth,
+            min_version: *config.tls.min_version,
+        },
+        files,
+        cx,
+    );
+    let origins = origins(&config.allowed_origins, cx).or_else(|| {
+        server.allowed_origins.as_ref().map(|list| list.0.iter().map(|o| o.value.0.clone()).collect())
+    });
+    Some(Listener {
+        name: entry.name.value.clone().unwrap_or_else(|| format!("frontend-{index}")),
+        address: SocketAddr::new(config.host.value.unwrap_or(server.host.value).0, port.0),
+        protocols: vec![Protocol::StreamableHttp],
+        tls,
+        allowed_origins: origins.unwrap_or_else(default_origins),
+        allowed_hosts: server.allowed_hosts.0.iter().map(|host| host.value.to_ascii_lowercase()).collect(),
+        max_connections: config.max_connections.map_or(server.max_connections.0, |count| count.0),
+        max_connections_per_ip: server.max_connections_per_ip.0,
+    })
+}
+
+/// Settings of the process: log, metrics page, health page.
+pub(super) fn process(
+    config: &Config,
+    listeners: &[Located<Listener>],
+    cx: &mut Context<'_>,
+) -> ProcessSettings {
+    let (server, metrics, logging) = (&config.server, &config.metrics, &config.logging);
+    if let (Some(main), Some(other)) = (server.metrics_port.value, metrics.port.value)
+        && main != other
+    {
+        let problem = format!("has no effect: `server.metrics_port` says {}", main.0);
+        cx.warn(&metrics.port.at, Problem::new(problem));
+    }
+    let (port, port_at) = match (server.metrics_port.value, metrics.port.value) {
+        (None, Some(port)) => (port, &metrics.port.at),
+        (port, _) => (port.unwrap_or(Port(9090)), &server.metrics_port.at),
+    };
+    let given = server.metrics_port.given || metrics.port.given;
+    let mut taken: Vec<(SocketAddr, At)> =
+        listeners.iter().map(|listener| (listener.address, listener.at.clone())).collect();
+    let page = |port: Port| (port.0 != 0).then(|| SocketAddr::new(server.host.0, port.0));
+    let metrics_address = page(port).filter(|_| *metrics.enabled);
+    let metrics_address = metrics_address.filter(|address| free(*address, port_at, given, &mut taken, cx));
+    let health = page(*server.health_port);
+    let health_at = &server.health_port.at;
+    let health = health.filter(|address| free(*address, health_at, server.health_port.given, &mut taken, cx));
+    ProcessSettings {
+        log: LogSettings {
+            level: *logging.level,
+            format: *logging.format,
+            include_caller: *logging.include_caller,
+        },
+        metrics: metrics_address.map(|address| MetricsSettings { address, path: metrics.path.0.clone() }),
+        health,
+    }
+}
+
+/// Whether a page can have this address. A clash is an error when the user chose the port, and turns the page off when it
+/// is only a default.
+fn free(
+    address: SocketAddr,
+    at: &At,
+    given: bool,
+    taken: &mut Vec<(SocketAddr, At)>,
+    cx: &mut Context<'_>,
+) -> bool {
+    let clash = |other: &SocketAddr| {
+        let same_host =
+            other.ip() == address.ip() || other.ip().is_unspecified() || address.ip().is_unspecified();
+        other.port() == address.port() && same_host
+    };
+    let Some((_, other)) = taken.iter().find(|(other, _)| clash(other)) else {
+        taken.push((address, at.clone()));
+        return true;
+    };
+    let problem = format!("port {} is also that of `{}`", address.port(), other.path);
+    if given {
+        cx.error(at, Problem::new(problem).remedy("choose another port, or 0 to turn this one off"));
+    } else {
+        cx.warn(at, Problem::new(format!("{problem}; it is turned off")).remedy("choose another port"));
+    }
+    false
+}

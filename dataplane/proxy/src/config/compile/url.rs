@@ -1,0 +1,88 @@
+//! URLs of backends. Changes when another form of URL is accepted.
+
+use crate::config::decode::Problem;
+
+/// Checks the URL of a Streamable HTTP server and adds `/mcp` when it has no path, as the original does.
+pub(super) fn http_endpoint(text: &str) -> Result<String, Problem> {
+    let remedy = "allowed: `http://host[:port][/path]` or `https://…`";
+    let refused = |what: &str| Problem::new(what).remedy(remedy).showing(without_userinfo(text));
+    if text.contains('#') {
+        return Err(refused("a fragment has no meaning in the URL of a server"));
+    }
+    let uri: http::Uri = text.parse().map_err(|_| refused("not a URL"))?;
+    if !matches!(uri.scheme_str(), Some("http" | "https")) {
+        return Err(refused("not an `http` or `https` URL"));
+    }
+    let authority = uri.authority().ok_or_else(|| refused("the URL has no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(Problem::new("credentials in a URL end up in logs")
+            .remedy("put them under `headers`, for example `Authorization: {env: NAME}`")
+            .showing(without_userinfo(text)));
+    }
+    let port = authority.as_str().strip_prefix(authority.host()).unwrap_or_default();
+    let port_is_usable =
+        port.is_empty() || port.strip_prefix(':').is_some_and(|port| port.parse::<u16>().is_ok());
+    if authority.host().is_empty() || !port_is_usable {
+        return Err(refused("the URL has no usable host and port"));
+    }
+    let scheme = uri.scheme_str().unwrap_or_default();
+    Ok(match (uri.path(), uri.query()) {
+        ("" | "/", None) => format!("{scheme}://{authority}/mcp"),
+        ("" | "/", Some(query)) => format!("{scheme}://{authority}/mcp?{query}"),
+        _ => text.to_owned(),
+    })
+}
+
+/// The scheme of a URL in lower case, as far as there is one.
+pub(super) fn scheme(text: &str) -> Option<String> {
+    text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase())
+}
+
+/// The text with whatever stands before an `@` and after a `?` left out: both may be secrets.
+fn without_userinfo(text: &str) -> String {
+    let text = text.split_once('?').map_or(text, |(before, _)| before);
+    match (text.split_once("://"), text.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://…@{host}"),
+        (None, Some((_, host))) => format!("…@{host}"),
+        (_, None) => text.to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_path_becomes_mcp() {
+        for (text, expected) in [
+            ("http://localhost:8081", "http://localhost:8081/mcp"),
+            ("http://localhost:8081/", "http://localhost:8081/mcp"),
+            ("https://h?k=v", "https://h/mcp?k=v"),
+            ("https://h/mcp", "https://h/mcp"),
+            ("https://h/a/b?c=d", "https://h/a/b?c=d"),
+            ("http://[::1]:9", "http://[::1]:9/mcp"),
+        ] {
+            assert_eq!(http_endpoint(text).ok().as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn other_urls_are_refused_without_showing_secrets() {
+        for text in [
+            "localhost:8081",
+            "ws://h",
+            "http://",
+            "http:///mcp",
+            "/mcp",
+            "",
+            "http://h:99999",
+            "http://h/#x",
+            "http://user:hunter2@h/mcp",
+            "ftp://user:hunter2@h/mcp?token=hunter2",
+            "http://h h?hunter2",
+        ] {
+            let problem = http_endpoint(text).unwrap_err();
+            assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! Checks the files that a configuration names against this machine. Changes when a configuration can name more of them.
+
+use std::fs;
+
+use super::compile::{FileUse, Role};
+use super::decode::{Context, Problem};
+
+/// Reports what is not there or cannot be read.
+pub(crate) fn check(files: &[FileUse], cx: &mut Context<'_>) {
+    for file in files {
+        let path = file.path.display();
+        match file.role {
+            Role::Tls => {
+                if let Err(error) =
+                    fs::File::open(&file.path).and_then(|file| file.metadata()).and_then(regular)
+                {
+                    let problem = Problem::new(format!("cannot read `{path}`: {error}"));
+                    cx.lacking(&file.at, problem.remedy("provide the file, or set `tls.enabled: false`"));
+                }
+            }
+            // One backend that cannot start must not stop the others.
+            Role::WorkingDir => {
+                if !file.path.is_dir() {
+                    let problem = Problem::new(format!("`{path}` is not a directory on this machine"));
+                    cx.warn(&file.at, problem.remedy("the backend cannot start until it is"));
+                }
+            }
+        }
+    }
+}
+
+fn regular(metadata: fs::Metadata) -> std::io::Result<()> {
+    if metadata.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { Ok(()) }
+}

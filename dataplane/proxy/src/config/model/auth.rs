@@ -1,0 +1,113 @@
+//! `auth`: who may use the gateway. Changes when a provider is added.
+
+use super::Anything;
+use crate::config::decode::{Absent, At, CommaList, Context, Decode};
+use crate::config::shape::Status::{NotYetQuiet, Works};
+use crate::config::shape::{Shape, choice, section};
+use crate::config::values::{Count, Hidden};
+use crate::config::yaml::{Node, Value};
+
+/// The `auth` key in all its forms.
+#[derive(Debug, Clone)]
+pub(crate) enum Auth {
+    /// Not there at all.
+    Missing,
+    /// The map form; an empty one counts, so that a forgotten body never opens access.
+    Section(AuthSection),
+    /// A list of schemes, as in early configurations.
+    List,
+}
+
+impl Decode for Auth {
+    const NULL_IS_A_VALUE: bool = true;
+
+    fn shape() -> Shape {
+        Shape::OneOf(vec![AuthSection::shape(), Shape::List(Box::new(Shape::Anything))])
+    }
+
+    fn decode(node: &Node, at: &At, cx: &mut Context<'_>) -> Option<Self> {
+        match node.value {
+            Value::List(_) => Some(Self::List),
+            _ => AuthSection::decode(node, at, cx).map(Self::Section),
+        }
+    }
+}
+
+impl Absent for Auth {
+    fn absent(_: &At) -> Self {
+        Self::Missing
+    }
+}
+
+section! {
+    /// Who may use the gateway.
+    pub(crate) struct AuthSection {
+        /// How clients prove who they are. `none` lets everybody in, also over the network. The others are not available yet:
+        /// every request is refused until they are.
+        provider: Provider = Provider::Jwt, Works;
+        /// Scheme, in early configurations; every request is refused.
+        r#type: Option<String>, NotYetQuiet;
+        /// Signed tokens.
+        jwt: Option<Jwt>, NotYetQuiet;
+        /// Tokens checked by an authorization server.
+        oauth2: Option<OAuth2>, NotYetQuiet;
+        /// Whether every message carries a token.
+        per_message_auth: Option<bool>, NotYetQuiet;
+        /// Seconds for which such a token is remembered.
+        per_message_auth_cache: Option<Count>, NotYetQuiet;
+        /// Client certificates as identities.
+        mtls: Option<Anything>, NotYetQuiet;
+    }
+}
+
+choice! {
+    /// How clients prove who they are.
+    pub(crate) enum Provider {
+        /// Not at all.
+        None = "none",
+        /// Signed tokens.
+        Jwt = "jwt",
+        /// Tokens checked by an authorization server.
+        OAuth2 = "oauth2",
+        /// Client certificates.
+        Mtls = "mtls",
+    }
+}
+
+section! {
+    /// Signed tokens.
+    pub(crate) struct Jwt {
+        /// Required `iss`.
+        issuer: Option<String>, NotYetQuiet;
+        /// Required `aud`.
+        audience: Option<String>, NotYetQuiet;
+        /// Name of the environment variable with the secret of HS256 tokens.
+        secret_key_env: Option<String>, NotYetQuiet;
+        /// PEM file with the public key of RS256 tokens.
+        public_key_path: Option<String>, NotYetQuiet;
+    }
+}
+
+section! {
+    /// Tokens checked by an authorization server.
+    pub(crate) struct OAuth2 {
+        /// Client id at the authorization server.
+        client_id: Option<String>, NotYetQuiet;
+        /// Name of the environment variable with the client secret.
+        client_secret_env: Option<String>, NotYetQuiet;
+        /// Client secret.
+        client_secret: Option<Hidden>, NotYetQuiet;
+        /// Token endpoint.
+        token_endpoint: Option<String>, NotYetQuiet;
+        /// Introspection endpoint.
+        introspect_endpoint: Option<String>, NotYetQuiet;
+        /// Key set endpoint.
+        jwks_endpoint: Option<String>, NotYetQuiet;
+        /// Required scopes.
+        scopes: CommaList<String>, NotYetQuiet;
+        /// Required issuer.
+        issuer: Option<String>, NotYetQuiet;
+        /// Required audience.
+        audience: Option<String>, NotYetQuiet;
+    }
+}

@@ -1,0 +1,176 @@
+//! Limits, sessions and traffic policy. Changes when a policy starts to work.
+
+use super::Anything;
+use crate::config::shape::Status::{NoEffect, NotYetQuiet, Works};
+use crate::config::shape::{choice, section};
+use crate::config::values::{Count, Hidden, Interval, Number, Positive, Seconds, Size};
+
+fn defaults() -> bridge_snapshot::Limits {
+    bridge_snapshot::Limits::default()
+}
+
+section! {
+    /// Bounds on what one peer can make the gateway hold or do.
+    pub(crate) struct Limits {
+        /// Largest body of an HTTP request.
+        max_http_body: Size = Size(defaults().max_http_body), Works;
+        /// Largest message from a backend.
+        max_backend_message: Size = Size(defaults().max_backend_message), Works;
+        /// Deepest nesting of JSON in a message, up to 512.
+        max_depth: Positive = Positive(defaults().max_depth), Works;
+        /// As `server.read_timeout`, which holds when this is left out.
+        read_timeout: Option<Interval>, Works;
+        /// As `server.idle_timeout`, which holds when this is left out.
+        idle_timeout: Option<Interval>, Works;
+        /// Longest duration of one request, however much progress it reports.
+        max_request_duration: Interval = Interval(defaults().max_request_duration), Works;
+        /// Time between the comments that keep an event stream open.
+        keep_alive: Interval = Interval(defaults().keep_alive), Works;
+        /// How long a merged list waits for backends that were never listed before.
+        catalogue_wait: Interval = Interval(defaults().catalogue_wait), Works;
+        /// Events kept per stream for clients that resume it.
+        replay_events: Positive = Positive(defaults().replay_events), Works;
+        /// Bytes kept per stream for clients that resume it.
+        replay_bytes: Size = Size(defaults().replay_bytes), Works;
+        /// Open `subscriptions/listen` streams at once.
+        max_listens: Positive = Positive(defaults().max_listens), Works;
+        /// How long requests in flight may take to finish when the gateway is told to stop.
+        drain_timeout: Interval = Interval(defaults().drain_timeout), Works;
+    }
+}
+
+section! {
+    /// Sessions of clients that speak a revision before 2026-07-28.
+    pub(crate) struct Sessions {
+        /// Where sessions are kept. `redis` is not available yet: memory is used.
+        provider: Store = Store::Memory, Works;
+        /// Idle time after which a session ends.
+        ttl: Seconds = Seconds(bridge_snapshot::Sessions::default().idle_ttl), Works;
+        /// Sessions at once; more are refused with an error that says to retry.
+        max_sessions: Positive = Positive(bridge_snapshot::Sessions::default().max_sessions), Works;
+        /// Time between removals of ended sessions.
+        cleanup_interval: Option<Seconds>, NoEffect("ended sessions are removed as they end");
+        /// The Redis of the sessions.
+        redis: Option<Redis>, NotYetQuiet;
+        /// Settings of the memory store.
+        memory: Option<Anything>, NoEffect("ended sessions are removed as they end");
+    }
+}
+
+choice! {
+    /// Where state is kept.
+    pub(crate) enum Store {
+        /// In the process.
+        Memory = "memory",
+        /// In Redis.
+        Redis = "redis",
+    }
+}
+
+section! {
+    /// A Redis server.
+    pub(crate) struct Redis {
+        /// `redis://` URL.
+        url: Option<Hidden>, NotYetQuiet;
+        /// Password.
+        password: Option<Hidden>, NotYetQuiet;
+        /// Addresses of a cluster.
+        addresses: Option<Anything>, NotYetQuiet;
+        /// Database number.
+        db: Option<Count>, NotYetQuiet;
+        /// Connections kept open.
+        pool_size: Option<Count>, NotYetQuiet;
+        /// Attempts per command.
+        max_retries: Option<Count>, NotYetQuiet;
+        /// Time to connect.
+        dial_timeout: Option<Seconds>, NotYetQuiet;
+    }
+}
+
+section! {
+    /// Choosing between several servers of one namespace.
+    pub(crate) struct Routing {
+        /// Strategy of choice.
+        strategy: Option<Strategy>, NotYetQuiet;
+        /// Time between health checks.
+        health_check_interval: Option<Seconds>, NotYetQuiet;
+        /// Pausing servers that keep failing.
+        circuit_breaker: Option<RoutingBreaker>, NotYetQuiet;
+    }
+}
+
+choice! {
+    /// Strategy of choice.
+    pub(crate) enum Strategy {
+        /// In turn.
+        RoundRobin = "round_robin",
+        /// The one with the fewest requests in flight.
+        LeastConnections = "least_connections",
+        /// By weight.
+        Weighted = "weighted",
+        /// At random.
+        Random = "random",
+        /// By hash of the client.
+        Hash = "hash",
+    }
+}
+
+section! {
+    /// Pausing servers that keep failing.
+    pub(crate) struct RoutingBreaker {
+        /// Whether it is on.
+        enabled: Option<bool>, NotYetQuiet;
+        /// Failures in a row that pause a server.
+        failure_threshold: Option<Count>, NotYetQuiet;
+        /// Successes that end the pause.
+        success_threshold: Option<Count>, NotYetQuiet;
+        /// Length of the pause.
+        timeout: Option<Seconds>, NotYetQuiet;
+        /// Length of the pause, in seconds.
+        timeout_seconds: Option<Count>, NotYetQuiet;
+        /// Requests that try a paused server.
+        max_requests: Option<Count>, NotYetQuiet;
+        /// Time over which failures count, in seconds.
+        interval_seconds: Option<Count>, NotYetQuiet;
+    }
+}
+
+section! {
+    /// Requests per client and time.
+    pub(crate) struct RateLimit {
+        /// Whether it is on.
+        enabled: bool = true, NotYetQuiet;
+        /// Where counts are kept.
+        provider: Option<Store>, NotYetQuiet;
+        /// Requests per second.
+        requests_per_sec: Option<Count>, NotYetQuiet;
+        /// Requests at once beyond that.
+        burst: Option<Count>, NotYetQuiet;
+        /// Length of the window.
+        window_size: Option<Seconds>, NotYetQuiet;
+        /// Time between removals of old counts.
+        cleanup_interval: Option<Seconds>, NotYetQuiet;
+        /// The Redis of the counts.
+        redis: Option<Redis>, NotYetQuiet;
+        /// Settings of the memory store.
+        memory: Option<Anything>, NotYetQuiet;
+    }
+}
+
+section! {
+    /// Pausing servers that keep failing, for all servers.
+    pub(crate) struct CircuitBreaker {
+        /// Whether it is on.
+        enabled: bool = true, NotYetQuiet;
+        /// Failures that pause a server.
+        threshold: Option<Count>, NotYetQuiet;
+        /// Length of the pause.
+        timeout: Option<Seconds>, NotYetQuiet;
+        /// Requests that try a paused server.
+        max_requests: Option<Count>, NotYetQuiet;
+        /// Time over which failures count.
+        interval: Option<Seconds>, NotYetQuiet;
+        /// Share of successes that ends the pause.
+        success_ratio: Option<Number>, NotYetQuiet;
+    }
+}

@@ -1,0 +1,265 @@
+//! `server`: listeners and their bounds. Changes when a frontend gets keys.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::Anything;
+use crate::config::decode::{CommaList, FromText, Problem};
+use crate::config::shape::Status::{NoEffect, NotYet, NotYetQuiet, Works};
+use crate::config::shape::{Shape, choice, section};
+use crate::config::values::{Count, Host, Port, Positive, Seconds, Size};
+
+section! {
+    /// Where clients connect.
+    pub(crate) struct Server {
+        /// IP address of all listeners: `127.0.0.1` for this machine only, `0.0.0.0` for every network.
+        host: Host = Host(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), Works;
+        /// Port of the main listener, which serves Streamable HTTP on `/mcp` and `/mcp/{namespace}`; `0` lets the
+        /// system choose.
+        port: Port = Port(8443), Works;
+        /// What the main listener serves. Only Streamable HTTP is available yet, whatever is chosen.
+        protocol: FrontendSet = FrontendSet::Http, Works;
+        /// Port of the TCP binary frontend.
+        tcp_port: Option<Port>, NotYet("the TCP binary frontend is");
+        /// Port of the health check over the TCP binary protocol.
+        tcp_health_port: Option<Port>, NotYet("the TCP binary health check is");
+        /// Port of the Prometheus metrics; `0` turns it off.
+        metrics_port: Option<Port>, Works;
+        /// Port of `/healthz`, `/ready` and `/health`; `0` turns it off.
+        health_port: Port = Port(8080), Works;
+        /// Connections at once, per listener.
+        max_connections: Positive = Positive(50_000), Works;
+        /// Connections at once from one peer address, per listener; `0` is no limit.
+        max_connections_per_ip: Count = Count(1000), Works;
+        /// Buffer per connection.
+        connection_buffer_size: Option<Size>, NoEffect("buffers grow with the message, up to `limits.max_http_body`");
+        /// Time a client has to send the head of a request, and then its body.
+        read_timeout: Seconds = Seconds(Duration::from_secs(10)), Works;
+        /// Time a client has to take an answer.
+        write_timeout: Option<Seconds>, NotYet("a time limit on slow readers is");
+        /// Idle time after which a kept connection closes.
+        idle_timeout: Seconds = Seconds(Duration::from_secs(120)), Works;
+        /// `Origin` values that browsers may send, as `scheme://host[:port]`, or `*` for any. On loopback addresses the
+        /// loopback origins are always allowed.
+        allowed_origins: Option<CommaList<WebOrigin>>, Works;
+        /// `Host` values that requests may name besides the listener's own address. When empty, any is accepted unless the
+        /// listener is on a loopback address.
+        allowed_hosts: CommaList<String>, Works;
+        /// Encryption of the main listener.
+        tls: Tls, Works;
+        /// Frontend on standard input or a Unix socket.
+        stdio_frontend: Option<StdioFrontend>, NotYetQuiet;
+        /// More listeners. Those of protocol `http` serve the same as the main one.
+        frontends: Vec<crate::config::decode::Located<Frontend>>, Works;
+    }
+}
+
+choice! {
+    /// Protocols of the main listener.
+    pub(crate) enum FrontendSet {
+        /// Streamable HTTP.
+        Http = "http" | "streamable_http",
+        /// WebSocket.
+        WebSocket = "websocket",
+        /// TCP binary.
+        Tcp = "tcp",
+        /// WebSocket and TCP binary.
+        Both = "both",
+        /// Everything.
+        Universal = "universal",
+        /// Standard input and output.
+        Stdio = "stdio",
+    }
+}
+
+section! {
+    /// Encryption. It is on unless turned off.
+    pub(crate) struct Tls {
+        /// Whether the listener is encrypted.
+        enabled: bool = true, Works;
+        /// PEM file with the certificate, followed by its intermediates.
+        cert_file: PathBuf = PathBuf::from("/etc/mcp-gateway/tls/tls.crt"), Works;
+        /// PEM file with the private key.
+        key_file: PathBuf = PathBuf::from("/etc/mcp-gateway/tls/tls.key"), Works;
+        /// PEM file with the authorities that sign client certificates.
+        ca_file: Option<PathBuf>, Works;
+        /// Whether clients present a certificate: `none`, `request` (verified when presented), or `require`.
+        client_auth: ClientAuth = ClientAuth::None, Works;
+        /// Oldest TLS version that is offered.
+        min_version: TlsVersion = TlsVersion(bridge_snapshot::TlsVersion::V12), Works;
+        /// Cipher suites.
+        cipher_suites: Option<CommaList<String>>, NoEffect("the TLS library offers only strong suites");
+    }
+}
+
+section! {
+    /// Encryption of one frontend. It is off unless turned on.
+    pub(crate) struct FrontendTls {
+        /// Whether the listener is encrypted.
+        enabled: bool = false, Works;
+        /// As in `server.tls`.
+        cert_file: PathBuf = PathBuf::from("/etc/mcp-gateway/tls/tls.crt"), Works;
+        /// As in `server.tls`.
+        key_file: PathBuf = PathBuf::from("/etc/mcp-gateway/tls/tls.key"), Works;
+        /// As in `server.tls`.
+        ca_file: Option<PathBuf>, Works;
+        /// As in `server.tls`.
+        client_auth: ClientAuth = ClientAuth::None, Works;
+        /// As in `server.tls`.
+        min_version: TlsVersion = TlsVersion(bridge_snapshot::TlsVersion::V12), Works;
+        /// As in `server.tls`.
+        cipher_suites: Option<CommaList<String>>, NoEffect("the TLS library offers only strong suites");
+    }
+}
+
+choice! {
+    /// Client certificates.
+    pub(crate) enum ClientAuth {
+        /// Not asked for.
+        None = "none",
+        /// Asked for.
+        Request = "request",
+        /// Required.
+        Require = "require",
+    }
+}
+
+/// Oldest TLS version; the original knows several spellings.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct TlsVersion(pub(crate) bridge_snapshot::TlsVersion);
+
+impl FromText for TlsVersion {
+    fn text_shape() -> Shape {
+        let schema = serde_json::json!({ "enum": ["1.2", "1.3", 1.2, 1.3, "TLS1.2", "TLS1.3", ""] });
+        Shape::Text { name: "choice", schema }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        match text {
+            "1.2" | "TLS1.2" => Ok(Self(bridge_snapshot::TlsVersion::V12)),
+            "1.3" | "TLS1.3" | "" => Ok(Self(bridge_snapshot::TlsVersion::V13)),
+            _ => Err(Problem::new("not a TLS version").remedy("allowed: \"1.2\", \"1.3\"")),
+        }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        match self.0 {
+            bridge_snapshot::TlsVersion::V12 => "1.2".into(),
+            bridge_snapshot::TlsVersion::V13 => "1.3".into(),
+        }
+    }
+}
+
+/// An origin as browsers send it, in lower case.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct WebOrigin(pub(crate) String);
+
+impl FromText for WebOrigin {
+    fn text_shape() -> Shape {
+        Shape::Text { name: "origin", schema: serde_json::json!({ "type": "string" }) }
+    }
+
+    fn from_text(text: &str) -> Result<Self, Problem> {
+        let remedy =
+            "allowed: `scheme://host[:port]` without a path, for example `https://app.example.com`, or `*`";
+        let refused = || Problem::new("not an origin").remedy(remedy);
+        if text == "*" {
+            return Ok(Self(text.to_owned()));
+        }
+        let (scheme, authority) = text.split_once("://").ok_or_else(refused)?;
+        let valid = !scheme.is_empty()
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.'))
+            && !authority.contains('@')
+            && authority.parse::<http::uri::Authority>().is_ok();
+        if valid { Ok(Self(text.to_ascii_lowercase())) } else { Err(refused()) }
+    }
+
+    fn to_json(&self) -> serde_json::Value {
+        self.0.as_str().into()
+    }
+}
+
+section! {
+    /// Frontend on standard input or a Unix socket.
+    pub(crate) struct StdioFrontend {
+        /// Whether it is on.
+        enabled: bool = true, NotYetQuiet;
+        /// Where it reads and writes.
+        modes: Option<Anything>, NotYetQuiet;
+        /// Bounds on its clients.
+        process_management: Option<Anything>, NotYetQuiet;
+    }
+}
+
+section! {
+    /// One more listener.
+    pub(crate) struct Frontend {
+        /// Name in logs and metrics.
+        name: Option<String>, Works;
+        /// Protocol; only `http` is available yet, others are left out with a warning.
+        protocol: Option<FrontendProtocol>, Works;
+        /// Whether it is on.
+        enabled: bool = true, Works;
+        /// Settings of the protocol.
+        config: FrontendConfig, Works;
+    }
+}
+
+choice! {
+    /// Protocols of additional listeners.
+    pub(crate) enum FrontendProtocol {
+        /// Streamable HTTP.
+        Http = "http" | "streamable_http",
+        /// WebSocket.
+        WebSocket = "websocket",
+        /// Server-sent events of 2024-11-05.
+        Sse = "sse",
+        /// TCP binary.
+        TcpBinary = "tcp_binary" | "tcp",
+        /// Standard input and output.
+        Stdio = "stdio",
+    }
+}
+
+section! {
+    /// Settings of one more listener.
+    pub(crate) struct FrontendConfig {
+        /// IP address; that of `server.host` when left out.
+        host: Option<Host>, Works;
+        /// Port; `0` lets the system choose.
+        port: Option<Port>, Works;
+        /// Path of the endpoint. Only `/mcp` is available yet.
+        request_path: Option<String>, Works;
+        /// Other name of `request_path`.
+        path: Option<String>, Works;
+        /// Connections at once.
+        max_connections: Option<Positive>, Works;
+        /// `Origin` values, as in `server.allowed_origins`, which holds when this is left out.
+        allowed_origins: Option<CommaList<WebOrigin>>, Works;
+        /// Encryption.
+        tls: FrontendTls, Works;
+        /// Largest request.
+        max_request_size: Option<Size>, NoEffect("`limits.max_http_body` holds for all listeners");
+        /// Time to send a request.
+        read_timeout: Option<Seconds>, NoEffect("`server.read_timeout` holds for all listeners");
+        /// Time to take an answer.
+        write_timeout: Option<Seconds>, NotYet("a time limit on slow readers is");
+        /// Time between WebSocket pings.
+        ping_interval: Option<Seconds>, NotYetQuiet;
+        /// Path of the event stream of an `sse` frontend.
+        stream_endpoint: Option<String>, NotYetQuiet;
+        /// Path for requests of an `sse` frontend.
+        request_endpoint: Option<String>, NotYetQuiet;
+        /// Time between keep-alive comments of an `sse` frontend.
+        keep_alive: Option<Seconds>, NotYetQuiet;
+        /// Port of the health check of a `tcp_binary` frontend.
+        health_port: Option<Port>, NotYetQuiet;
+        /// Places of a `stdio` frontend.
+        modes: Option<Anything>, NotYetQuiet;
+        /// Whether a `stdio` frontend is on.
+        enabled: Option<bool>, NotYetQuiet;
+        /// Bounds of a `stdio` frontend.
+        process_management: Option<Anything>, NotYetQuiet;
+    }
+}
