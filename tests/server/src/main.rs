@@ -1,3 +1,108 @@
-//! Placeholder entry point.
+//! `mcp-test-server`: a fixture MCP server in either protocol generation. Changes when its command line does.
+//!
+//! It is the backend that the gateway's conformance, interop and failure tests talk to, and one of the quickstart's
+//! backends. The protocol comes from the published SDK; this crate adds the fixtures and what the SDK leaves out.
 
-fn main() {}
+mod call;
+mod changes;
+mod completion;
+mod era;
+mod fixture;
+mod http;
+mod input_required;
+mod logging;
+mod paging;
+mod prompts;
+mod resources;
+mod samples;
+mod state;
+mod stdio;
+mod tasks;
+mod tools;
+
+use std::net::IpAddr;
+use std::process::ExitCode;
+
+use clap::{Parser, ValueEnum};
+use tracing_subscriber::EnvFilter;
+
+use crate::era::Era;
+use crate::state::Shared;
+
+/// A complete MCP fixture server for tests.
+#[derive(Debug, Parser)]
+#[command(name = "mcp-test-server", version)]
+struct Args {
+    /// How clients connect.
+    #[arg(long, value_enum, default_value_t = TransportKind::Stdio)]
+    transport: TransportKind,
+    /// Which protocol generations are served; the other one is refused as a real server of that age would.
+    #[arg(long, value_enum, default_value_t = Era::Both)]
+    era: Era,
+    /// Address to listen on (http only).
+    #[arg(long, default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Port to listen on (http only); 0 picks a free one, which the `listening on` line names.
+    #[arg(long, default_value_t = 0)]
+    port: u16,
+    /// Form of the replies to modern requests (http only); a reply that has to stream always does.
+    #[arg(long, value_enum, default_value_t = ReplyKind::Stream)]
+    reply: ReplyKind,
+    /// Entries per page of every list; without it each list is one page.
+    #[arg(long)]
+    page_size: Option<std::num::NonZeroUsize>,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum TransportKind {
+    Stdio,
+    Http,
+}
+
+/// Content type of a modern reply that is one message.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+enum ReplyKind {
+    /// `text/event-stream`
+    Stream,
+    /// `application/json`
+    Json,
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    // Standard output belongs to the protocol. The SDK warns of every error response and of every client that leaves
+    // early, which is what tests do all day; RUST_LOG=rmcp=warn shows it.
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,rmcp=off"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(std::io::stderr).init();
+    match serve(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(args: &Args) -> anyhow::Result<()> {
+    let shared = Shared::new(args.era, args.page_size)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime.block_on(async {
+        match args.transport {
+            TransportKind::Stdio => stdio::run(shared).await,
+            TransportKind::Http => http::run(shared, (args.host, args.port).into(), args.reply).await,
+        }
+    });
+    // A read of standard input may still be blocked on its thread; waiting for it would hold the exit.
+    runtime.shutdown_background();
+    outcome
+}
+
+/// Resolves when the process is asked to stop (SIGTERM or Ctrl-C).
+async fn stop_signal() -> anyhow::Result<()> {
+    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+    tokio::select! {
+        outcome = tokio::signal::ctrl_c() => outcome?,
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
