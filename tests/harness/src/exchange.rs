@@ -5,10 +5,13 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use anyhow::{Context as _, Result, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::http::{Connection, Head, Response, Url, request_bytes};
 use crate::sse::{Event, Parser};
+
+/// A list with more pages than this does not converge.
+const MAX_PAGES: usize = 100;
 
 /// A JSON-RPC error.
 #[derive(Debug, Clone, PartialEq)]
@@ -64,6 +67,24 @@ impl Reply {
     }
 }
 
+/// Follows `nextCursor` to the end of a list.
+pub(crate) fn all_pages(key: &str, mut fetch: impl FnMut(Value) -> Result<Value>) -> Result<Vec<Value>> {
+    let mut items = Vec::new();
+    let mut params = json!({});
+    for _ in 0..MAX_PAGES {
+        let mut page = fetch(params)?;
+        match page[key].take() {
+            Value::Array(found) => items.extend(found),
+            other => bail!("{key} is not a list: {other}"),
+        }
+        match page.get("nextCursor") {
+            Some(cursor) => params = json!({ "cursor": cursor }),
+            None => return Ok(items),
+        }
+    }
+    bail!("the list of {key} has no end")
+}
+
 /// An open response: messages are read from it as they come. Dropping it closes the connection, which for a 2026-07-28
 /// request means cancellation.
 #[derive(Debug)]
@@ -110,6 +131,11 @@ impl Exchange {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// The rest of a body that is not an event stream, as it is.
+    pub fn read_text(&mut self) -> Result<String> {
+        String::from_utf8(self.connection.read_body()?).context("the body is not UTF-8")
     }
 
     /// The next JSON-RPC message, from either kind of body; events without data are stepped over. `None` at the end.

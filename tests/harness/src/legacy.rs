@@ -4,7 +4,7 @@
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use crate::exchange::{Exchange, Reply};
+use crate::exchange::{Exchange, Reply, all_pages};
 use crate::http::{Response, Url, request};
 
 /// The revision that [`LegacySession::open`] offers.
@@ -73,6 +73,11 @@ impl LegacySession {
     pub fn request(&mut self, method: &str, params: &Value) -> Result<Reply> {
         let (id, exchange) = self.start(method, params)?;
         self.finish(&id, exchange)
+    }
+
+    /// All items of a list, page by page: `list("tools/list", "tools")`.
+    pub fn list(&mut self, method: &str, key: &str) -> Result<Vec<Value>> {
+        all_pages(key, |params| self.request(method, &params)?.into_result())
     }
 
     /// Sends a request and returns its id and the open response, to be read by the caller.

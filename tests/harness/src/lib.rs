@@ -9,7 +9,8 @@
 //! |---|---|
 //! | a running gateway | [`Config`] and [`Gateway::start`] |
 //! | our fixture server, HTTP or stdio | [`TestServer::http`], [`TestServer::stdio`] |
-//! | a published server behind the gateway | [`peers`] gives its command line |
+//! | five published servers and places for them to work in | [`Published`] |
+//! | any one published server | [`peers`] gives its command line |
 //! | a published client | [`script::run`] with a plan |
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
@@ -37,6 +38,7 @@ pub mod legacy;
 pub mod modern;
 pub mod peers;
 pub mod process;
+pub mod published;
 pub mod script;
 pub mod server;
 pub mod sse;
@@ -48,6 +50,7 @@ pub use gateway::Gateway;
 pub use legacy::LegacySession;
 pub use modern::ModernClient;
 pub use process::Process;
+pub use published::Published;
 pub use server::{Era, TestServer};
 pub use temp::TempDir;
 

@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value, json};
 
-use crate::exchange::{Exchange, Reply};
+use crate::exchange::{Exchange, Reply, all_pages};
 use crate::http::Url;
 
 /// The revision spoken.
@@ -98,6 +98,11 @@ impl ModernClient {
     pub fn request(&mut self, method: &str, params: &Value) -> Result<Reply> {
         let prepared = self.prepare(method, params)?;
         self.send(&prepared)?.finish(&prepared.message["id"], |_| Ok(()))
+    }
+
+    /// All items of a list, page by page: `list("tools/list", "tools")`.
+    pub fn list(&mut self, method: &str, key: &str) -> Result<Vec<Value>> {
+        all_pages(key, |params| self.request(method, &params)?.into_result())
     }
 
     /// Sends a request and returns its id and the open response, to be read (or dropped: cancelled) by the caller.
