@@ -158,6 +158,8 @@ pub(crate) fn machine() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::io::BufRead as _;
+
     use super::*;
 
     #[test]
@@ -169,15 +171,16 @@ mod tests {
 
     #[test]
     fn a_family_is_charged_for_its_children() {
-        let mut child = std::process::Command::new("sh").args(["-c", "sleep 60 & wait"]).spawn().unwrap();
-        let mut family = Family::of(std::process::id()).unwrap();
-        // The shell may not have started its own child yet.
-        while family.members.len() < 3 {
-            family = Family::of(std::process::id()).unwrap();
-        }
-        assert!(family.members.contains(&child.id()));
-        assert!(family.resident().unwrap() > resident(std::process::id()).unwrap());
-        for pid in family.members.iter().skip(1).filter_map(|pid| i32::try_from(*pid).ok()) {
+        let mut shell = std::process::Command::new("sh");
+        let shell = shell.args(["-c", "sleep 60 & echo started; wait"]).stdout(std::process::Stdio::piped());
+        let mut child = shell.spawn().unwrap();
+        let mut line = String::new();
+        std::io::BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        let family = Family::of(child.id()).unwrap();
+        assert_eq!(family.members.len(), 2, "the shell and what it started");
+        let root = resident(child.id()).unwrap();
+        assert!(family.resident().unwrap() > root, "both are counted");
+        for pid in family.members.iter().filter_map(|pid| i32::try_from(*pid).ok()) {
             let pid = rustix::process::Pid::from_raw(pid).unwrap();
             rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
         }
