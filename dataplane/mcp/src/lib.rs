@@ -2,6 +2,7 @@
 //!
 //! What is absent on purpose: sockets, tasks, clocks, environment, randomness.
 
+pub mod cursor;
 pub mod detect;
 pub mod envelope;
 pub mod error;
@@ -9,6 +10,7 @@ pub mod frame;
 pub mod framing;
 pub mod id;
 pub mod limits;
+pub mod merge;
 pub mod method;
 pub mod names;
 pub mod param_headers;

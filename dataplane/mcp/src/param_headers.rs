@@ -15,6 +15,7 @@ use crate::limits::Limits;
 use crate::scan::{Scanner, decode_string};
 
 pub use arguments::{ArgumentsError, Mismatch, Reason, Sent};
+pub(crate) use value::whole_number;
 pub use value::{decode_value, encode_value};
 
 /// What every such header starts with.

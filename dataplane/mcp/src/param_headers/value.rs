@@ -43,7 +43,7 @@ const MAX_DIGITS: usize = 64;
 
 /// A JSON number in the one spelling that equal whole numbers share: `42`, `42.0` and `4.2e1` are the same. `None` when
 /// it is not whole, not a number, or absurdly large.
-pub(super) fn whole_number(text: &str) -> Option<String> {
+pub(crate) fn whole_number(text: &str) -> Option<String> {
     let (negative, text) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (mantissa, exponent) = text.split_once(['e', 'E']).unwrap_or((text, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
