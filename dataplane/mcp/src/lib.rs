@@ -15,6 +15,7 @@ pub mod method;
 pub mod names;
 pub mod param_headers;
 pub mod pending;
+pub mod resource;
 pub mod scan;
 pub mod splice;
 pub mod sse;
