@@ -23,7 +23,7 @@ fn through_the_gateway_equals_direct() -> Result<()> {
 
     let out = peers::target_dir()?.join("conformance");
     let mut text = String::from("# Conformance: direct and through the gateway\n\n");
-    let mut faults = Vec::new();
+    let mut faults: Vec<String> = Vec::new();
     for suite in suite::SUITES {
         let slug = suite.slug();
         let direct = suite.run(&direct_url, &out.join(format!("{slug}-direct")))?;
@@ -36,6 +36,6 @@ fn through_the_gateway_equals_direct() -> Result<()> {
     fs::write(&path, &text).with_context(|| format!("writing {}", path.display()))?;
     // Past the test runner's capture: the table is the point of the run, also when it passes.
     std::io::stdout().write_all(text.as_bytes())?;
-    ensure!(faults.is_empty(), "{}\n(full report: {})", faults.join("\n"), path.display());
+    ensure!(faults.is_empty(), "{} faults, listed above and in {}", faults.len(), path.display());
     Ok(())
 }

@@ -67,10 +67,13 @@ pub(crate) fn compare(title: &str, direct: &Run, via: &Run, required: &BTreeSet<
     if !via.accepted {
         out.faults.push(format!("{title}: the suite's own verdict on the gateway is a failure"));
     }
-    for fault in &out.faults {
-        let _ = writeln!(out.text, "\n- {fault}");
-    }
     out.text.push('\n');
+    for fault in &out.faults {
+        let _ = writeln!(out.text, "- {fault}");
+    }
+    if !out.faults.is_empty() {
+        out.text.push('\n');
+    }
     out
 }
 

@@ -108,7 +108,7 @@ impl Suite {
     pub(crate) fn required(&self, ran: &Run) -> Result<BTreeSet<String>> {
         let Some(revision) = self.requirements else { return Ok(ran.scenarios.keys().cloned().collect()) };
         let mut command = self.command()?;
-        command.args(["list", "--server", "--requirements", revision]);
+        command.args(["list", "--requirements", revision]);
         let process = Process::spawn("conformance suite", &command)?;
         process.wait_exit(RUN_TIME)?;
         let names =

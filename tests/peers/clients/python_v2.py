@@ -46,7 +46,7 @@ class Sdk:
 
     async def _forward(self, subscription):
         async for event in subscription:
-            notification = event_to_notification(event)
+            notification = event_to_notification(event, {})
             self.events.add(notification.method, dump(notification.params) or {})
 
 
