@@ -19,5 +19,6 @@ pub mod resource;
 pub mod scan;
 pub mod splice;
 pub mod sse;
+pub mod subscription;
 pub mod translate;
 pub mod version;
