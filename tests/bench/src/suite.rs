@@ -74,7 +74,8 @@ pub(crate) async fn run(options: Options) -> Result<ExitCode> {
     let directory = directory.canonicalize()?;
     let gateway = options.gateway.clone().unwrap_or_else(|| folder.join("mcp-gateway"));
     let setting = Setting { directory, gateway, workers: options.workers.map(usize::from) };
-    let kinds = if options.targets.is_empty() { Kind::ALL.to_vec() } else { options.targets.clone() };
+    let chosen = |kind: &Kind| options.targets.is_empty() || options.targets.contains(kind);
+    let kinds: Vec<Kind> = Kind::ALL.into_iter().filter(chosen).collect();
     let rounds = options.rounds.unwrap_or(if quick { 3 } else { 15 });
     let window = Duration::from_secs_f64(options.duration.unwrap_or(if quick { 0.4 } else { 1.0 }));
     let sessions = options.sessions.unwrap_or(if quick { 200 } else { 2000 });
