@@ -15,6 +15,7 @@ pub(crate) fn trials() -> Vec<Test> {
         ("the_end_of_a_child_is_seen_within_a_second", || Box::pin(the_end_is_seen())),
         ("closing_the_input_lets_a_child_finish", || Box::pin(closing_the_input())),
         ("a_child_that_ignores_term_is_killed", || Box::pin(ignores_term())),
+        ("a_child_that_closes_its_output_is_noticed", || Box::pin(closed_output())),
         ("a_dropped_child_is_stopped", || Box::pin(dropped())),
         ("an_overlong_line_is_skipped", || Box::pin(overlong_line())),
         ("a_child_that_floods_waits_for_its_reader", || Box::pin(flood())),
@@ -98,6 +99,14 @@ async fn closing_the_input() {
     assert_eq!(alive(&mark), Vec::<u32>::new());
 }
 
+async fn closed_output() {
+    let supervisor = supervisor();
+    let (spec, _) = shell("silent", "exec >&-; while :; do sleep 0.1; done");
+    let mut child = supervisor.start(&spec).await.unwrap();
+    assert!(timeout(DEADLINE, child.output.recv()).await.unwrap().is_none());
+    assert_eq!(child.control.exit(), None);
+}
+
 async fn ignores_term() {
     let supervisor = supervisor();
     let (spec, mark) = shell("stubborn", "trap 'echo got it' TERM; echo ready; while :; do sleep 0.1; done");
@@ -112,7 +121,7 @@ async fn ignores_term() {
 
 async fn dropped() {
     let supervisor = supervisor();
-    let (spec, mark) = shell("dropped", "echo ready; exec cat");
+    let (spec, mark) = shell("dropped", "echo ready; while :; do sleep 0.1; done");
     let mut child = supervisor.start(&spec).await.unwrap();
     line(&mut child).await;
     assert!(!alive(&mark).is_empty());

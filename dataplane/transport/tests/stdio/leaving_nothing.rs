@@ -7,7 +7,9 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::time::timeout;
 
-use crate::support::{self, DEADLINE, Test, alive, kill, line, new_mark, shell, supervisor, until_alive};
+use crate::support::{
+    self, DEADLINE, Test, alive, kill, line, new_mark, shell, supervisor, until_alive, until_at_least,
+};
 
 /// Set in the process that plays a gateway which is killed: the mark for its children.
 const GATEWAY: &str = "STDIO_TEST_GATEWAY";
@@ -46,7 +48,7 @@ async fn stop() {
     let (spec, mark) = shell("trouble", &trouble());
     let mut child = supervisor.start(&spec).await.unwrap();
     assert_eq!(line(&mut child).await, "ready");
-    assert!(alive(&mark).len() >= AT_LEAST, "{:?}", alive(&mark));
+    until_at_least(&mark, AT_LEAST).await;
     timeout(DEADLINE, child.control.stop(Duration::from_millis(100))).await.unwrap();
     assert_eq!(alive(&mark), Vec::<u32>::new());
 }
@@ -96,7 +98,7 @@ async fn gateway_killed() {
     let mut started = String::new();
     BufReader::new(gateway.stdout.take().unwrap()).read_line(&mut started).unwrap();
     assert_eq!(started, "started\n");
-    assert!(alive(&mark).len() >= 3 * AT_LEAST, "{:?}", alive(&mark));
+    until_at_least(&mark, 3 * AT_LEAST).await;
     gateway.kill().unwrap();
     gateway.wait().unwrap();
     until_alive(&mark, 0).await;
@@ -112,7 +114,8 @@ async fn guard_killed() {
     );
     let mut child = supervisor.start(&spec).await.unwrap();
     assert_eq!(line(&mut child).await, "ready");
-    let sleeping = alive(&mark).into_iter().find(|pid| name(*pid) == "sleep").unwrap();
+    let find_sleep = || alive(&mark).into_iter().find(|pid| name(*pid) == "sleep");
+    let sleeping = support::until(find_sleep, || "sleep does not start".to_owned()).await;
     kill(child.control.pid(), Signal::KILL);
     let exit = timeout(DEADLINE, child.control.exited()).await.unwrap();
     assert_eq!(exit.signal, Some(9));

@@ -89,6 +89,12 @@ pub(crate) async fn until_alive(mark: &str, count: usize) {
     until(now, || format!("{count} processes expected, alive are {}", describe(&alive(mark)))).await;
 }
 
+/// Waits until at least `count` processes with the mark live.
+pub(crate) async fn until_at_least(mark: &str, count: usize) {
+    let now = || (alive(mark).len() >= count).then_some(());
+    until(now, || format!("at least {count} processes expected, alive are {}", describe(&alive(mark)))).await;
+}
+
 fn describe(pids: &[u32]) -> String {
     let line = |pid: &u32| {
         let command = std::fs::read_to_string(format!("/proc/{pid}/cmdline")).unwrap_or_default();
