@@ -61,13 +61,13 @@ fn legacy_input_tools_send_live_requests_all_at_once() {
     assert_eq!(methods, ["elicitation/create", "roots/list", "sampling/createMessage"]);
     let answers = [
         json!({ "action": "accept", "content": { "name": "Ann" } }),
-        json!({ "roots": [{ "uri": "file:///work" }] }),
+        json!({ "roots": [{ "uri": "file:///home/ann" }] }),
         json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "Good day," } }),
     ];
     for (request, answer) in asked.iter().zip(answers) {
         server.send(&json!({ "jsonrpc": "2.0", "id": request["id"], "result": answer }));
     }
-    assert_eq!(text(&server.receive()), "Good day, Ann; roots: file:///work");
+    assert_eq!(text(&server.receive()), "Good day, Ann; roots: file:///home/ann");
 }
 
 #[test]
