@@ -90,29 +90,31 @@ pub(crate) fn all_pages(key: &str, mut fetch: impl FnMut(Value) -> Result<Value>
 #[derive(Debug)]
 pub struct Exchange {
     connection: Connection,
-    head: Head,
+    head: Option<Head>,
     events: VecDeque<Event>,
     parser: Parser,
     ended: bool,
 }
 
 impl Exchange {
-    /// Sends the request and waits for the response's headers.
+    /// Sends the request and waits for nothing: a server may hold even the headers back until it has an answer.
     pub fn start(method: &str, url: &Url, headers: &[(&str, &str)], body: &[u8]) -> Result<Self> {
         let mut connection = Connection::open_url(url)?;
         connection.send(&request_bytes(method, url, headers, body))?;
-        let head = connection.read_head()?;
-        Ok(Self { connection, head, events: VecDeque::new(), parser: Parser::default(), ended: false })
+        Ok(Self { connection, head: None, events: VecDeque::new(), parser: Parser::default(), ended: false })
     }
 
-    /// Status and headers.
-    pub fn head(&self) -> &Head {
-        &self.head
+    /// Status and headers, as soon as they are there.
+    pub fn head(&mut self) -> Result<&Head> {
+        if self.head.is_none() {
+            self.head = Some(self.connection.read_head()?);
+        }
+        self.head.as_ref().context("the response has a head")
     }
 
     /// Whether the answer is an event stream.
-    pub fn is_stream(&self) -> bool {
-        self.head.media_type() == Some("text/event-stream")
+    pub fn is_stream(&mut self) -> Result<bool> {
+        Ok(self.head()?.media_type() == Some("text/event-stream"))
     }
 
     /// How many keep-alive comments the stream has carried so far.
@@ -122,6 +124,7 @@ impl Exchange {
 
     /// The next event of the stream, `None` at its end.
     pub fn next_event(&mut self) -> Result<Option<Event>> {
+        self.head()?;
         loop {
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
@@ -135,12 +138,13 @@ impl Exchange {
 
     /// The rest of a body that is not an event stream, as it is.
     pub fn read_text(&mut self) -> Result<String> {
+        self.head()?;
         String::from_utf8(self.connection.read_body()?).context("the body is not UTF-8")
     }
 
     /// The next JSON-RPC message, from either kind of body; events without data are stepped over. `None` at the end.
     pub fn next_message(&mut self) -> Result<Option<Value>> {
-        if self.is_stream() {
+        if self.is_stream()? {
             while let Some(event) = self.next_event()? {
                 if let Some(data) = event.data.filter(|data| !data.is_empty()) {
                     return serde_json::from_str(&data)
@@ -157,7 +161,7 @@ impl Exchange {
         if body.is_empty() {
             return Ok(None);
         }
-        Response { head: self.head.clone(), body }.json().map(Some)
+        Response { head: self.head()?.clone(), body }.json().map(Some)
     }
 
     /// Reads to the response that carries `id`, handing every other message to `on_message` as it comes. An error
@@ -168,11 +172,14 @@ impl Exchange {
             let answered = message.get("id").is_none_or(Value::is_null) && message.get("error").is_some();
             let ours = message.get("id") == Some(id) && message.get("method").is_none();
             if ours || answered {
-                return Ok(Reply { head: self.head, message, earlier });
+                return Ok(Reply { head: self.head()?.clone(), message, earlier });
             }
             on_message(&message)?;
             earlier.push(message);
         }
-        bail!("status {}: the response ended without an answer to {id}, after {earlier:?}", self.head.status)
+        bail!(
+            "status {}: the response ended without an answer to {id}, after {earlier:?}",
+            self.head()?.status
+        )
     }
 }

@@ -118,8 +118,8 @@ impl LegacySession {
 
     /// Opens the GET stream.
     pub fn listen(&self) -> Result<Exchange> {
-        let exchange = Exchange::start("GET", &self.url, &self.headers("text/event-stream"), b"")?;
-        ensure!(exchange.is_stream(), "GET got {:?}", exchange.head());
+        let mut exchange = Exchange::start("GET", &self.url, &self.headers("text/event-stream"), b"")?;
+        ensure!(exchange.is_stream()?, "GET got {:?}", exchange.head());
         Ok(exchange)
     }
 

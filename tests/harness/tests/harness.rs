@@ -3,8 +3,9 @@
 use std::process::Command;
 
 use anyhow::{Context as _, Result};
+use bridge_tests::modern::encode_header;
 use bridge_tests::process::{Process, Signal, find_processes, wait_gone};
-use bridge_tests::{LegacySession, PATIENCE, TempDir, peers};
+use bridge_tests::{Era, LegacySession, ModernClient, PATIENCE, TempDir, TestServer, peers};
 use serde_json::json;
 
 #[test]
@@ -89,6 +90,47 @@ fn a_legacy_session_with_a_published_server_answers_its_requests_and_sees_its_pr
     let unknown = session.request("no/such/method", &json!({}))?.into_error()?;
     assert_eq!(unknown.code, -32601);
     assert_eq!(session.delete()?.head.status, 200);
-    assert_eq!(session.start("ping", &json!({}))?.1.head().status / 100, 4, "the session is over");
+    assert_eq!(session.start("ping", &json!({}))?.1.head()?.status / 100, 4, "the session is over");
     Ok(())
+}
+
+#[test]
+fn modern_requests_answer_input_see_changes_and_cancel_by_closing() -> Result<()> {
+    let mut server = TestServer::http(Era::Modern)?;
+    let mut client = ModernClient::new(server.url(), &json!({ "elicitation": { "form": {} } }))?;
+
+    let call = json!({ "name": "test_input_required_result_elicitation" });
+    let reply = client.request_with_input("tools/call", &call, |_, request| {
+        assert_eq!(request["method"], "elicitation/create");
+        json!({ "action": "accept", "content": { "name": "Ann" } })
+    })?;
+    assert_eq!(reply.into_result()?["content"][0]["text"], "Hello, Ann!");
+
+    let (acknowledged, mut changes) = client.listen(&json!({ "toolsListChanged": true }))?;
+    assert_eq!(acknowledged["params"]["notifications"]["toolsListChanged"], true);
+    client.request("tools/call", &json!({ "name": "test_trigger_tool_change" }))?.into_result()?;
+    let change = changes.next_message()?.context("the stream stays open")?;
+    assert_eq!(change["method"], "notifications/tools/list_changed");
+
+    client.set_meta("progressToken", json!("p"));
+    let (_, call) = client.start("tools/call", &json!({ "name": "sleep", "arguments": { "ms": 60_000 } }))?;
+    let says = |server: &mut TestServer, what: &str| {
+        server.process().wait_line(PATIENCE, |line| line.contains(what).then_some(()))
+    };
+    says(&mut server, "sleep started")?;
+    drop(call);
+    says(&mut server, "sleep cancelled")?;
+    Ok(())
+}
+
+#[test]
+fn a_modern_name_is_encoded_for_its_header_only_when_it_must_be() {
+    for (name, header) in [
+        ("plain name", "plain name"),
+        ("é", "=?base64?w6k=?="),
+        (" padded", "=?base64?IHBhZGRlZA==?="),
+        ("=?base64?Zm9v?=", "=?base64?PT9iYXNlNjQ/Wm05dj89?="),
+    ] {
+        assert_eq!(encode_header(name), header);
+    }
 }

@@ -206,7 +206,7 @@ fn ask_directly(command: &[String], requests: &[(&str, Value)]) -> Result<Vec<St
 
 /// The text of the answer to a request, past whatever came before it on its stream.
 fn answer_text(mut exchange: Exchange) -> Result<String> {
-    if !exchange.is_stream() {
+    if !exchange.is_stream()? {
         return exchange.read_text();
     }
     while let Some(event) = exchange.next_event()? {
