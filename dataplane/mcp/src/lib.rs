@@ -2,6 +2,7 @@
 //!
 //! What is absent on purpose: sockets, tasks, clocks, environment, randomness.
 
+pub mod asked;
 pub mod cursor;
 pub mod detect;
 pub mod envelope;
@@ -12,6 +13,7 @@ pub mod id;
 pub mod limits;
 pub mod merge;
 pub mod method;
+pub mod modern;
 pub mod names;
 pub mod param_headers;
 pub mod pending;

@@ -72,7 +72,11 @@ pub fn check(frame: &Frame, headers: Option<Headers<'_>>) -> Result<(), Violatio
     match meta.and_then(|meta| meta.client_capabilities) {
         None => return Err(missing("clientCapabilities")),
         Some(span) if !is_object(Some(span)) => {
-            return Err(Violation::new(400, code::INVALID_PARAMS, "`_meta` clientCapabilities must be an object"));
+            return Err(Violation::new(
+                400,
+                code::INVALID_PARAMS,
+                "`_meta` clientCapabilities must be an object",
+            ));
         }
         Some(_) => {}
     }

@@ -60,15 +60,6 @@ impl<T> Pending<T> {
         Some((number, request.edited(edits)))
     }
 
-    /// A fresh number for a request of the gateway's own.
-    pub fn reserve(&mut self, owner: T) -> i64 {
-        let number = self.next;
-        self.next = self.next.saturating_add(1);
-        let id = Bytes::from(number.to_string());
-        self.calls.insert(number, Call { owner, id, token: None });
-        number
-    }
-
     /// Ends the call that `response` answers and gives the bytes for its caller, id restored.
     pub fn close(&mut self, response: &Frame) -> Option<(Call<T>, Bytes)> {
         let Some(Id::Int(number)) = response.id() else { return None };
@@ -105,6 +96,14 @@ impl<T> Pending<T> {
         let mut edits = Edits::new();
         edits.replace(span, call.id.clone());
         Some((call, notification.edited(edits)))
+    }
+
+    /// The number under which a caller's request travels.
+    pub fn find(&self, id: &Id) -> Option<i64> {
+        self.calls
+            .iter()
+            .find(|(_, call)| Id::from_raw(&call.id).as_ref() == Some(id))
+            .map(|(number, _)| *number)
     }
 
     /// The only call in flight, when there is exactly one.

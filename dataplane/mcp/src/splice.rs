@@ -27,6 +27,13 @@ impl Edits {
         self
     }
 
+    /// Replaces a value whose range was read relative to `outer`.
+    pub fn replace_within(&mut self, outer: Span, inner: Span, with: impl Into<Bytes>) -> &mut Self {
+        let (start, end) = (outer.start() + inner.start(), outer.start() + inner.end());
+        self.0.push(Edit { start, end, with: with.into() });
+        self
+    }
+
     /// Inserts bytes before offset `at`.
     pub fn insert(&mut self, at: usize, with: impl Into<Bytes>) -> &mut Self {
         self.0.push(Edit { start: at, end: at, with: with.into() });

@@ -1,3 +1,18 @@
 //! The data plane: one door from any MCP client to any MCP server.
+//!
+//! Start reading at `pipeline`, the stages of one request; `run` builds everything that the stages use.
 
+pub mod args;
+mod cluster;
 pub mod config;
+mod gateway;
+mod listener;
+mod merged;
+mod observe;
+mod pipeline;
+mod run;
+mod session;
+mod upstream;
+pub mod welcome;
+
+pub use run::{Server, StartError};

@@ -1,4 +1,5 @@
 //! The client side of HTTP: reading requests within bounds and writing answers. Changes with the HTTP edge.
 
 pub mod body;
+pub mod handshake;
 pub mod request;

@@ -108,11 +108,7 @@ struct Events<S> {
 
 impl<S: EventSource + 'static> Events<S> {
     fn new(source: S, keep_alive: Duration) -> Self {
-        Self {
-            step: Some(Self::step(source)),
-            keep_alive,
-            silence: Box::pin(tokio::time::sleep(keep_alive)),
-        }
+        Self { step: Some(Self::step(source)), keep_alive, silence: Box::pin(tokio::time::sleep(keep_alive)) }
     }
 
     fn step(mut source: S) -> Step<S> {

@@ -1,0 +1,198 @@
+//! One backend as the gateway runs it: how conversations with it open, what it speaks, what it offers, how much of it
+//! may be used at once. Changes when backends get another property.
+
+mod catalogue;
+mod fetch;
+mod open;
+mod slot;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_mcp::limits::Limits;
+use bridge_mcp::translate::Crossing;
+use bridge_mcp::version::Era;
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_snapshot::{Backend, EraPolicy, Target};
+use bridge_transport::backend::http::HttpClient;
+use bridge_transport::stdio::Supervisor;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio_util::sync::CancellationToken;
+
+use crate::upstream::HttpTarget;
+
+pub(crate) use catalogue::{Catalogue, Lists, Offer};
+pub(crate) use open::mirrored;
+pub(crate) use slot::LinkSlot;
+
+/// How long a backend that does not speak a generation is believed not to.
+const RECHECK: Duration = Duration::from_secs(60);
+
+/// What all clusters share.
+pub(crate) struct Shared {
+    pub(crate) http: HttpClient,
+    pub(crate) supervisor: Supervisor,
+    /// Wakes whoever merges catalogues.
+    pub(crate) offers_changed: Arc<Notify>,
+}
+
+/// A backend.
+pub(crate) struct Cluster {
+    pub(crate) name: Arc<str>,
+    pub(crate) config: Backend,
+    shared: Arc<Shared>,
+    limits: Limits,
+    http: Option<Arc<HttpTarget>>,
+    permits: Arc<Semaphore>,
+    /// The conversation that all modern clients share; they keep no state in it.
+    modern: LinkSlot,
+    verdicts: Mutex<Verdicts>,
+    legacy_catalogue: Catalogue,
+    modern_catalogue: Catalogue,
+    closed: CancellationToken,
+}
+
+/// Generations that the backend was found not to speak, and when.
+#[derive(Default)]
+struct Verdicts {
+    not_legacy: Option<Instant>,
+    not_modern: Option<Instant>,
+}
+
+/// Why a backend cannot be built from its configuration.
+#[derive(Debug, thiserror::Error)]
+#[error("backend `{backend}`: {problem}")]
+pub struct ClusterError {
+    backend: String,
+    problem: String,
+}
+
+impl Cluster {
+    pub(crate) fn new(config: Backend, shared: Arc<Shared>, limits: Limits) -> Result<Self, ClusterError> {
+        let name: Arc<str> = config.name.as_str().into();
+        let http = match &config.target {
+            Target::Stdio(_) => None,
+            Target::Http(http) => Some(Arc::new(HttpTarget {
+                backend: Arc::clone(&name),
+                uri: parse_uri(&config.name, &http.url)?,
+                headers: parse_headers(&config.name, &http.headers)?,
+                limits: limits.clone(),
+            })),
+        };
+        Ok(Self {
+            permits: Arc::new(Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS))),
+            name,
+            shared,
+            limits,
+            http,
+            modern: LinkSlot::default(),
+            verdicts: Mutex::default(),
+            legacy_catalogue: Catalogue::new(Era::Legacy),
+            modern_catalogue: Catalogue::new(Era::Modern),
+            closed: CancellationToken::new(),
+            config,
+        })
+    }
+
+    /// Starts to keep the catalogues of both generations.
+    pub(crate) fn start(self: &Arc<Self>) {
+        for era in [Era::Legacy, Era::Modern] {
+            catalogue::keep(Arc::clone(self), era);
+        }
+    }
+
+    /// Ends everything that the backend's sessions do not own themselves.
+    pub(crate) fn close(&self) {
+        self.closed.cancel();
+        if let Some(link) = self.modern.take() {
+            bridge_runtime::tasks::spawn("close-link", async move { link.close().await });
+        }
+    }
+
+    /// What it offers to clients of `era`.
+    pub(crate) fn catalogue(&self, era: Era) -> &Catalogue {
+        match era {
+            Era::Legacy => &self.legacy_catalogue,
+            Era::Modern => &self.modern_catalogue,
+        }
+    }
+
+    /// Room for one more request.
+    pub(crate) fn permit(&self) -> Result<OwnedSemaphorePermit, Refusal> {
+        Arc::clone(&self.permits).try_acquire_owned().map_err(|_| {
+            Refusal::backend(
+                Reason::BackendBusy,
+                &self.name,
+                format_args!("{} requests are in flight, its limit; try again", self.config.max_concurrency),
+            )
+        })
+    }
+
+    /// Whether it may speak `era` at all, as configured and as far as is known.
+    pub(crate) fn may_speak(&self, era: Era, now: Instant) -> bool {
+        let forced = match self.config.era {
+            EraPolicy::Auto => true,
+            EraPolicy::Legacy => era == Era::Legacy,
+            EraPolicy::Modern => era == Era::Modern,
+        };
+        let verdicts = self.verdicts.lock();
+        let denied = match era {
+            Era::Legacy => verdicts.not_legacy,
+            Era::Modern => verdicts.not_modern,
+        };
+        forced && denied.is_none_or(|at| now.saturating_duration_since(at) > RECHECK)
+    }
+
+    fn set_verdict(&self, era: Era, speaks: bool, now: Instant) {
+        let mut verdicts = self.verdicts.lock();
+        let verdict = (!speaks).then_some(now);
+        match era {
+            Era::Legacy => verdicts.not_legacy = verdict,
+            Era::Modern => verdicts.not_modern = verdict,
+        }
+    }
+
+    /// The refusal for a client of `era` when the backend speaks the other generation only.
+    pub(crate) fn era_mismatch(&self, era: Era) -> Refusal {
+        let server = match era {
+            Era::Legacy => Era::Modern,
+            Era::Modern => Era::Legacy,
+        };
+        debug_assert!(!Crossing::between(era, server).is_supported());
+        Refusal::backend(
+            Reason::EraMismatch,
+            &self.name,
+            format_args!(
+                "it speaks {server} only and this client {era}; crossing generations is not available"
+            ),
+        )
+    }
+}
+
+fn parse_uri(backend: &str, url: &str) -> Result<Uri, ClusterError> {
+    let fail = |problem: String| ClusterError { backend: backend.to_owned(), problem };
+    let uri: Uri = url.parse().map_err(|error| fail(format!("`{url}` is no URL: {error}")))?;
+    match uri.scheme_str() {
+        Some("http" | "https") if uri.host().is_some() => Ok(uri),
+        _ => Err(fail(format!("`{url}` must be an absolute http or https URL"))),
+    }
+}
+
+fn parse_headers(
+    backend: &str,
+    configured: &std::collections::BTreeMap<String, bridge_snapshot::Secret>,
+) -> Result<HeaderMap, ClusterError> {
+    let fail = |problem: String| ClusterError { backend: backend.to_owned(), problem };
+    let mut headers = HeaderMap::new();
+    for (name, value) in configured {
+        let header: HeaderName = name.parse().map_err(|_| fail(format!("`{name}` is no header name")))?;
+        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| {
+            fail(format!("the value of header `{name}` has characters that headers cannot carry"))
+        })?;
+        value.set_sensitive(true);
+        headers.insert(header, value);
+    }
+    Ok(headers)
+}

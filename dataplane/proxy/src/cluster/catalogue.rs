@@ -1,0 +1,291 @@
+//! What one backend offers to clients of one generation, kept current in the background. Requests never wait for it
+//! once it was read; lists of other backends never wait for it at all.
+//!
+//! Changes when catalogues are refreshed for another reason.
+//!
+//! ```text
+//! loading ──▶ ready ──list_changed, age, lost conversation──▶ ready (the old list serves meanwhile)
+//!    └──▶ absent (other generation, or not reachable yet) ──retry──▶ ready
+//! ```
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_mcp::frame::Frame;
+use bridge_mcp::merge::{CacheHints, Item, ListKind};
+use bridge_mcp::method::Method;
+use bridge_mcp::param_headers::ParamHeaders;
+use bridge_mcp::version::Era;
+use bridge_policy::backoff::{Backoff, Schedule};
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_runtime::tasks;
+use tokio::sync::{Notify, watch};
+
+use super::{Cluster, RECHECK, fetch};
+use crate::upstream::{Handshake, Hello, Link, Owner, listen};
+
+/// Age at which a list is read again when somebody asks for it and the backend announces no changes.
+const STALE: Duration = Duration::from_secs(30);
+
+/// How a lost or unreachable backend is tried again.
+const RETRY: Schedule = Schedule {
+    first: Duration::from_millis(250),
+    max: Duration::from_secs(30),
+    stable_after: Duration::from_secs(30),
+};
+
+/// A catalogue and how to reach the task that keeps it.
+pub(crate) struct Catalogue {
+    era: Era,
+    offer: watch::Sender<Offer>,
+    refresh: Arc<Notify>,
+}
+
+/// What is known.
+#[derive(Clone)]
+pub(crate) enum Offer {
+    /// Not read yet.
+    Loading,
+    /// Read.
+    Ready(Arc<Lists>),
+    /// Not to be had, with the reason.
+    Absent(Refusal),
+}
+
+/// Everything that a backend lists.
+pub(crate) struct Lists {
+    pub(crate) handshake: Handshake,
+    parts: Vec<(ListKind, Vec<Item>, CacheHints)>,
+    /// Annotated parameters of its tools, by tool.
+    pub(crate) params: std::collections::HashMap<Box<str>, ParamHeaders>,
+    pub(crate) fetched: Instant,
+}
+
+impl Lists {
+    pub(crate) fn new(
+        handshake: Handshake,
+        parts: Vec<(ListKind, Vec<Item>, CacheHints)>,
+        params: std::collections::HashMap<Box<str>, ParamHeaders>,
+        fetched: Instant,
+    ) -> Self {
+        Self { handshake, parts, params, fetched }
+    }
+
+    pub(crate) fn items(&self, kind: ListKind) -> &[Item] {
+        self.parts.iter().find(|(of, ..)| *of == kind).map_or(&[], |(_, items, _)| items)
+    }
+
+    pub(crate) fn hints(&self, kind: ListKind) -> Option<CacheHints> {
+        self.parts.iter().find(|(of, ..)| *of == kind).map(|(.., hints)| *hints)
+    }
+}
+
+impl Catalogue {
+    pub(super) fn new(era: Era) -> Self {
+        Self { era, offer: watch::Sender::new(Offer::Loading), refresh: Arc::default() }
+    }
+
+    /// What is known now.
+    pub(crate) fn offer(&self) -> Offer {
+        self.offer.borrow().clone()
+    }
+
+    /// The lists, when they were read.
+    pub(crate) fn lists(&self) -> Option<Arc<Lists>> {
+        match &*self.offer.borrow() {
+            Offer::Ready(lists) => Some(Arc::clone(lists)),
+            Offer::Loading | Offer::Absent(_) => None,
+        }
+    }
+
+    /// Waits until the first reading has ended, well or badly.
+    pub(crate) async fn settled(&self) {
+        let mut offer = self.offer.subscribe();
+        // The sender lives as long as `self`, so the wait ends only with a settled offer.
+        drop(offer.wait_for(|offer| !matches!(offer, Offer::Loading)).await);
+    }
+
+    /// Asks for a new reading.
+    pub(crate) fn refresh(&self) {
+        self.refresh.notify_one();
+    }
+
+    /// Asks for a new reading when the last is old and the backend announces no changes itself.
+    pub(crate) fn refresh_if_stale(&self, now: Instant) {
+        let stale = match &*self.offer.borrow() {
+            Offer::Ready(lists) => {
+                !announces_changes(&lists.handshake) && now.saturating_duration_since(lists.fetched) > STALE
+            }
+            Offer::Loading | Offer::Absent(_) => false,
+        };
+        if stale {
+            self.refresh();
+        }
+    }
+}
+
+fn announces_changes(handshake: &Handshake) -> bool {
+    ["tools", "prompts", "resources"].iter().all(|kind| {
+        let Some(capability) = handshake.capabilities.get(kind) else { return true };
+        capability.get("listChanged").and_then(serde_json::Value::as_bool).unwrap_or(false)
+    })
+}
+
+/// The gateway as the owner of a backend's messages that concern no client.
+struct CatalogueOwner {
+    backend: Arc<str>,
+    refresh: Arc<Notify>,
+}
+
+impl Owner for CatalogueOwner {
+    fn notice(&self, frame: Frame) {
+        match frame.method() {
+            Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => {
+                self.refresh.notify_one();
+            }
+            Method::Message => tracing::debug!(backend = %self.backend, "log message outside any call"),
+            method => {
+                tracing::debug!(backend = %self.backend, method = method.as_str(), "notification for no client")
+            }
+        }
+    }
+
+    fn request(&self, _: Frame) -> bool {
+        false
+    }
+}
+
+impl Cluster {
+    pub(super) fn owner(&self, era: Era) -> Arc<dyn Owner> {
+        let refresh = Arc::clone(&self.catalogue(era).refresh);
+        Arc::new(CatalogueOwner { backend: Arc::clone(&self.name), refresh })
+    }
+}
+
+/// Keeps the catalogue of `cluster` for `era` until the cluster closes.
+pub(super) fn keep(cluster: Arc<Cluster>, era: Era) {
+    tasks::spawn("catalogue", async move {
+        let closed = cluster.closed.clone();
+        tokio::select! {
+            () = closed.cancelled() => {}
+            () = run(&cluster, era) => {}
+        }
+    });
+}
+
+async fn run(cluster: &Arc<Cluster>, era: Era) {
+    let catalogue = cluster.catalogue(era);
+    let mut backoff = Backoff::new(RETRY);
+    loop {
+        let refusal = match open(cluster, era).await {
+            Ok((link, handshake)) => {
+                backoff.succeeded(Instant::now());
+                let outcome = keep_reading(cluster, catalogue, &link, handshake).await;
+                if era == Era::Legacy {
+                    link.close().await;
+                }
+                outcome
+            }
+            Err(refusal) => refusal,
+        };
+        let wait = if refusal.reason == Reason::EraMismatch {
+            RECHECK
+        } else {
+            tracing::warn!(backend = %cluster.name, %era, error = %refusal, "catalogue not read; trying again");
+            backoff.failed(Instant::now(), random())
+        };
+        let known = matches!(*catalogue.offer.borrow(), Offer::Ready(_));
+        // What was known stays listed while the backend is away, unless it has become another kind of server.
+        if !known || refusal.reason == Reason::EraMismatch {
+            publish(cluster, catalogue, Offer::Absent(refusal));
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = catalogue.refresh.notified() => {}
+        }
+    }
+}
+
+async fn open(cluster: &Arc<Cluster>, era: Era) -> Result<(Arc<Link>, Handshake), Refusal> {
+    let owner = cluster.owner(era);
+    match era {
+        Era::Legacy => {
+            let (link, handshake) = cluster.open_legacy(&Hello::gateway(), Arc::clone(&owner)).await?;
+            if announces_any_change(&handshake) {
+                listen(&link, owner).await;
+            }
+            Ok((link, handshake))
+        }
+        Era::Modern => {
+            let (link, handshake) = cluster.modern_link().await?;
+            let handshake = match handshake {
+                Some(handshake) => handshake,
+                None => cluster.rediscover(&link).await?,
+            };
+            fetch::listen_modern(cluster, &link, &handshake);
+            Ok((link, handshake))
+        }
+    }
+}
+
+fn announces_any_change(handshake: &Handshake) -> bool {
+    ["tools", "prompts", "resources"].iter().any(|kind| {
+        let capability = handshake.capabilities.get(kind).and_then(|kind| kind.get("listChanged"));
+        capability.and_then(serde_json::Value::as_bool).unwrap_or(false)
+    })
+}
+
+/// Reads the lists now and after each reason to, until the conversation is lost.
+async fn keep_reading(
+    cluster: &Arc<Cluster>,
+    catalogue: &Catalogue,
+    link: &Arc<Link>,
+    handshake: Handshake,
+) -> Refusal {
+    let closed = link.closed();
+    loop {
+        let reading = fetch::lists(cluster, link, handshake.clone());
+        match tokio::time::timeout(cluster.config.request_timeout, reading).await {
+            Ok(Ok(lists)) => publish(cluster, catalogue, Offer::Ready(Arc::new(lists))),
+            Ok(Err(refusal)) => return refusal,
+            Err(_) => {
+                return Refusal::backend(
+                    Reason::BackendTimeout,
+                    &cluster.name,
+                    "its lists did not come in time",
+                );
+            }
+        }
+        tokio::select! {
+            () = closed.cancelled() => {
+                return Refusal::backend(Reason::BackendLost, &cluster.name, "its conversation ended");
+            }
+            () = catalogue.refresh.notified() => {}
+        }
+    }
+}
+
+fn publish(cluster: &Cluster, catalogue: &Catalogue, offer: Offer) {
+    match &offer {
+        Offer::Ready(lists) => tracing::info!(
+            backend = %cluster.name,
+            era = %catalogue.era,
+            version = %lists.handshake.version,
+            tools = lists.items(ListKind::Tools).len(),
+            prompts = lists.items(ListKind::Prompts).len(),
+            resources = lists.items(ListKind::Resources).len(),
+            "catalogue read"
+        ),
+        Offer::Absent(refusal) => {
+            tracing::info!(backend = %cluster.name, era = %catalogue.era, reason = refusal.reason.as_str(), "not offered");
+        }
+        Offer::Loading => {}
+    }
+    catalogue.offer.send_replace(offer);
+    cluster.shared.offers_changed.notify_one();
+}
+
+/// Jitter needs no secrecy; without randomness it is simply absent.
+fn random() -> u64 {
+    getrandom::u64().unwrap_or_default()
+}

@@ -1,0 +1,104 @@
+//! The running gateway: what all connections and tasks share. Changes when something else is shared.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use bridge_mcp::limits::Limits;
+use bridge_runtime::drain::Drain;
+use bridge_runtime::health::{BackendHealth, BackendState, Health, HealthSource};
+use bridge_snapshot::Snapshot;
+
+use crate::cluster::{self, Cluster, Offer};
+use crate::merged::Views;
+use crate::observe::GatewayMetrics;
+use crate::session::SessionTable;
+
+/// Shared by all connections.
+pub(crate) struct Gateway {
+    pub(crate) plan: Arc<ArcSwap<Plan>>,
+    pub(crate) views: Views,
+    pub(crate) sessions: SessionTable,
+    pub(crate) metrics: GatewayMetrics,
+    pub(crate) health: Health,
+    pub(crate) drain: Drain,
+    pub(crate) shared: Arc<cluster::Shared>,
+    pub(crate) listens: Arc<tokio::sync::Semaphore>,
+}
+
+/// A snapshot with its running backends. Immutable; replaced as a whole.
+pub(crate) struct Plan {
+    pub(crate) snapshot: Arc<Snapshot>,
+    /// In configuration order.
+    pub(crate) clusters: Vec<Arc<Cluster>>,
+    by_namespace: HashMap<String, usize>,
+    pub(crate) client_limits: Limits,
+    pub(crate) backend_limits: Limits,
+}
+
+impl Plan {
+    /// Clusters that `current` runs with the same configuration are taken over; the others are made, not yet started.
+    pub(crate) fn build(
+        snapshot: Snapshot,
+        shared: &Arc<cluster::Shared>,
+        current: Option<&Plan>,
+    ) -> Result<Self, cluster::ClusterError> {
+        let limits = &snapshot.limits;
+        let backend_limits = Limits::backend(limits.max_backend_message, limits.max_depth);
+        let mut clusters = Vec::with_capacity(snapshot.backends.len());
+        for backend in &snapshot.backends {
+            let running = current.and_then(|plan| {
+                let same = plan.snapshot.limits == snapshot.limits;
+                plan.clusters.iter().find(|cluster| same && cluster.config == *backend)
+            });
+            clusters.push(match running {
+                Some(cluster) => Arc::clone(cluster),
+                None => Arc::new(Cluster::new(backend.clone(), Arc::clone(shared), backend_limits.clone())?),
+            });
+        }
+        let by_namespace = clusters
+            .iter()
+            .enumerate()
+            .map(|(position, cluster)| (cluster.config.namespace.clone(), position))
+            .collect();
+        let client_limits = Limits::client(limits.max_http_body, limits.max_depth);
+        Ok(Self { snapshot: Arc::new(snapshot), clusters, by_namespace, client_limits, backend_limits })
+    }
+
+    /// The backend of an unrenamed endpoint.
+    pub(crate) fn cluster(&self, namespace: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.get(*self.by_namespace.get(namespace)?)
+    }
+}
+
+/// Tells the health page about the backends of the current plan.
+pub(crate) struct PlanHealth(pub(crate) Arc<ArcSwap<Plan>>);
+
+impl HealthSource for PlanHealth {
+    fn backends(&self) -> Vec<BackendHealth> {
+        let plan = self.0.load();
+        plan.clusters.iter().map(|cluster| health_of(cluster)).collect()
+    }
+}
+
+fn health_of(cluster: &Cluster) -> BackendHealth {
+    use bridge_mcp::version::Era;
+    let offers = [cluster.catalogue(Era::Modern).offer(), cluster.catalogue(Era::Legacy).offer()];
+    let ready = offers.iter().any(|offer| matches!(offer, Offer::Ready(_)));
+    let loading = offers.iter().any(|offer| matches!(offer, Offer::Loading));
+    let state = match (ready, loading) {
+        (true, _) => BackendState::Healthy,
+        (false, true) => BackendState::Unknown,
+        (false, false) => BackendState::Unhealthy,
+    };
+    let reason = offers.iter().find_map(|offer| match offer {
+        Offer::Absent(refusal) if state == BackendState::Unhealthy => Some(refusal.detail.clone()),
+        _ => None,
+    });
+    BackendHealth {
+        name: cluster.config.name.clone(),
+        namespace: cluster.config.namespace.clone(),
+        state,
+        reason,
+    }
+}

@@ -1,0 +1,243 @@
+//! Listening sockets and the life of their connections. Changes when connections are accepted or bounded differently.
+
+use std::collections::HashMap;
+use std::convert::Infallible;
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use bridge_runtime::tasks;
+use bridge_snapshot::Listener;
+use bridge_transport::frontend::handshake;
+use bridge_transport::tls;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use parking_lot::Mutex;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::gateway::Gateway;
+use crate::pipeline;
+
+/// Largest request head.
+const MAX_HEAD: usize = 64 * 1024;
+/// Pause after an accept that failed for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// Time for a TLS handshake.
+const HANDSHAKE: Duration = Duration::from_secs(10);
+
+/// A listening socket could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on {address} for `{name}`: {source}; choose another port or stop what uses it")]
+pub struct ListenError {
+    name: String,
+    address: SocketAddr,
+    source: io::Error,
+}
+
+/// A socket that is bound and not served yet.
+pub(crate) struct Bound {
+    pub(crate) config: Listener,
+    pub(crate) address: SocketAddr,
+    socket: TcpListener,
+    tls: Option<Arc<tls::Server>>,
+}
+
+/// A socket that is served.
+pub(crate) struct Running {
+    /// The configuration as written: with port 0 the bound address differs.
+    pub(crate) config: Listener,
+    pub(crate) address: SocketAddr,
+    current: Arc<ArcSwap<Listener>>,
+    tls: Option<Arc<tls::Server>>,
+    stop: CancellationToken,
+}
+
+impl Bound {
+    pub(crate) async fn bind(config: Listener, tls: Option<Arc<tls::Server>>) -> Result<Self, ListenError> {
+        let fail = |source| ListenError { name: config.name.clone(), address: config.address, source };
+        let socket = TcpListener::bind(config.address).await.map_err(fail)?;
+        let address = socket.local_addr().map_err(fail)?;
+        Ok(Self { config, address, socket, tls })
+    }
+
+    pub(crate) fn serve(self, gateway: Arc<Gateway>) -> Running {
+        let Self { config, address, socket, tls } = self;
+        tracing::info!(listener = %config.name, %address, tls = tls.is_some(), "listening");
+        let current = Arc::new(ArcSwap::from_pointee(Listener { address, ..config.clone() }));
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            gateway,
+            listener: Arc::clone(&current),
+            tls: tls.clone(),
+            stop: stop.clone(),
+            open: Mutex::default(),
+        });
+        tasks::spawn("listener", accept(shared, socket));
+        Running { config, address, current, tls, stop }
+    }
+}
+
+impl Running {
+    /// Takes over settings that need no new socket. `false` when a new socket is needed.
+    pub(crate) fn update(&mut self, config: &Listener) -> bool {
+        if self.config.address != config.address || self.config.tls.is_some() != config.tls.is_some() {
+            return false;
+        }
+        self.config = config.clone();
+        self.current.store(Arc::new(Listener { address: self.address, ..config.clone() }));
+        true
+    }
+
+    /// Swaps certificates of connections to come.
+    pub(crate) fn tls(&self) -> Option<&tls::Server> {
+        self.tls.as_deref()
+    }
+
+    /// Accepts no more; open connections end after the answer that they wait for.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+struct Shared {
+    gateway: Arc<Gateway>,
+    listener: Arc<ArcSwap<Listener>>,
+    tls: Option<Arc<tls::Server>>,
+    stop: CancellationToken,
+    /// Open connections by peer address.
+    open: Mutex<HashMap<IpAddr, usize>>,
+}
+
+async fn accept(shared: Arc<Shared>, socket: TcpListener) {
+    loop {
+        let accepted = tokio::select! {
+            () = shared.stop.cancelled() => return,
+            accepted = socket.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, peer)) => match Slot::take(&shared, peer.ip()) {
+                Ok(slot) => {
+                    tasks::spawn("connection", connection(Arc::clone(&shared), stream, slot));
+                }
+                Err(status) => {
+                    shared.gateway.metrics.connection_rejected();
+                    tasks::spawn("refuse-connection", refuse(stream, status, shared.tls.is_some()));
+                }
+            },
+            Err(error) => {
+                tracing::warn!(%error, "accept failed");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Room for one connection.
+struct Slot {
+    shared: Arc<Shared>,
+    peer: IpAddr,
+}
+
+impl Slot {
+    fn take(shared: &Arc<Shared>, peer: IpAddr) -> Result<Self, &'static str> {
+        let listener = shared.listener.load();
+        let mut open = shared.open.lock();
+        let all: usize = open.values().sum();
+        let own = open.get(&peer).copied().unwrap_or_default();
+        if all >= listener.max_connections {
+            return Err("503 Service Unavailable");
+        }
+        if listener.max_connections_per_ip > 0 && own >= listener.max_connections_per_ip {
+            return Err("429 Too Many Requests");
+        }
+        open.insert(peer, own + 1);
+        Ok(Self { shared: Arc::clone(shared), peer })
+    }
+}
+
+impl Drop for Slot {
+    fn drop(&mut self) {
+        let mut open = self.shared.open.lock();
+        if let Some(count) = open.get_mut(&self.peer) {
+            *count -= 1;
+            if *count == 0 {
+                open.remove(&self.peer);
+            }
+        }
+    }
+}
+
+/// Tells a client on a plain connection why it is not served. A TLS client could not read it.
+async fn refuse(mut stream: TcpStream, status: &str, tls: bool) {
+    if tls {
+        return;
+    }
+    let answer =
+        format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\nretry-after: 1\r\n\r\n");
+    if let Err(error) = stream.write_all(answer.as_bytes()).await {
+        tracing::debug!(%error, "refusal not written");
+    }
+}
+
+async fn connection(shared: Arc<Shared>, stream: TcpStream, slot: Slot) {
+    let _open = (shared.gateway.metrics.connection(), slot);
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "nodelay not set");
+    }
+    let Some(acceptor) = &shared.tls else {
+        serve(&shared, stream).await;
+        return;
+    };
+    match tokio::time::timeout(HANDSHAKE, handshake::accept(acceptor, stream)).await {
+        Ok(Ok(stream)) => serve(&shared, stream).await,
+        Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
+        Err(_) => tracing::debug!("TLS handshake took too long"),
+    }
+}
+
+async fn serve<S>(shared: &Arc<Shared>, stream: S)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let idle = shared.gateway.plan.load().snapshot.limits.idle_timeout;
+    let mut builder = auto::Builder::new(TokioExecutor::new());
+    // hyper's head timeout also runs while a connection is idle, so it is the idle timeout.
+    builder.http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(MAX_HEAD);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .keep_alive_interval(Some(idle / 2))
+        .max_header_list_size(64 * 1024);
+    let served = Arc::clone(shared);
+    let service = service_fn(move |request| {
+        let shared = Arc::clone(&served);
+        async move {
+            let listener = shared.listener.load();
+            Ok::<_, Infallible>(pipeline::handle(&shared.gateway, &listener, request).await)
+        }
+    });
+    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    tokio::pin!(connection);
+    let leaving = async {
+        tokio::select! {
+            () = shared.stop.cancelled() => {}
+            () = shared.gateway.drain.started() => {}
+        }
+    };
+    tokio::pin!(leaving);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = leaving => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended badly");
+    }
+}

@@ -1,0 +1,65 @@
+//! Keeps the views current and tells sessions what changed. Changes when clients are told differently.
+
+use std::sync::Arc;
+
+use bridge_mcp::merge::ListKind;
+use bridge_mcp::version::Era;
+use bridge_policy::route::Scope;
+use bridge_runtime::tasks;
+use bytes::Bytes;
+
+use crate::gateway::Gateway;
+
+/// Rebuilds the views whenever a catalogue changes, until the gateway stops.
+pub(crate) fn keep_views(gateway: &Arc<Gateway>) {
+    let changed = Arc::clone(&gateway.shared.offers_changed);
+    let rebuilt = Arc::clone(gateway);
+    tasks::spawn("views", async move {
+        loop {
+            changed.notified().await;
+            rebuilt.views.rebuild(&rebuilt.plan.load());
+        }
+    });
+    let mut changes = gateway.views.changes.subscribe();
+    let gateway = Arc::clone(gateway);
+    tasks::spawn("list-changes", async move {
+        loop {
+            match changes.recv().await {
+                Ok(change) if change.era == Era::Legacy => announce(&gateway, &[change.kind]),
+                Ok(_) => {}
+                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
+                    announce(&gateway, &ListKind::ALL)
+                }
+                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+            }
+        }
+    });
+}
+
+/// The notification for a changed list.
+pub(super) fn notification(kind: ListKind) -> &'static str {
+    match kind {
+        ListKind::Tools => "notifications/tools/list_changed",
+        ListKind::Prompts => "notifications/prompts/list_changed",
+        ListKind::Resources | ListKind::Templates => "notifications/resources/list_changed",
+    }
+}
+
+fn announce(gateway: &Gateway, kinds: &[ListKind]) {
+    let messages: Vec<_> = kinds
+        .iter()
+        .map(|kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, notification(*kind))))
+        .collect();
+    gateway.sessions.for_each(|session| {
+        if session.scope != Scope::Merged {
+            return;
+        }
+        let log = session.streams.standalone();
+        for message in &messages {
+            // Several changes that a client has not read yet are one to it.
+            if !log.has_unread(message) {
+                log.append(message.clone());
+            }
+        }
+    });
+}

@@ -1,0 +1,7 @@
+//! What can be seen of the gateway from outside. Changes when something else is observed.
+
+mod gauges;
+mod metrics;
+
+pub(crate) use gauges::keep_gauges;
+pub(crate) use metrics::GatewayMetrics;

@@ -1,0 +1,167 @@
+//! The stages of one HTTP request, in their order. Read this first.
+//!
+//! Changes when a stage is added. Each stage either passes the request on or answers it; nothing behind a stage repeats
+//! its work. route → guard → access → media types → body → parse → detect generation → session or metadata → dispatch.
+
+mod batch;
+mod headers;
+pub(crate) mod legacy;
+mod legacy_stream;
+mod modern;
+mod modern_stream;
+pub(crate) mod respond;
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use bridge_mcp::detect::{Beside, Detected, detect};
+use bridge_mcp::error::error_response;
+use bridge_mcp::frame::{Body, Frame};
+use bridge_policy::guard;
+use bridge_policy::principal::Principal;
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_policy::route::{Route, Scope, route};
+use bridge_snapshot::{Access, Listener};
+use bridge_transport::frontend::body::ReplyBody;
+use bridge_transport::frontend::request::{ReadError, accepts, is_json, read_body, text};
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, Response};
+use hyper::body::Incoming;
+
+use crate::gateway::{Gateway, Plan};
+
+pub(crate) use modern::too_many_listens;
+
+pub(crate) type Reply = Response<ReplyBody>;
+
+/// What every stage may need of one request.
+pub(crate) struct Context {
+    pub(crate) gateway: Arc<Gateway>,
+    /// The plan that was current when the request came; it serves the whole request.
+    pub(crate) plan: Arc<Plan>,
+    pub(crate) scope: Scope,
+    pub(crate) principal: Principal,
+}
+
+/// Answers one request.
+pub(crate) async fn handle(gateway: &Arc<Gateway>, listener: &Listener, request: Request<Incoming>) -> Reply {
+    let _in_flight = gateway.drain.guard();
+    let plan = gateway.plan.load_full();
+    let scope = match route(request.uri().path()) {
+        Route::Mcp(scope) => scope,
+        Route::Health => {
+            return respond::health(gateway.health.respond(request.uri().path(), SystemTime::now()));
+        }
+        Route::Unknown => {
+            let text = "no such endpoint; MCP is served on /mcp and /mcp/{namespace}";
+            return refuse(gateway, &Refusal::new(Reason::UnknownPath, text));
+        }
+    };
+    let headers = request.headers();
+    if let Err(reason) = guard::check(listener, text(headers, "origin"), host(&request)) {
+        return refuse(gateway, &Refusal::new(reason, "this Host or Origin is not allowed here"));
+    }
+    let principal = match &plan.snapshot.access {
+        Access::Anonymous { .. } => Principal::anonymous(),
+        Access::Refuse { .. } => {
+            let text = "access is refused: the gateway's authentication is not usable, its log says why";
+            return refuse(gateway, &Refusal::new(Reason::Unauthorized, text));
+        }
+    };
+    if let Scope::One(namespace) = &scope
+        && plan.cluster(namespace).is_none()
+    {
+        return refuse(
+            gateway,
+            &Refusal::new(Reason::UnknownPath, format!("no backend has namespace `{namespace}`")),
+        );
+    }
+    let context = Context { gateway: Arc::clone(gateway), plan, scope, principal };
+    match *request.method() {
+        Method::POST => post(&context, request).await,
+        Method::GET => legacy_stream::get(&context, request.headers()).await,
+        Method::DELETE => legacy::delete(&context, request.headers()),
+        _ => {
+            respond::with_allow(refuse(gateway, &Refusal::new(Reason::HttpMethod, "use POST, GET or DELETE")))
+        }
+    }
+}
+
+async fn post(context: &Context, request: Request<Incoming>) -> Reply {
+    let gateway = &context.gateway;
+    let (parts, body) = request.into_parts();
+    if !is_json(&parts.headers) {
+        return refuse(gateway, &Refusal::new(Reason::MediaType, "Content-Type must be application/json"));
+    }
+    let accepted = accepts(&parts.headers);
+    if !accepted.json || !accepted.events {
+        let text = "Accept must list application/json and text/event-stream";
+        return refuse(gateway, &Refusal::new(Reason::NotAcceptable, text));
+    }
+    let limits = &context.plan.snapshot.limits;
+    let bytes = match read_body(body, limits.max_http_body, limits.read_timeout).await {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            let reason = match error {
+                ReadError::TooLarge(_) => Reason::BodyTooLarge,
+                ReadError::TooSlow(_) => Reason::BodyTimeout,
+                ReadError::Aborted => Reason::BodyAborted,
+            };
+            return refuse(gateway, &Refusal::new(reason, error.to_string()));
+        }
+    };
+    match Body::parse(bytes, &context.plan.client_limits) {
+        Ok(Body::Single(frame)) => {
+            let timer = gateway.metrics.start(frame.method());
+            let reply = single(context, &parts.headers, frame).await;
+            timer.finish(reply.status());
+            reply
+        }
+        Ok(Body::Batch(messages)) => batch::handle(context, &parts.headers, messages).await,
+        Err(error) => {
+            gateway.metrics.refused(Reason::BadMessage);
+            respond::json(400, error.response())
+        }
+    }
+}
+
+async fn single(context: &Context, headers: &HeaderMap, frame: Frame) -> Reply {
+    let session = text(headers, "mcp-session-id");
+    let version_header = text(headers, "mcp-protocol-version");
+    match detect(&frame, Beside { version_header, has_session: session.is_some() }) {
+        Detected::Modern => modern::handle(context, headers, frame).await,
+        Detected::LegacyOpening => legacy::open(context, &frame).await,
+        Detected::LegacySession => legacy::handle(context, session.unwrap_or_default(), frame).await,
+        Detected::Refused { code, message } => {
+            context.gateway.metrics.refused(Reason::BadMessage);
+            respond::json(400, error_response(frame.raw_id(), code, &message, None))
+        }
+    }
+}
+
+/// `Host`, or the authority of an HTTP/2 request.
+fn host(request: &Request<Incoming>) -> Option<&str> {
+    text(request.headers(), "host").or_else(|| request.uri().authority().map(http::uri::Authority::as_str))
+}
+
+/// A refusal before the request's id is known.
+fn refuse(gateway: &Gateway, refusal: &Refusal) -> Reply {
+    gateway.metrics.refused(refusal.reason);
+    respond::refusal(None, refusal)
+}
+
+/// A refusal of one request.
+fn refuse_request(context: &Context, id: Option<&[u8]>, refusal: &Refusal) -> Reply {
+    context.gateway.metrics.refused(refusal.reason);
+    tracing::debug!(
+        reason = refusal.reason.as_str(),
+        backend = refusal.backend.as_deref(),
+        "request refused"
+    );
+    respond::refusal(id, refusal)
+}
+
+/// Encodes a refusal as the answer to a request.
+fn error_of(id: Option<&[u8]>, refusal: &Refusal) -> Bytes {
+    error_response(id, refusal.reason.code(), &refusal.detail, Some(&refusal.data()))
+}

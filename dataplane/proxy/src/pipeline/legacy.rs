@@ -1,0 +1,314 @@
+//! Requests of clients that opened a session. Changes when the rules of 2024-11-05 to 2025-11-25 are served differently.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_mcp::envelope::Kind;
+use bridge_mcp::error::{code, error_response, result_response};
+use bridge_mcp::frame::Frame;
+use bridge_mcp::id::Id;
+use bridge_mcp::method::Method;
+use bridge_mcp::scan::{Kind as Json, kind_of};
+use bridge_mcp::version::{Era, Version};
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_policy::route::Scope;
+use bridge_transport::frontend::request::text;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, StatusCode};
+
+use super::{Context, Reply, legacy_stream, refuse, refuse_request, respond};
+use crate::cluster::Cluster;
+use crate::merged;
+use crate::session::{LogBounds, Session, SessionId};
+use crate::upstream::{Answer, Hello, Link, OnLeave, SESSION_ID, UpstreamError, with_member};
+
+/// Answers `initialize` and opens a session.
+pub(super) async fn open(context: &Context, frame: &Frame) -> Reply {
+    let id = frame.raw_id().unwrap_or(b"null");
+    let hello = match hello(frame) {
+        Ok(hello) => hello,
+        Err(message) => {
+            return respond::json(400, error_response(Some(id), code::INVALID_PARAMS, message, None));
+        }
+    };
+    let gateway = &context.gateway;
+    if gateway.drain.has_started() {
+        return refuse_request(
+            context,
+            Some(id),
+            &Refusal::new(Reason::ShuttingDown, "the gateway is shutting down"),
+        );
+    }
+    let session_id = match SessionId::random() {
+        Ok(id) => id,
+        Err(error) => {
+            tracing::error!(%error, "no randomness for a session id");
+            return refuse_request(
+                context,
+                Some(id),
+                &Refusal::new(Reason::Exhausted, "no session can be opened now"),
+            );
+        }
+    };
+    let limits = &context.plan.snapshot.limits;
+    let bounds = LogBounds { events: limits.replay_events, bytes: limits.replay_bytes };
+    let version = hello.version;
+    let session = Arc::new(Session::new(
+        session_id,
+        context.principal.clone(),
+        context.scope.clone(),
+        hello,
+        bounds,
+        Instant::now(),
+    ));
+    let result = match context.only_cluster() {
+        Some(cluster) => match session.link_fresh(cluster).await {
+            Ok((_, Some(handshake))) => with_member(&handshake.result, "protocolVersion", version.as_str()),
+            Ok((_, None)) => Bytes::from_static(b"{}"),
+            Err(refusal) => return refuse_request(context, Some(id), &refusal),
+        },
+        None => merged::initialize_result(context, version).await,
+    };
+    let max = context.plan.snapshot.sessions.max_sessions;
+    if !gateway.sessions.insert(Arc::clone(&session), max) {
+        session.close();
+        let text = format!("{max} sessions are open, the limit; try again later");
+        return refuse_request(context, Some(id), &Refusal::new(Reason::Exhausted, text));
+    }
+    tracing::debug!(session = ?session.id, %version, "session opened");
+    let mut reply = respond::json(200, result_response(id, &result));
+    if let Ok(value) = HeaderValue::from_str(session.id.as_str()) {
+        reply.headers_mut().insert(SESSION_ID, value);
+    }
+    reply
+}
+
+/// What the client says of itself.
+fn hello(frame: &Frame) -> Result<Hello, &'static str> {
+    let params = frame.envelope().params.as_ref().ok_or("`initialize` needs params")?;
+    let members = &params.members;
+    let requested = frame.text(members.protocol_version).ok_or("`protocolVersion` must be a string")?;
+    let object = |span, missing: &'static [u8]| match frame.raw(span) {
+        None => Some(Bytes::from_static(missing)),
+        Some(raw) => (kind_of(raw) == Some(Json::Object)).then(|| Bytes::copy_from_slice(raw)),
+    };
+    Ok(Hello {
+        version: Version::negotiate(Some(&requested)),
+        capabilities: object(members.capabilities, b"{}").ok_or("`capabilities` must be an object")?,
+        client_info: object(members.client_info, br#"{"name":"unnamed","version":"0"}"#)
+            .ok_or("`clientInfo` must be an object")?,
+    })
+}
+
+/// Ends a session.
+pub(super) fn delete(context: &Context, headers: &HeaderMap) -> Reply {
+    match find(context, headers) {
+        Ok(session) => {
+            context.gateway.sessions.remove(session.id.as_str());
+            respond::empty(StatusCode::NO_CONTENT)
+        }
+        Err(reply) => reply,
+    }
+}
+
+/// The session that a GET or DELETE names.
+#[allow(
+    clippy::result_large_err,
+    reason = "the error is the HTTP answer itself, built once per refused request"
+)]
+pub(super) fn find(context: &Context, headers: &HeaderMap) -> Result<Arc<Session>, Reply> {
+    let version = text(headers, "mcp-protocol-version").map(Version::parse);
+    if version == Some(Some(Version::NEWEST_MODERN)) {
+        return Err(respond::post_only());
+    }
+    let Some(id) = text(headers, "mcp-session-id") else {
+        let text = "Mcp-Session-Id is missing";
+        return Err(refuse(&context.gateway, &Refusal::new(Reason::BadMessage, text)));
+    };
+    if version == Some(None) {
+        return Err(refuse(
+            &context.gateway,
+            &Refusal::new(Reason::BadMessage, "unsupported MCP-Protocol-Version"),
+        ));
+    }
+    let session = context.gateway.sessions.get(id, &context.principal, &context.scope);
+    session.ok_or_else(|| refuse(&context.gateway, &unknown_session()))
+}
+
+fn unknown_session() -> Refusal {
+    Refusal::new(
+        Reason::UnknownSession,
+        "this session does not exist or has ended; send `initialize` to open another",
+    )
+}
+
+/// Answers one message of an open session.
+pub(super) async fn handle(context: &Context, session: &str, frame: Frame) -> Reply {
+    let Some(session) = context.gateway.sessions.get(session, &context.principal, &context.scope) else {
+        return refuse_request(context, frame.raw_id(), &unknown_session());
+    };
+    session.touch(Instant::now());
+    match frame.kind() {
+        Kind::Request => request(context, &session, frame).await,
+        Kind::Notification => {
+            notify(context, &session, &frame).await;
+            respond::accepted()
+        }
+        Kind::Result | Kind::Error => {
+            answer(&session, &frame).await;
+            respond::accepted()
+        }
+    }
+}
+
+pub(super) async fn request(context: &Context, session: &Arc<Session>, frame: Frame) -> Reply {
+    let id = Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null"));
+    match frame.method() {
+        Method::Ping => return respond::json(200, result_response(&id, b"{}")),
+        Method::Initialize => {
+            let text =
+                "this session is open already; send `initialize` without Mcp-Session-Id to open another";
+            return respond::json(400, error_response(Some(&id), code::INVALID_REQUEST, text, None));
+        }
+        method if !method.exists_in(Era::Legacy) => return respond::json(200, method_not_found(&frame)),
+        Method::SetLevel => session.set_level(frame.clone()),
+        _ => {}
+    }
+    let outcome = match context.only_cluster() {
+        Some(cluster) => forward(context, session, cluster, &frame).await,
+        None => merged::legacy_request(context, session, &frame).await,
+    };
+    outcome.unwrap_or_else(|refusal| refuse_request(context, Some(&id), &refusal))
+}
+
+/// The error for a method that nobody serves.
+pub(crate) fn method_not_found(frame: &Frame) -> Bytes {
+    let text = format!("method `{}` is not available", frame.method_name());
+    error_response(frame.raw_id(), code::METHOD_NOT_FOUND, &text, None)
+}
+
+/// Sends a request to one backend and answers with what comes back.
+pub(crate) async fn forward(
+    context: &Context,
+    session: &Arc<Session>,
+    cluster: &Arc<Cluster>,
+    frame: &Frame,
+) -> Result<Reply, Refusal> {
+    let permit = cluster.permit()?;
+    let id = frame.id().unwrap_or(Id::Int(0));
+    let timeout = cluster.config.request_timeout;
+    let mut link = session.link(cluster).await?;
+    let mut call = session.enter(id.clone(), &link);
+    let mut answer = ask(&link, frame, timeout, cluster).await;
+    if matches!(answer, Err(UpstreamError::SessionLost)) {
+        // The backend did not know the session, so it executed nothing: open another and send again, once.
+        link = session.link(cluster).await?;
+        call = session.enter(id, &link);
+        answer = ask(&link, frame, timeout, cluster).await;
+    }
+    let answer = answer.map_err(|error| error.into_refusal(&cluster.name))?;
+    note_subscription(session, cluster, frame).await;
+    match answer {
+        Answer::Whole { bytes, .. } => Ok(respond::json(200, bytes)),
+        Answer::Forward(body) => Ok(respond::forward(body)),
+        Answer::Stream(messages) => {
+            let stream = legacy_stream::Stream {
+                session: Arc::clone(session),
+                cluster: Arc::clone(cluster),
+                link,
+                request: frame.clone(),
+                messages,
+                held: (permit, call),
+            };
+            legacy_stream::answer(context, stream).await
+        }
+    }
+}
+
+async fn ask(
+    link: &Link,
+    frame: &Frame,
+    timeout: Duration,
+    cluster: &Cluster,
+) -> Result<Answer, UpstreamError> {
+    let sent = link.request(frame, HeaderMap::new(), OnLeave::Continue);
+    match tokio::time::timeout(timeout, sent).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            legacy_stream::cancel(link, frame, "the gateway's time limit for this backend passed").await;
+            Err(timed_out(cluster).into())
+        }
+    }
+}
+
+pub(super) fn timed_out(cluster: &Cluster) -> Refusal {
+    let limit = cluster.config.request_timeout;
+    Refusal::backend(Reason::BackendTimeout, &cluster.name, format_args!("no answer within {limit:?}"))
+}
+
+async fn note_subscription(session: &Arc<Session>, cluster: &Arc<Cluster>, frame: &Frame) {
+    let on = match frame.method() {
+        Method::ResourcesSubscribe => true,
+        Method::ResourcesUnsubscribe => false,
+        _ => return,
+    };
+    if let Some(uri) = frame.target() {
+        session.set_subscription(&cluster.name, &uri, on).await;
+    }
+}
+
+pub(super) async fn notify(context: &Context, session: &Arc<Session>, frame: &Frame) {
+    let params = frame.envelope().params.as_ref();
+    match frame.method() {
+        // Each backend was told when its conversation opened.
+        Method::Initialized => {}
+        Method::Cancelled => {
+            let id = params.and_then(|params| frame.raw(params.members.request_id)).and_then(Id::from_raw);
+            let Some(id) = id else { return };
+            if let Some(link) = session.call(&id) {
+                log_failure(link.cancel(&id, frame).await);
+            }
+        }
+        Method::Progress => answer(session, frame).await,
+        Method::RootsListChanged => {
+            for (_, link) in session.open_links() {
+                log_failure(link.tell(frame.bytes().clone()).await);
+            }
+        }
+        _ => {
+            // Not ours to know on an endpoint of one backend; on the merged one nobody is meant.
+            if let Some(cluster) = context.only_cluster()
+                && let Some(link) = session.open_link_of(&cluster.name)
+            {
+                log_failure(link.tell(frame.bytes().clone()).await);
+            }
+        }
+    }
+}
+
+/// Passes a client's answer (or progress) on to the backend that asked.
+pub(super) async fn answer(session: &Arc<Session>, frame: &Frame) {
+    let Some((backend, bytes)) = session.answered(frame) else {
+        tracing::debug!(session = ?session.id, "answer to no request that waits");
+        return;
+    };
+    if let Some(link) = session.open_link_of(&backend) {
+        log_failure(link.tell(bytes).await);
+    }
+}
+
+fn log_failure(outcome: Result<(), UpstreamError>) {
+    if let Err(error) = outcome {
+        tracing::warn!(?error, "message not delivered to the backend");
+    }
+}
+
+impl Context {
+    /// The one backend of an unrenamed endpoint.
+    pub(super) fn only_cluster(&self) -> Option<&Arc<Cluster>> {
+        match &self.scope {
+            Scope::Merged => None,
+            Scope::One(namespace) => self.plan.cluster(namespace),
+        }
+    }
+}

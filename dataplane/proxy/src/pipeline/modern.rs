@@ -1,0 +1,149 @@
+//! Requests that describe themselves (2026-07-28). Changes when that revision is served differently.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_mcp::envelope::Kind;
+use bridge_mcp::error::{code, error_response, result_response};
+use bridge_mcp::frame::Frame;
+use bridge_mcp::merge::ListKind;
+use bridge_mcp::method::Method;
+use bridge_mcp::modern::{self, Violation};
+use bridge_mcp::version::Era;
+use bridge_policy::refusal::{Reason, Refusal};
+use bytes::Bytes;
+use http::HeaderMap;
+
+use super::{Context, Reply, headers as mirrored, legacy, modern_stream, refuse_request, respond};
+use crate::cluster::Cluster;
+use crate::merged;
+use crate::upstream::{Answer, Link, OnLeave, UpstreamError, mirror};
+
+/// Answers one message.
+pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: Frame) -> Reply {
+    match frame.kind() {
+        Kind::Request => {}
+        // HTTP cancels by closing the stream, and nothing else is told this way.
+        Kind::Notification => return respond::accepted(),
+        Kind::Result | Kind::Error => {
+            let text = "clients of 2026-07-28 send no responses; repeat the request with `inputResponses`";
+            return respond::json(400, error_response(frame.raw_id(), code::INVALID_REQUEST, text, None));
+        }
+    }
+    if let Err(violation) = modern::check(&frame, Some(mirrored::of(headers))) {
+        return refuse(&frame, &violation);
+    }
+    let id = Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null"));
+    let outcome = match context.only_cluster() {
+        Some(cluster) => forward(context, cluster, &frame, headers).await,
+        None => merged(context, headers, &frame, &id).await,
+    };
+    outcome.unwrap_or_else(|refusal| refuse_request(context, Some(&id), &refusal))
+}
+
+fn refuse(frame: &Frame, violation: &Violation) -> Reply {
+    let body = error_response(frame.raw_id(), violation.code, &violation.message, violation.data.as_ref());
+    respond::json(violation.status, body)
+}
+
+async fn merged(context: &Context, headers: &HeaderMap, frame: &Frame, id: &[u8]) -> Result<Reply, Refusal> {
+    if let Some(kind) = ListKind::of_method(frame.method()) {
+        return Ok(respond::json(200, merged::list(context, Era::Modern, kind, frame).await));
+    }
+    match frame.method() {
+        Method::Discover => {
+            Ok(respond::json(200, result_response(id, &merged::discover_result(context).await)))
+        }
+        Method::Listen => merged::listen(context, frame).await,
+        Method::Complete => match merged::route_completion(context, Era::Modern, frame).await? {
+            Some(routed) => forward(context, &routed.cluster, &routed.frame, headers).await,
+            None => Ok(respond::json(200, merged::no_completion(frame, Era::Modern))),
+        },
+        Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead => {
+            let routed = merged::route(context, Era::Modern, frame).await?;
+            forward(context, &routed.cluster, &routed.frame, headers).await
+        }
+        _ => Ok(respond::json(404, legacy::method_not_found(frame))),
+    }
+}
+
+/// Sends a request to one backend and answers with what comes back.
+async fn forward(
+    context: &Context,
+    cluster: &Arc<Cluster>,
+    frame: &Frame,
+    headers: &HeaderMap,
+) -> Result<Reply, Refusal> {
+    let permit = cluster.permit()?;
+    let (link, _) = cluster.modern_link().await?;
+    let upstream_headers = match link.as_ref() {
+        Link::Http(_) => {
+            let mut upstream = mirror(frame);
+            upstream.extend(mirrored::forwarded_params(headers));
+            upstream
+        }
+        // No header reaches this backend, so nobody behind the gateway could compare them.
+        Link::Channel(_) => {
+            if let Err(violation) = check_params(context, cluster, frame, headers) {
+                return Ok(refuse(frame, &violation));
+            }
+            HeaderMap::new()
+        }
+    };
+    let timeout =
+        if frame.method() == Method::Listen { Duration::MAX } else { cluster.config.request_timeout };
+    let sent = link.request(frame, upstream_headers, OnLeave::Cancel);
+    let answer = match tokio::time::timeout(timeout, sent).await {
+        Ok(answer) => answer.map_err(|error: UpstreamError| error.into_refusal(&cluster.name))?,
+        Err(_) => return Err(legacy::timed_out(cluster)),
+    };
+    match answer {
+        Answer::Whole { status, bytes } => Ok(respond::json(status, bytes)),
+        Answer::Forward(body) => Ok(respond::forward(body)),
+        Answer::Stream(messages) => {
+            let on_wire = matches!(link.as_ref(), Link::Http(_));
+            let stream = modern_stream::Stream {
+                backend: Arc::clone(cluster),
+                request: frame.clone(),
+                messages,
+                timeout,
+                held: permit,
+            };
+            modern_stream::answer(context, stream, on_wire).await
+        }
+    }
+}
+
+fn check_params(
+    context: &Context,
+    cluster: &Cluster,
+    frame: &Frame,
+    headers: &HeaderMap,
+) -> Result<(), Violation> {
+    let lists = cluster.catalogue(Era::Modern).lists();
+    let known = lists.as_ref().zip(frame.target()).and_then(|(lists, tool)| lists.params.get(tool.as_ref()));
+    match known {
+        Some(known) if frame.method() == Method::ToolsCall => {
+            mirrored::check_params(known, frame, headers, &context.plan.client_limits)
+        }
+        _ => Ok(()),
+    }
+}
+
+/// HTTP status of an answer whose backend has no statuses.
+pub(super) fn status_of(answer: &Bytes, context: &Context) -> u16 {
+    let Ok(frame) = Frame::parse(answer.clone(), &context.plan.backend_limits) else { return 200 };
+    if frame.kind() != Kind::Error {
+        return 200;
+    }
+    match crate::upstream::error_code(&frame) {
+        Some(code::METHOD_NOT_FOUND) => 404,
+        Some(code::HEADER_MISMATCH | code::MISSING_CAPABILITY | code::UNSUPPORTED_VERSION) => 400,
+        _ => 200,
+    }
+}
+
+/// The refusal of a request when too many listens are open.
+pub(crate) fn too_many_listens(max: usize) -> Refusal {
+    Refusal::new(Reason::Exhausted, format!("{max} listens are open, the limit; try again later"))
+}

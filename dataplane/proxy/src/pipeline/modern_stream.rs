@@ -1,0 +1,118 @@
+//! Event streams towards clients of 2026-07-28: they belong to one request, have no ids, and closing one cancels.
+//!
+//! Changes when streaming to them changes.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_mcp::frame::Frame;
+use bridge_mcp::sse;
+use bridge_policy::refusal::Refusal;
+use bridge_runtime::drain::InFlight;
+use bridge_transport::frontend::body::EventSource;
+use bytes::{Bytes, BytesMut};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::legacy::timed_out;
+use super::modern::status_of;
+use super::{Context, Reply, error_of, respond};
+use crate::cluster::Cluster;
+use crate::upstream::{Event, Messages};
+
+/// A call whose answer comes as messages.
+pub(super) struct Stream {
+    pub(super) backend: Arc<Cluster>,
+    pub(super) request: Frame,
+    pub(super) messages: Messages,
+    /// Longest silence of the backend.
+    pub(super) timeout: Duration,
+    #[allow(dead_code, reason = "held for its Drop")]
+    pub(super) held: OwnedSemaphorePermit,
+}
+
+/// Answers with JSON when the answer is the first message and comes soon, else with an event stream.
+pub(super) async fn answer(
+    context: &Context,
+    mut stream: Stream,
+    has_status: bool,
+) -> Result<Reply, Refusal> {
+    let keep_alive = context.plan.snapshot.limits.keep_alive;
+    let first = match tokio::time::timeout(keep_alive, stream.messages.next()).await {
+        Ok(Ok(Event::Answer(bytes))) => {
+            let status = if has_status { 200 } else { status_of(&bytes, context) };
+            return Ok(respond::json(status, bytes));
+        }
+        Ok(Ok(event)) => Some(event),
+        Ok(Err(refusal)) => return Err(refusal),
+        Err(_) => None,
+    };
+    let deadline = Instant::now() + context.plan.snapshot.limits.max_request_duration;
+    let source = Source {
+        stream,
+        first,
+        deadline,
+        ended: false,
+        in_flight: context.gateway.drain.guard(),
+        draining: context.gateway.drain.token(),
+    };
+    Ok(respond::events(source, keep_alive))
+}
+
+struct Source {
+    stream: Stream,
+    first: Option<Event>,
+    deadline: Instant,
+    ended: bool,
+    #[allow(dead_code, reason = "held for its Drop")]
+    in_flight: InFlight,
+    draining: tokio_util::sync::CancellationToken,
+}
+
+impl Source {
+    async fn step(&mut self) -> Result<Event, Refusal> {
+        if let Some(first) = self.first.take() {
+            return Ok(first);
+        }
+        let is_listen = self.stream.timeout == Duration::MAX;
+        let wait = if is_listen {
+            Duration::MAX
+        } else {
+            self.stream.timeout.min(self.deadline.saturating_duration_since(Instant::now()))
+        };
+        tokio::select! {
+            event = tokio::time::timeout(wait, self.stream.messages.next()) => match event {
+                Ok(event) => event,
+                Err(_) => Err(timed_out(&self.stream.backend)),
+            },
+            // A listen would hold up the shutdown for ever; the client opens another elsewhere.
+            () = self.draining.cancelled(), if is_listen => {
+                let id = self.stream.request.raw_id().unwrap_or(b"null");
+                Ok(Event::Answer(bridge_mcp::subscription::finished(id)))
+            }
+        }
+    }
+}
+
+impl EventSource for Source {
+    async fn next(&mut self) -> Option<Bytes> {
+        while !self.ended {
+            let message = match self.step().await {
+                Ok(Event::Notice(frame)) => frame.bytes().clone(),
+                Ok(Event::Answer(bytes)) => {
+                    self.ended = true;
+                    bytes
+                }
+                // Neither exists in this revision.
+                Ok(Event::Request(_) | Event::Primed | Event::Paused(_)) => continue,
+                Err(refusal) => {
+                    self.ended = true;
+                    error_of(self.stream.request.raw_id(), &refusal)
+                }
+            };
+            let mut out = BytesMut::new();
+            sse::encode(&mut out, None, Some("message"), None, &message);
+            return Some(out.freeze());
+        }
+        None
+    }
+}

@@ -1,0 +1,86 @@
+//! HTTP answers. The one place that turns outcomes into statuses and headers. Changes when answers look different.
+
+use std::time::Duration;
+
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_runtime::health::HealthReply;
+use bridge_transport::frontend::body::{EventSource, ReplyBody};
+use bytes::Bytes;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::{Response, StatusCode};
+
+use super::{Reply, error_of};
+
+const JSON: HeaderValue = HeaderValue::from_static("application/json");
+const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
+
+/// A JSON body.
+pub(crate) fn json(status: u16, body: Bytes) -> Reply {
+    with(status, JSON, ReplyBody::whole(body))
+}
+
+/// A JSON body that is forwarded as it comes.
+pub(crate) fn forward(body: ReplyBody) -> Reply {
+    with(200, JSON, body)
+}
+
+/// A message was taken that has no answer.
+pub(crate) fn accepted() -> Reply {
+    empty(StatusCode::ACCEPTED)
+}
+
+/// No body.
+pub(crate) fn empty(status: StatusCode) -> Reply {
+    let mut response = Response::new(ReplyBody::empty());
+    *response.status_mut() = status;
+    response
+}
+
+/// An event stream. Proxies in between must not buffer it.
+pub(crate) fn events<S: EventSource + 'static>(source: S, keep_alive: Duration) -> Reply {
+    let mut response = with(200, EVENTS, ReplyBody::events(source, keep_alive));
+    let headers = response.headers_mut();
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-cache, no-transform"));
+    headers.insert(ACCEL_BUFFERING, HeaderValue::from_static("no"));
+    response
+}
+
+/// A refusal.
+pub(crate) fn refusal(id: Option<&[u8]>, refusal: &Refusal) -> Reply {
+    let mut response = json(refusal.reason.status(), error_of(id, refusal));
+    if refusal.reason == Reason::Unauthorized {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    response
+}
+
+/// Names the methods of the MCP endpoint.
+pub(crate) fn with_allow(mut response: Reply) -> Reply {
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST, GET, DELETE"));
+    response
+}
+
+/// Names the one method of the MCP endpoint for clients of 2026-07-28.
+pub(crate) fn post_only() -> Reply {
+    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+    response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+    response
+}
+
+/// A health page.
+pub(crate) fn health(reply: Option<HealthReply>) -> Reply {
+    match reply {
+        Some(reply) => {
+            with(reply.status, HeaderValue::from_static(reply.content_type), ReplyBody::whole(reply.body))
+        }
+        None => empty(StatusCode::NOT_FOUND),
+    }
+}
+
+fn with(status: u16, content_type: HeaderValue, body: ReplyBody) -> Reply {
+    let mut response = Response::new(body);
+    *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    response.headers_mut().insert(CONTENT_TYPE, content_type);
+    response
+}

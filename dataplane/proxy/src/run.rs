@@ -1,0 +1,295 @@
+//! From configuration to a running gateway, through its changes, to its end. The only constructor of the object graph.
+//!
+//! Changes when the gateway gets another part, or another phase of life.
+
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use arc_swap::ArcSwap;
+use bridge_mcp::cursor::CursorKey;
+use bridge_runtime::admin::{AdminServer, BindError, Pages};
+use bridge_runtime::drain::Drain;
+use bridge_runtime::health::Health;
+use bridge_runtime::metrics::{Metrics, MetricsError};
+use bridge_runtime::readiness::Readiness;
+use bridge_runtime::tasks;
+use bridge_snapshot::{Access, Limits, Listener, Snapshot};
+use bridge_transport::backend::http::HttpClient;
+use bridge_transport::stdio::{Supervisor, guard};
+use bridge_transport::tls::{self, Roots, TlsError};
+use tokio_util::sync::CancellationToken;
+
+use crate::cluster::{self, ClusterError};
+use crate::config::{Loaded, ProcessSettings};
+use crate::gateway::{Gateway, Plan, PlanHealth};
+use crate::listener::{Bound, ListenError, Running};
+use crate::merged::{Views, keep_views};
+use crate::observe::{GatewayMetrics, keep_gauges};
+use crate::session::SessionTable;
+
+/// How often idle sessions are looked for.
+const SWEEP: Duration = Duration::from_secs(10);
+/// Time for a TCP connection to a backend.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long children may take to end at shutdown, per signal.
+const CHILD_GRACE: Duration = Duration::from_secs(2);
+
+/// Why the gateway cannot start, or cannot take over a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A backend cannot be built.
+    #[error(transparent)]
+    Backend(#[from] ClusterError),
+    /// A port cannot be opened.
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    /// The metrics or health port cannot be opened.
+    #[error(transparent)]
+    Admin(#[from] BindError),
+    /// Certificates cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Metrics cannot be registered.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+    /// Metrics cannot be registered.
+    #[error("metrics: {0}")]
+    Prometheus(#[from] prometheus::Error),
+    /// Children cannot be started at all.
+    #[error("cannot start the supervisor of child processes: {0}")]
+    Supervisor(io::Error),
+    /// No randomness.
+    #[error("the system gives no randomness: {0}")]
+    Random(getrandom::Error),
+}
+
+/// A gateway that serves.
+pub struct Server {
+    gateway: Arc<Gateway>,
+    listeners: Vec<Running>,
+    admin_stop: CancellationToken,
+}
+
+impl Server {
+    /// Starts everything; returns when the listeners are open. Backends are contacted in the background.
+    pub async fn start(loaded: Loaded) -> Result<Self, StartError> {
+        let Loaded { snapshot, process, .. } = loaded;
+        if let Access::Refuse { reason } = &snapshot.access {
+            tracing::error!(%reason, "every request will be refused");
+        }
+        let drain = Drain::new();
+        let readiness = Readiness::new(drain.clone());
+        let listening = readiness.gate("listeners");
+        let gateway = build(snapshot, drain, &readiness).await?;
+        let (gateway, metrics) = gateway;
+        let plan = gateway.plan.load_full();
+        let mut bound = Vec::new();
+        for listener in &plan.snapshot.listeners {
+            bound.push(Bound::bind(listener.clone(), acceptor(listener)?).await?);
+        }
+        let admin_stop = CancellationToken::new();
+        serve_admin(&process, &gateway, metrics, &admin_stop).await?;
+        for cluster in &plan.clusters {
+            cluster.start();
+        }
+        keep_views(&gateway);
+        keep_gauges(&gateway);
+        tasks::spawn("sweep-sessions", sweep(Arc::clone(&gateway)));
+        let listeners = bound.into_iter().map(|bound| bound.serve(Arc::clone(&gateway))).collect();
+        listening.release();
+        Ok(Self { gateway, listeners, admin_stop })
+    }
+
+    /// Takes over another configuration: all of it, or nothing with the reason.
+    pub async fn reload(&mut self, loaded: Loaded) -> Result<(), StartError> {
+        let current = self.gateway.plan.load_full();
+        if *current.snapshot == loaded.snapshot {
+            self.reload_certificates()?;
+            tracing::info!("configuration unchanged");
+            return Ok(());
+        }
+        let plan = Plan::build(loaded.snapshot, &self.gateway.shared, Some(&current))?;
+        let (kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
+        let plan = Arc::new(plan);
+        for cluster in &plan.clusters {
+            if !current.clusters.iter().any(|running| Arc::ptr_eq(running, cluster)) {
+                cluster.start();
+            }
+        }
+        self.gateway.plan.store(Arc::clone(&plan));
+        self.gateway.views.rebuild(&plan);
+        let mut listeners = Vec::new();
+        for (position, mut running) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
+            match kept.iter().find(|(at, _)| *at == position) {
+                Some((_, config)) if running.update(config) => listeners.push(running),
+                _ => running.stop(),
+            }
+        }
+        listeners.extend(fresh.into_iter().map(|bound| bound.serve(Arc::clone(&self.gateway))));
+        self.listeners = listeners;
+        self.reload_certificates()?;
+        for cluster in &current.clusters {
+            if !plan.clusters.iter().any(|kept| Arc::ptr_eq(kept, cluster)) {
+                cluster.close();
+                self.gateway.sessions.for_each(|session| session.drop_link(&cluster.name));
+            }
+        }
+        tracing::info!(
+            hash = plan.snapshot.content_hash().short(),
+            backends = plan.clusters.len(),
+            "configuration loaded"
+        );
+        Ok(())
+    }
+
+    /// Which running listeners stay, and new ones, bound so that a port in use refuses the whole configuration.
+    async fn plan_listeners(
+        &self,
+        wanted: &[Listener],
+    ) -> Result<(Vec<(usize, Listener)>, Vec<Bound>), StartError> {
+        let mut kept = Vec::new();
+        let mut fresh = Vec::new();
+        for config in wanted {
+            let same = self.listeners.iter().position(|running| {
+                running.config.address == config.address && running.config.tls == config.tls
+            });
+            match same {
+                Some(position) => kept.push((position, config.clone())),
+                None => fresh.push(Bound::bind(config.clone(), acceptor(config)?).await?),
+            }
+        }
+        Ok((kept, fresh))
+    }
+
+    fn reload_certificates(&self) -> Result<(), StartError> {
+        for running in &self.listeners {
+            if let Some(tls) = running.tls() {
+                tls.reload()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Where clients connect: name, address and whether it is TLS.
+    pub fn addresses(&self) -> impl Iterator<Item = (&str, std::net::SocketAddr, bool)> {
+        self.listeners
+            .iter()
+            .map(|running| (running.config.name.as_str(), running.address, running.tls().is_some()))
+    }
+
+    /// Waits until every backend was read or found absent, at most as long as a merged list waits.
+    pub async fn settled(&self) -> Vec<crate::welcome::BackendSummary> {
+        crate::welcome::summary(&self.gateway).await
+    }
+
+    /// Stops taking requests and waits for those in flight; `hurry` ends the wait.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
+        let timeout = self.gateway.plan.load().snapshot.limits.drain_timeout;
+        tracing::info!(in_flight = self.gateway.drain.in_flight(), ?timeout, "draining");
+        self.gateway.drain.start();
+        self.gateway.sessions.for_each(|session| session.streams.standalone().end());
+        tokio::select! {
+            finished = self.gateway.drain.finished(timeout) => match finished {
+                Ok(()) => tracing::info!("drained"),
+                Err(unfinished) => tracing::warn!(error = %unfinished, "not drained"),
+            },
+            () = hurry => tracing::warn!("stopping at once"),
+        }
+        for running in &self.listeners {
+            running.stop();
+        }
+        self.gateway.sessions.for_each(|session| session.close());
+        for cluster in &self.gateway.plan.load().clusters {
+            cluster.close();
+        }
+        self.gateway.shared.supervisor.shutdown(CHILD_GRACE).await;
+        self.admin_stop.cancel();
+        tracing::info!("stopped");
+    }
+}
+
+async fn build(
+    snapshot: Snapshot,
+    drain: Drain,
+    readiness: &Readiness,
+) -> Result<(Arc<Gateway>, Metrics), StartError> {
+    let metrics = Metrics::new()?;
+    let shared = Arc::new(cluster::Shared {
+        http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
+        supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
+        offers_changed: Arc::default(),
+    });
+    let mut key = [0; 32];
+    getrandom::fill(&mut key).map_err(StartError::Random)?;
+    let Limits { max_listens, .. } = snapshot.limits;
+    let plan = Arc::new(ArcSwap::from_pointee(Plan::build(snapshot, &shared, None)?));
+    let source = Arc::new(PlanHealth(Arc::clone(&plan)));
+    let gateway = Gateway {
+        views: Views::new(CursorKey::new(key)),
+        sessions: SessionTable::new(),
+        metrics: GatewayMetrics::register(metrics.registry())?,
+        health: Health::new(readiness.clone(), source, env!("CARGO_PKG_VERSION")),
+        drain,
+        shared,
+        listens: Arc::new(tokio::sync::Semaphore::new(max_listens)),
+        plan,
+    };
+    Ok((Arc::new(gateway), metrics))
+}
+
+async fn serve_admin(
+    process: &ProcessSettings,
+    gateway: &Gateway,
+    metrics: Metrics,
+    stop: &CancellationToken,
+) -> Result<(), StartError> {
+    if let Some(settings) = &process.metrics {
+        let pages = Pages::Metrics(gateway.health.clone(), metrics);
+        AdminServer::bind("metrics", settings.address).await?.spawn(pages, stop.clone());
+    }
+    if let Some(address) = process.health {
+        AdminServer::bind("health", address)
+            .await?
+            .spawn(Pages::Health(gateway.health.clone()), stop.clone());
+    }
+    Ok(())
+}
+
+fn acceptor(listener: &Listener) -> Result<Option<Arc<tls::Server>>, TlsError> {
+    listener.tls.as_ref().map(|tls| tls::Server::load(tls_files(tls)).map(Arc::new)).transpose()
+}
+
+fn tls_files(tls: &bridge_snapshot::Tls) -> tls::ServerSettings {
+    use bridge_snapshot::{ClientAuth, TlsVersion};
+    tls::ServerSettings {
+        cert_file: tls.cert_file.clone(),
+        key_file: tls.key_file.clone(),
+        client_ca_file: tls.client_ca_file.clone(),
+        client_auth: match tls.client_auth {
+            ClientAuth::None => tls::ClientAuth::None,
+            ClientAuth::Request => tls::ClientAuth::Request,
+            ClientAuth::Require => tls::ClientAuth::Require,
+        },
+        min_version: match tls.min_version {
+            TlsVersion::V12 => tls::MinVersion::V12,
+            TlsVersion::V13 => tls::MinVersion::V13,
+        },
+    }
+}
+
+async fn sweep(gateway: Arc<Gateway>) {
+    let mut tick = tokio::time::interval(SWEEP);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            () = gateway.drain.started() => return,
+            _ = tick.tick() => {}
+        }
+        let ttl = gateway.plan.load().snapshot.sessions.idle_ttl;
+        let ended = gateway.sessions.sweep(Instant::now(), ttl);
+        if ended > 0 {
+            tracing::info!(ended, "idle sessions ended");
+        }
+    }
+}

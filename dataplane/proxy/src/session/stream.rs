@@ -1,0 +1,257 @@
+//! Event streams towards a legacy client, each with a bounded log from which it can be resumed.
+//!
+//! Changes when resumption changes. Source: MCP 2025-11-25 "Streamable HTTP: resumability and redelivery". Each event is
+//! appended before it is written to a socket; a stream has at most one reader, and a newer reader takes it over.
+//!
+//! ```text
+//! open ──append*──▶ open ──end──▶ ended (kept for a while for clients that lost the tail)
+//!   └──pause──▶ open, without reader (the client polls)
+//! ```
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use bridge_mcp::sse;
+use bridge_transport::frontend::body::EventSource;
+use bytes::{Bytes, BytesMut};
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+/// Streams that have ended and are still kept for a client that lost the tail.
+const KEPT: usize = 8;
+
+/// Bounds of one log.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LogBounds {
+    pub(crate) events: usize,
+    pub(crate) bytes: usize,
+}
+
+/// All streams of one session.
+pub(crate) struct Streams {
+    bounds: LogBounds,
+    standalone: Arc<StreamLog>,
+    next: AtomicU32,
+    calls: Mutex<VecDeque<Arc<StreamLog>>>,
+}
+
+impl Streams {
+    pub(crate) fn new(bounds: LogBounds) -> Self {
+        Self {
+            bounds,
+            standalone: Arc::new(StreamLog::new(0, bounds)),
+            next: AtomicU32::new(1),
+            calls: Mutex::default(),
+        }
+    }
+
+    /// The stream that belongs to no call.
+    pub(crate) fn standalone(&self) -> &Arc<StreamLog> {
+        &self.standalone
+    }
+
+    /// A stream for one call.
+    pub(crate) fn open(&self) -> Arc<StreamLog> {
+        let log = Arc::new(StreamLog::new(self.next.fetch_add(1, Ordering::Relaxed), self.bounds));
+        let mut calls = self.calls.lock();
+        let mut ended = calls.iter().filter(|log| log.state.lock().ended).count();
+        calls.retain(|log| {
+            let keep = ended < KEPT || !log.state.lock().ended;
+            ended -= usize::from(!keep);
+            keep
+        });
+        calls.push_back(Arc::clone(&log));
+        log
+    }
+
+    /// The stream and position that a `Last-Event-ID` names.
+    pub(crate) fn find(&self, event_id: &str) -> Option<(Arc<StreamLog>, u64)> {
+        let (number, after) = event_id.split_once('-')?;
+        let (number, after) = (number.parse::<u32>().ok()?, after.parse::<u64>().ok()?);
+        if number == 0 {
+            return Some((Arc::clone(&self.standalone), after));
+        }
+        let calls = self.calls.lock();
+        calls.iter().find(|log| log.number == number).map(|log| (Arc::clone(log), after))
+    }
+
+    /// Whether the client reads any stream now.
+    pub(crate) fn has_reader(&self) -> bool {
+        self.standalone.has_reader() || self.calls.lock().iter().any(|log| log.has_reader())
+    }
+
+    /// Ends all streams.
+    pub(crate) fn end(&self) {
+        self.standalone.end();
+        for log in self.calls.lock().iter() {
+            log.end();
+        }
+    }
+}
+
+/// One stream's events.
+pub(crate) struct StreamLog {
+    number: u32,
+    bounds: LogBounds,
+    state: Mutex<State>,
+    wake: Notify,
+}
+
+#[derive(Default)]
+struct State {
+    events: VecDeque<(u64, Bytes)>,
+    size: usize,
+    /// Number of the last event; the first is 1, and 0 stands for the priming event.
+    last: u64,
+    /// Number of the last event that a reader was given.
+    given: u64,
+    ended: bool,
+    /// Which reader is the current one; 0 when there is none.
+    reader: u64,
+    readers: u64,
+    retry_ms: Option<u64>,
+}
+
+impl StreamLog {
+    fn new(number: u32, bounds: LogBounds) -> Self {
+        Self { number, bounds, state: Mutex::default(), wake: Notify::new() }
+    }
+
+    /// Adds an event. The oldest go when a bound is passed.
+    pub(crate) fn append(&self, message: Bytes) {
+        let mut state = self.state.lock();
+        if state.ended {
+            return;
+        }
+        state.last += 1;
+        state.size += message.len();
+        let number = state.last;
+        state.events.push_back((number, message));
+        while state.events.len() > 1
+            && (state.events.len() > self.bounds.events || state.size > self.bounds.bytes)
+        {
+            let Some((number, dropped)) = state.events.pop_front() else { break };
+            state.size -= dropped.len();
+            if number > state.given {
+                tracing::warn!("an event that no client has read was dropped: the stream's log is full");
+            }
+        }
+        drop(state);
+        self.wake.notify_waiters();
+    }
+
+    /// Whether an event is waiting that no reader was given and that equals `message`.
+    pub(crate) fn has_unread(&self, message: &Bytes) -> bool {
+        let state = self.state.lock();
+        state.events.iter().any(|(number, event)| *number > state.given && event == message)
+    }
+
+    /// Nothing follows; the reader ends when it has read the rest.
+    pub(crate) fn end(&self) {
+        self.state.lock().ended = true;
+        self.wake.notify_waiters();
+    }
+
+    /// Sends the reader away, to come back after `retry_ms`.
+    pub(crate) fn pause(&self, retry_ms: u64) {
+        let mut state = self.state.lock();
+        state.retry_ms = Some(retry_ms);
+        drop(state);
+        self.wake.notify_waiters();
+    }
+
+    fn has_reader(&self) -> bool {
+        self.state.lock().reader != 0
+    }
+
+    /// A reader of the events after `after`, or of those that no reader was given. A priming event comes first when
+    /// `primed`.
+    pub(crate) fn reader(self: &Arc<Self>, after: Option<u64>, primed: bool) -> LogReader {
+        let mut state = self.state.lock();
+        state.readers += 1;
+        state.reader = state.readers;
+        state.retry_ms = None;
+        let position = after.unwrap_or(state.given);
+        let reader = LogReader {
+            log: Arc::clone(self),
+            reader: state.reader,
+            position,
+            prime: primed.then_some(position),
+            done: false,
+        };
+        drop(state);
+        self.wake.notify_waiters();
+        reader
+    }
+}
+
+/// The one reader of a stream.
+pub(crate) struct LogReader {
+    log: Arc<StreamLog>,
+    reader: u64,
+    position: u64,
+    prime: Option<u64>,
+    done: bool,
+}
+
+impl LogReader {
+    fn event_id(&self, number: u64) -> String {
+        format!("{}-{number}", self.log.number)
+    }
+
+    /// What can be written now; `Err` when the stream is over for this reader.
+    fn take(&mut self) -> Result<Option<Bytes>, ()> {
+        let mut out = BytesMut::new();
+        let mut state = self.log.state.lock();
+        if self.done || state.reader != self.reader {
+            return Err(());
+        }
+        if let Some(position) = self.prime.take() {
+            sse::encode(&mut out, Some(&self.event_id(position)), None, None, b"");
+        }
+        for (number, message) in state.events.iter().filter(|(number, _)| *number > self.position) {
+            sse::encode(&mut out, Some(&self.event_id(*number)), Some("message"), None, message);
+        }
+        self.position = self.position.max(state.last);
+        state.given = state.given.max(self.position);
+        if let Some(retry_ms) = state.retry_ms.take() {
+            sse::encode(&mut out, None, None, Some(retry_ms), b"");
+            self.done = true;
+        }
+        self.done |= state.ended;
+        if self.done {
+            state.reader = 0;
+        }
+        if !out.is_empty() {
+            return Ok(Some(out.freeze()));
+        }
+        if self.done { Err(()) } else { Ok(None) }
+    }
+}
+
+impl EventSource for LogReader {
+    async fn next(&mut self) -> Option<Bytes> {
+        let log = Arc::clone(&self.log);
+        loop {
+            let notified = log.wake.notified();
+            tokio::pin!(notified);
+            // Before looking, so that an event appended in between is not missed.
+            notified.as_mut().enable();
+            match self.take() {
+                Ok(Some(bytes)) => return Some(bytes),
+                Ok(None) => notified.await,
+                Err(()) => return None,
+            }
+        }
+    }
+}
+
+impl Drop for LogReader {
+    fn drop(&mut self) {
+        let mut state = self.log.state.lock();
+        if state.reader == self.reader {
+            state.reader = 0;
+        }
+    }
+}

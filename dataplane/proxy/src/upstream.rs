@@ -1,0 +1,219 @@
+//! One conversation with one backend in one generation, whatever carries it. Changes when conversations can do more.
+//!
+//! A [`Link`] is either HTTP, where each request stands alone, or a [`Channel`], where one byte stream carries all
+//! requests and ids are mapped. Both answer with an [`Answer`].
+
+mod channel;
+mod handshake;
+mod http;
+mod http_stream;
+mod listen;
+
+use bridge_mcp::frame::Frame;
+use bridge_mcp::id::Id;
+use bridge_mcp::version::Era;
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_transport::frontend::body::ReplyBody;
+use bytes::Bytes;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use channel::{Channel, ChannelCall, Wire};
+pub(crate) use handshake::{
+    Handshake, Hello, Opening, discover, error_code, initialize, initialized, modern_request, own_request, verdict,
+    with_member,
+};
+pub(crate) use http::{HttpLink, HttpTarget, SESSION_ID, mirror};
+pub(crate) use http_stream::HttpStream;
+pub(crate) use listen::listen;
+
+/// A conversation.
+pub(crate) enum Link {
+    /// Streamable HTTP.
+    Http(HttpLink),
+    /// A byte stream.
+    Channel(Channel),
+}
+
+/// What a backend answers to one request.
+pub(crate) enum Answer {
+    /// The whole answer as one JSON text.
+    Whole {
+        /// HTTP status, 200 where the transport has none.
+        status: u16,
+        /// The JSON-RPC response.
+        bytes: Bytes,
+    },
+    /// A large answer, forwarded unread.
+    Forward(ReplyBody),
+    /// Messages that come before the answer, then the answer.
+    Stream(Messages),
+}
+
+/// Messages of one call, in order.
+pub(crate) enum Messages {
+    /// From the event stream of one POST.
+    Http(Box<HttpStream>),
+    /// From a shared byte stream.
+    Channel(ChannelCall),
+}
+
+/// One step of a call.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// A notification for the caller.
+    Notice(Frame),
+    /// A request for the caller.
+    Request(Frame),
+    /// The answer; nothing follows. The caller's id is in place.
+    Answer(Bytes),
+    /// The backend offers to resume this stream.
+    Primed,
+    /// The backend closed the stream and wants to be polled after this many milliseconds.
+    Paused(u64),
+}
+
+/// Why no answer came.
+#[derive(Debug)]
+pub(crate) enum UpstreamError {
+    /// The backend does not know its session any more. The request was not executed.
+    SessionLost,
+    /// Anything else.
+    Failed(Refusal),
+}
+
+impl From<Refusal> for UpstreamError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Failed(refusal)
+    }
+}
+
+impl UpstreamError {
+    /// The refusal to answer with when healing is no option.
+    pub(crate) fn into_refusal(self, backend: &str) -> Refusal {
+        match self {
+            Self::SessionLost => {
+                Refusal::backend(Reason::BackendUnavailable, backend, "it ended the session; send the request again")
+            }
+            Self::Failed(refusal) => refusal,
+        }
+    }
+}
+
+/// What to do upstream when the caller leaves before the answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum OnLeave {
+    /// Cancel the call: a modern client that closes its stream has cancelled.
+    Cancel,
+    /// Let it run: a legacy client that drops its stream has not cancelled.
+    Continue,
+}
+
+/// Where messages go that belong to no call in flight.
+pub(crate) trait Owner: Send + Sync {
+    /// A notification.
+    fn notice(&self, frame: Frame);
+    /// A request. `false` when nobody can answer it; the backend is then told so.
+    fn request(&self, frame: Frame) -> bool;
+}
+
+impl Messages {
+    /// The next step. After [`Event::Answer`] or an error there is none.
+    pub(crate) async fn next(&mut self) -> Result<Event, Refusal> {
+        match self {
+            Self::Http(stream) => stream.next().await,
+            Self::Channel(call) => call.next().await,
+        }
+    }
+}
+
+impl Link {
+    /// Sends a request.
+    pub(crate) async fn request(
+        &self,
+        frame: &Frame,
+        mirrored: ::http::HeaderMap,
+        on_leave: OnLeave,
+    ) -> Result<Answer, UpstreamError> {
+        match self {
+            Self::Http(link) => link.request(frame, mirrored).await,
+            Self::Channel(channel) => channel.request(frame, on_leave).await.map_err(UpstreamError::Failed),
+        }
+    }
+
+    /// Sends a notification or the answer to a request of the backend's.
+    pub(crate) async fn tell(&self, message: Bytes) -> Result<(), UpstreamError> {
+        match self {
+            Self::Http(link) => link.tell(message).await,
+            Self::Channel(channel) => channel.tell(message).await.map_err(UpstreamError::Failed),
+        }
+    }
+
+    /// Forwards a legacy client's cancellation of the request with `id`.
+    pub(crate) async fn cancel(&self, id: &Id, notification: &Frame) -> Result<(), UpstreamError> {
+        match self {
+            Self::Http(link) => link.tell(notification.bytes().clone()).await,
+            Self::Channel(channel) => channel.cancel(id, notification).await.map_err(UpstreamError::Failed),
+        }
+    }
+
+    /// Asks on the gateway's own behalf and waits for the answer.
+    pub(crate) async fn ask(&self, frame: &Frame, mirrored: ::http::HeaderMap) -> Result<Frame, UpstreamError> {
+        let (backend, limits) = match self {
+            Self::Http(link) => (link.backend(), link.limits()),
+            Self::Channel(channel) => (channel.backend(), channel.limits()),
+        };
+        let bytes = match self.request(frame, mirrored, OnLeave::Cancel).await? {
+            Answer::Whole { bytes, .. } => bytes,
+            Answer::Forward(body) => collect(body, limits.max_bytes).await.map_err(|error| {
+                Refusal::backend(Reason::BackendLost, backend, format_args!("its answer broke off: {error}"))
+            })?,
+            Answer::Stream(mut messages) => loop {
+                if let Event::Answer(bytes) = messages.next().await? {
+                    break bytes;
+                }
+            },
+        };
+        Frame::parse(bytes, limits)
+            .map_err(|error| Refusal::backend(Reason::BackendProtocol, backend, error).into())
+    }
+
+    /// Whether it can still carry requests.
+    pub(crate) fn is_open(&self) -> bool {
+        match self {
+            Self::Http(link) => link.is_open(),
+            Self::Channel(channel) => channel.is_open(),
+        }
+    }
+
+    /// Cancelled when it can carry no more requests.
+    pub(crate) fn closed(&self) -> CancellationToken {
+        match self {
+            Self::Http(link) => link.stop.clone(),
+            Self::Channel(channel) => channel.closed(),
+        }
+    }
+
+    /// Generation spoken.
+    pub(crate) fn era(&self) -> Era {
+        match self {
+            Self::Http(link) => link.era(),
+            Self::Channel(channel) => channel.era(),
+        }
+    }
+
+    /// Ends it: a session is deleted, a child is stopped.
+    pub(crate) async fn close(&self) {
+        match self {
+            Self::Http(link) => link.close().await,
+            Self::Channel(channel) => channel.close(),
+        }
+    }
+}
+
+pub(crate) async fn collect(body: ReplyBody, max: usize) -> Result<Bytes, String> {
+    use http_body_util::{BodyExt as _, Limited};
+    match Limited::new(body, max).collect().await {
+        Ok(collected) => Ok(collected.to_bytes()),
+        Err(error) => Err(error.to_string()),
+    }
+}

@@ -1,0 +1,300 @@
+//! A byte stream that carries all requests of one conversation. Changes when multiplexing over a stream changes.
+
+use std::sync::Arc;
+
+use bridge_mcp::envelope::Kind;
+use bridge_mcp::error::{code, error_response, result_response};
+use bridge_mcp::frame::Frame;
+use bridge_mcp::framing::FramingError;
+use bridge_mcp::id::Id;
+use bridge_mcp::limits::Limits;
+use bridge_mcp::method::Method;
+use bridge_mcp::pending::Pending;
+use bridge_mcp::splice::Edits;
+use bridge_mcp::version::Era;
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_runtime::tasks;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, Event, Messages, OnLeave, Owner};
+
+/// Messages that may wait for a slow caller; what comes on top is dropped and logged, the answer never is.
+const NOTICES: usize = 128;
+
+/// Both ends of a byte stream, in whole messages.
+pub(crate) struct Wire {
+    /// Messages to the backend.
+    pub(crate) outbound: mpsc::Sender<Bytes>,
+    /// Messages from the backend; it ends when the backend is gone.
+    pub(crate) inbound: mpsc::Receiver<Result<Bytes, FramingError>>,
+}
+
+/// A conversation over a [`Wire`].
+pub(crate) struct Channel {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    backend: Arc<str>,
+    era: Era,
+    limits: Limits,
+    outbound: mpsc::Sender<Bytes>,
+    pending: Mutex<Pending<Caller>>,
+    closed: CancellationToken,
+}
+
+struct Caller {
+    notices: mpsc::Sender<Event>,
+    answer: oneshot::Sender<Result<Bytes, Refusal>>,
+}
+
+/// One call on a channel.
+pub(crate) struct ChannelCall {
+    shared: Arc<Shared>,
+    number: i64,
+    notices: mpsc::Receiver<Event>,
+    answer: oneshot::Receiver<Result<Bytes, Refusal>>,
+    outcome: Option<Result<Bytes, Refusal>>,
+    on_leave: Option<OnLeave>,
+}
+
+impl Channel {
+    /// Starts to read `wire`. `stop` is cancelled when the channel closes, for whatever reason; whoever owns the
+    /// other end of the wire watches it.
+    pub(crate) fn start(
+        backend: Arc<str>,
+        era: Era,
+        limits: Limits,
+        wire: Wire,
+        owner: Arc<dyn Owner>,
+        stop: CancellationToken,
+    ) -> Self {
+        let shared = Arc::new(Shared {
+            backend,
+            era,
+            limits,
+            outbound: wire.outbound,
+            pending: Mutex::default(),
+            closed: stop,
+        });
+        tasks::spawn("backend-reader", read(Arc::clone(&shared), wire.inbound, owner));
+        Self { shared }
+    }
+
+    pub(crate) fn backend(&self) -> &str {
+        &self.shared.backend
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.shared.limits
+    }
+
+    pub(crate) fn era(&self) -> Era {
+        self.shared.era
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        !self.shared.closed.is_cancelled()
+    }
+
+    pub(crate) fn close(&self) {
+        self.shared.closed.cancel();
+    }
+
+    pub(crate) fn closed(&self) -> CancellationToken {
+        self.shared.closed.clone()
+    }
+
+    /// Sends a request under a number of the channel's own.
+    pub(crate) async fn request(&self, frame: &Frame, on_leave: OnLeave) -> Result<Answer, Refusal> {
+        let shared = &self.shared;
+        let (notices_in, notices) = mpsc::channel(NOTICES);
+        let (answer_in, answer) = oneshot::channel();
+        let caller = Caller { notices: notices_in, answer: answer_in };
+        let Some((number, bytes)) = shared.pending.lock().open(frame, caller) else {
+            return Err(Refusal::new(Reason::BadMessage, "only requests are answered"));
+        };
+        let call = ChannelCall {
+            shared: Arc::clone(shared),
+            number,
+            notices,
+            answer,
+            outcome: None,
+            on_leave: Some(on_leave),
+        };
+        // After the entry: a reader that ended in between has either seen it or has cancelled `closed` already.
+        if shared.closed.is_cancelled() || !shared.send(bytes).await {
+            return Err(shared.unavailable());
+        }
+        Ok(Answer::Stream(Messages::Channel(call)))
+    }
+
+    pub(crate) async fn tell(&self, message: Bytes) -> Result<(), Refusal> {
+        if self.shared.send(message).await { Ok(()) } else { Err(self.shared.unavailable()) }
+    }
+
+    pub(crate) async fn cancel(&self, id: &Id, notification: &Frame) -> Result<(), Refusal> {
+        let Some(number) = self.shared.pending.lock().find(id) else { return Ok(()) };
+        let params = notification.envelope().params.as_ref();
+        let Some(span) = params.and_then(|params| params.members.request_id) else { return Ok(()) };
+        let mut edits = Edits::new();
+        edits.replace(span, number.to_string());
+        self.tell(notification.edited(edits)).await
+    }
+}
+
+impl Shared {
+    /// Waits for room. `false` when the channel closes meanwhile.
+    async fn send(&self, message: Bytes) -> bool {
+        tokio::select! {
+            () = self.closed.cancelled() => false,
+            sent = self.outbound.send(message) => sent.is_ok(),
+        }
+    }
+
+    fn unavailable(&self) -> Refusal {
+        Refusal::backend(Reason::BackendUnavailable, &self.backend, "it is not running; send the request again")
+    }
+
+    fn dispatch(&self, frame: Frame, owner: &dyn Owner) {
+        match frame.kind() {
+            Kind::Result | Kind::Error => self.answer(&frame),
+            Kind::Request => self.ask(frame, owner),
+            Kind::Notification => self.notify(frame, owner),
+        }
+    }
+
+    fn answer(&self, frame: &Frame) {
+        let closed = self.pending.lock().close(frame);
+        match closed {
+            // A caller that left has dropped its receiver; its answer has no reader by its own choice.
+            Some((call, bytes)) => drop(call.owner.answer.send(Ok(bytes))),
+            None => tracing::debug!(backend = %self.backend, "answer to no call in flight"),
+        }
+    }
+
+    fn ask(&self, frame: Frame, owner: &dyn Owner) {
+        let Some(id) = frame.raw_id().map(Bytes::copy_from_slice) else { return };
+        if frame.method() == Method::Ping {
+            self.reply(result_response(&id, b"{}"));
+            return;
+        }
+        if self.era == Era::Modern {
+            let text = "servers of 2026-07-28 send no requests; answer `input_required` instead";
+            self.reply(error_response(Some(&id), code::METHOD_NOT_FOUND, text, None));
+            return;
+        }
+        // A request names no call. It is given to the only one there is; with several, or none, to the owner.
+        let sole = self.pending.lock().sole().map(|call| call.owner.notices.clone());
+        let taken = match sole {
+            Some(caller) => caller.try_send(Event::Request(frame)).is_ok(),
+            None => owner.request(frame),
+        };
+        if !taken {
+            self.reply(error_response(Some(&id), code::INTERNAL, "no client can answer this request", None));
+        }
+    }
+
+    fn notify(&self, frame: Frame, owner: &dyn Owner) {
+        let pending = self.pending.lock();
+        let mapped = match frame.method() {
+            Method::Progress => Some(pending.progress(&frame)),
+            _ if frame.envelope().params.as_ref().is_some_and(|params| params.meta.subscription_id.is_some()) => {
+                Some(pending.subscription(&frame))
+            }
+            _ => None,
+        };
+        let (caller, frame) = match mapped {
+            Some(Some((call, bytes))) => match Frame::parse(bytes, &self.limits) {
+                Ok(frame) => (Some(call.owner.notices.clone()), frame),
+                Err(_) => return,
+            },
+            // Progress or a subscription of a call that has ended: nobody may see it.
+            Some(None) => return,
+            None if frame.method() == Method::Message => {
+                (pending.sole().map(|call| call.owner.notices.clone()), frame)
+            }
+            None => (None, frame),
+        };
+        drop(pending);
+        match caller {
+            Some(caller) => {
+                if caller.try_send(Event::Notice(frame)).is_err() {
+                    tracing::warn!(backend = %self.backend, "notification dropped: the client reads too slowly");
+                }
+            }
+            None => owner.notice(frame),
+        }
+    }
+
+    fn reply(&self, message: Bytes) {
+        if self.outbound.try_send(message).is_err() {
+            tracing::warn!(backend = %self.backend, "reply dropped: the backend does not read");
+        }
+    }
+}
+
+async fn read(shared: Arc<Shared>, mut inbound: mpsc::Receiver<Result<Bytes, FramingError>>, owner: Arc<dyn Owner>) {
+    loop {
+        let line = tokio::select! {
+            line = inbound.recv() => line,
+            () = shared.closed.cancelled() => None,
+        };
+        match line {
+            None => break,
+            Some(Err(error)) => tracing::warn!(backend = %shared.backend, %error, "line skipped"),
+            Some(Ok(line)) => match Frame::parse(line, &shared.limits) {
+                Ok(frame) => shared.dispatch(frame, owner.as_ref()),
+                Err(error) => tracing::warn!(backend = %shared.backend, %error, "not a message; skipped"),
+            },
+        }
+    }
+    shared.closed.cancel();
+    let lost = shared.pending.lock().drain();
+    for call in lost {
+        let refusal = Refusal::backend(Reason::BackendLost, &shared.backend, "it went away before it answered");
+        // A caller that left needs no answer.
+        drop(call.owner.answer.send(Err(refusal)));
+    }
+}
+
+impl ChannelCall {
+    pub(crate) async fn next(&mut self) -> Result<Event, Refusal> {
+        if self.outcome.is_none() {
+            tokio::select! {
+                biased;
+                Some(event) = self.notices.recv() => return Ok(event),
+                answer = &mut self.answer => {
+                    self.outcome = Some(answer.unwrap_or_else(|_| Err(self.shared.unavailable())));
+                }
+            }
+        }
+        // What was sent before the answer reaches the caller before it.
+        if let Ok(event) = self.notices.try_recv() {
+            return Ok(event);
+        }
+        self.on_leave = None;
+        match self.outcome.take() {
+            Some(outcome) => outcome.map(Event::Answer),
+            None => Err(self.shared.unavailable()),
+        }
+    }
+}
+
+impl Drop for ChannelCall {
+    fn drop(&mut self) {
+        let Some(on_leave) = self.on_leave else { return };
+        if self.shared.pending.lock().forget(self.number).is_some() && on_leave == OnLeave::Cancel {
+            self.shared.reply(Bytes::from(format!(
+                r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"the client left"}}}}"#,
+                self.number
+            )));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,273 @@
+//! Streamable HTTP towards a backend, both generations. Changes when the client half of the transport changes.
+//!
+//! Source: MCP "Streamable HTTP" of 2025-03-26 to 2026-07-28. A JSON-RPC body is read from any status before the status
+//! is judged, and either media type is accepted for any answer, because servers differ.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bridge_mcp::envelope::Kind;
+use bridge_mcp::frame::Frame;
+use bridge_mcp::limits::Limits;
+use bridge_mcp::param_headers::encode_value;
+use bridge_mcp::version::{Era, Version};
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_transport::backend::events::EventStream;
+use bridge_transport::backend::http::{Content, HttpClient, SendError, content};
+use bridge_transport::frontend::body::ReplyBody;
+use bridge_transport::frontend::request::collect;
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, Response, StatusCode, Uri};
+use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
+
+use super::{Answer, HttpStream, Messages, UpstreamError};
+
+pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
+pub(crate) const METHOD: HeaderName = HeaderName::from_static("mcp-method");
+pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
+
+/// Answers up to this size are held whole before they are forwarded, so that a backend lost in the middle of one still
+/// gives the client a typed error.
+const HOLD: u64 = 64 * 1024;
+
+/// An endpoint with what every request to it carries.
+#[derive(Debug)]
+pub(crate) struct HttpTarget {
+    pub(crate) backend: Arc<str>,
+    pub(crate) uri: Uri,
+    pub(crate) headers: HeaderMap,
+    pub(crate) limits: Limits,
+}
+
+/// One conversation over HTTP: a legacy session, or stateless requests.
+pub(crate) struct HttpLink {
+    pub(super) target: Arc<HttpTarget>,
+    pub(super) client: HttpClient,
+    era: Era,
+    /// Headers of every POST, prepared once.
+    post: HeaderMap,
+    session: Option<HeaderValue>,
+    open: AtomicBool,
+    /// Ends the notification stream.
+    pub(super) stop: CancellationToken,
+    pub(super) listening: AtomicBool,
+}
+
+impl HttpLink {
+    /// A conversation that has not opened yet: no session, no negotiated version.
+    pub(crate) fn new(target: Arc<HttpTarget>, client: HttpClient, era: Era) -> Self {
+        let mut post = target.headers.clone();
+        post.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        if era == Era::Modern {
+            post.insert(PROTOCOL_VERSION, HeaderValue::from_static(Version::NEWEST_MODERN.as_str()));
+        }
+        Self {
+            target,
+            client,
+            era,
+            post,
+            session: None,
+            open: AtomicBool::new(true),
+            stop: CancellationToken::new(),
+            listening: AtomicBool::new(false),
+        }
+    }
+
+    /// The same conversation after its handshake.
+    pub(crate) fn opened(mut self, version: Version, session: Option<HeaderValue>) -> Self {
+        if version >= Version::V2025_06_18 {
+            self.post.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
+        }
+        if let Some(session) = &session {
+            self.post.insert(SESSION_ID, session.clone());
+        }
+        self.session = session;
+        self
+    }
+
+    pub(crate) fn backend(&self) -> &str {
+        &self.target.backend
+    }
+
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.target.limits
+    }
+
+    pub(crate) fn era(&self) -> Era {
+        self.era
+    }
+
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.load(Ordering::Relaxed)
+    }
+
+    /// Marks the session as lost; the next request opens a new one.
+    fn lose(&self) {
+        self.open.store(false, Ordering::Relaxed);
+        self.stop.cancel();
+    }
+
+    pub(super) fn post_headers(&self) -> &HeaderMap {
+        &self.post
+    }
+
+    /// Sends a request and reads the head of the answer.
+    pub(crate) async fn request(&self, frame: &Frame, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
+        self.exchange(frame, mirrored).await.map(|(answer, _)| answer)
+    }
+
+    /// Like [`HttpLink::request`], with the session id that the answer carries.
+    pub(crate) async fn exchange(
+        &self,
+        frame: &Frame,
+        mirrored: HeaderMap,
+    ) -> Result<(Answer, Option<HeaderValue>), UpstreamError> {
+        let mut headers = self.post.clone();
+        headers.extend(mirrored);
+        let sent = self.client.send(Method::POST, &self.target.uri, headers, frame.bytes().clone()).await;
+        let response = sent.map_err(|error| self.failed(&error))?;
+        let session = response.headers().get(SESSION_ID).cloned();
+        Ok((self.read(frame, response).await?, session))
+    }
+
+    async fn read(&self, frame: &Frame, response: Response<Incoming>) -> Result<Answer, UpstreamError> {
+        let status = response.status();
+        match (status.is_success(), content(response.headers())) {
+            (true, Content::Events) => {
+                let events = EventStream::new(response.into_body(), self.target.limits.max_bytes);
+                let stream = HttpStream::new(self.resumer(), frame, events);
+                Ok(Answer::Stream(Messages::Http(Box::new(stream))))
+            }
+            (true, Content::Json) => {
+                let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
+                let short =
+                    length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length <= HOLD);
+                if !short {
+                    return Ok(Answer::Forward(ReplyBody::forwarded(response.into_body(), ())));
+                }
+                let bytes = self.body(response).await?;
+                Ok(Answer::Whole { status: status.as_u16(), bytes })
+            }
+            _ => self.read_refusal(status, response).await,
+        }
+    }
+
+    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, UpstreamError> {
+        collect(response.into_body(), self.target.limits.max_bytes).await.map_err(|error| {
+            self.lose();
+            Refusal::backend(Reason::BackendLost, self.backend(), format_args!("its answer: {error}")).into()
+        })
+    }
+
+    /// An answer that is no success, or not of a known media type.
+    async fn read_refusal(
+        &self,
+        status: StatusCode,
+        response: Response<Incoming>,
+    ) -> Result<Answer, UpstreamError> {
+        let bytes = self.body(response).await?;
+        let answer = Frame::parse(bytes.clone(), &self.target.limits).ok().filter(Frame::is_response);
+        if self.session.is_some() && session_is_lost(status, answer.as_ref(), &bytes) {
+            self.lose();
+            return Err(UpstreamError::SessionLost);
+        }
+        if answer.is_some() {
+            return Ok(Answer::Whole { status: status.as_u16(), bytes });
+        }
+        let detail = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+                format!("it refuses the gateway's credentials (HTTP {status})")
+            }
+            _ => format!("it answered HTTP {status} without a JSON-RPC message"),
+        };
+        let reason =
+            if status.is_server_error() { Reason::BackendUnavailable } else { Reason::BackendProtocol };
+        Err(Refusal::backend(reason, self.backend(), detail).into())
+    }
+
+    /// Sends a message that has no answer.
+    pub(crate) async fn tell(&self, message: Bytes) -> Result<(), UpstreamError> {
+        let headers = match Frame::parse(message.clone(), &self.target.limits) {
+            Ok(frame) if self.era == Era::Modern => {
+                let mut headers = self.post.clone();
+                headers.extend(mirror(&frame));
+                headers
+            }
+            _ => self.post.clone(),
+        };
+        let sent = self.client.send(Method::POST, &self.target.uri, headers, message).await;
+        let response = sent.map_err(|error| self.failed(&error))?;
+        let status = response.status();
+        if status == StatusCode::NOT_FOUND && self.session.is_some() {
+            self.lose();
+            return Err(UpstreamError::SessionLost);
+        }
+        if !status.is_success() {
+            let detail = format!("it refused a message with HTTP {status}");
+            return Err(Refusal::backend(Reason::BackendProtocol, self.backend(), detail).into());
+        }
+        Ok(())
+    }
+
+    fn failed(&self, error: &SendError) -> UpstreamError {
+        tracing::warn!(backend = %self.target.backend, %error, "backend request failed");
+        self.lose();
+        match error {
+            SendError::Connect(_) => Refusal::backend(
+                Reason::BackendUnavailable,
+                self.backend(),
+                "it cannot be reached; nothing was executed, send the request again later",
+            ),
+            SendError::Lost(_) => Refusal::backend(
+                Reason::BackendLost,
+                self.backend(),
+                "the connection was lost before it answered; the request may have been executed",
+            ),
+        }
+        .into()
+    }
+
+    /// Ends a legacy session. Best effort: a backend may not know DELETE (405).
+    pub(crate) async fn close(&self) {
+        self.lose();
+        if self.session.is_some() {
+            let headers = self.post.clone();
+            if let Err(error) =
+                self.client.send(Method::DELETE, &self.target.uri, headers, Bytes::new()).await
+            {
+                tracing::debug!(backend = %self.target.backend, %error, "session not deleted");
+            }
+        }
+    }
+}
+
+/// Whether a refusal means that the session is unknown. 404 is the rule; servers on older SDKs answer 400 with a text
+/// about the session. Either way the request was not executed.
+fn session_is_lost(status: StatusCode, answer: Option<&Frame>, body: &[u8]) -> bool {
+    match status {
+        StatusCode::NOT_FOUND => answer.is_none_or(|answer| answer.kind() == Kind::Error),
+        StatusCode::BAD_REQUEST => {
+            let text = String::from_utf8_lossy(body).to_ascii_lowercase();
+            text.contains("session")
+        }
+        _ => false,
+    }
+}
+
+/// The headers that mirror a modern request's body (2026-07-28, "Streamable HTTP").
+pub(crate) fn mirror(frame: &Frame) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    if let Ok(value) = HeaderValue::from_str(&frame.method_name()) {
+        headers.insert(METHOD, value);
+    }
+    if let Some(target) = frame.target()
+        && let Ok(value) = HeaderValue::from_str(&encode_value(&target))
+    {
+        headers.insert(NAME, value);
+    }
+    headers
+}
