@@ -3,3 +3,4 @@
 pub mod backend;
 pub mod frontend;
 pub mod stdio;
+pub mod tls;

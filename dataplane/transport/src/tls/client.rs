@@ -1,0 +1,145 @@
+//! Connections to https backends, and whose certificates they may present. Changes when trust gets another source.
+
+use std::fmt;
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::client::legacy::connect::HttpConnector;
+use rustls::client::WebPkiServerVerifier;
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::crypto::CryptoProvider;
+use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
+use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+
+use super::{TlsError, provider};
+
+/// Idle time after which the system probes whether a backend is still there.
+const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
+
+/// Where trusted authorities come from. Called at the first https connection, again only if that failed.
+#[derive(Clone)]
+pub struct Roots(Arc<dyn Fn() -> Result<RootCertStore, String> + Send + Sync>);
+
+impl Roots {
+    /// The system's: `SSL_CERT_FILE` and `SSL_CERT_DIR` if set, else where the distribution keeps them.
+    pub fn system() -> Self {
+        Self(Arc::new(system_roots))
+    }
+
+    /// Exactly these.
+    pub fn fixed(roots: RootCertStore) -> Self {
+        Self(Arc::new(move || Ok(roots.clone())))
+    }
+}
+
+impl fmt::Debug for Roots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Roots")
+    }
+}
+
+fn system_roots() -> Result<RootCertStore, String> {
+    let found = rustls_native_certs::load_native_certs();
+    let mut roots = RootCertStore::empty();
+    let (usable, unusable) = roots.add_parsable_certificates(found.certs);
+    let errors: Vec<String> = found.errors.iter().map(ToString::to_string).collect();
+    if usable == 0 {
+        return Err(format!(
+            "no trusted certificate authorities were found; install the package ca-certificates, or name a file in \
+             SSL_CERT_FILE{}{}",
+            if errors.is_empty() { "" } else { ": " },
+            errors.join("; ")
+        ));
+    }
+    if unusable > 0 || !errors.is_empty() {
+        tracing::warn!(
+            usable,
+            unusable,
+            errors = errors.join("; "),
+            "some certificate authorities cannot be used"
+        );
+    }
+    Ok(roots)
+}
+
+/// Opens plain and TLS connections to backends, whichever the URL says; HTTP/2 where the backend offers it in TLS.
+/// `connect_timeout` bounds each TCP connection attempt. Reads no file: trust is looked up by the first https
+/// connection, so a machine without certificate authorities can serve all other backends.
+pub fn connector(roots: Roots, connect_timeout: Duration) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+    let provider = provider();
+    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Settings(error.to_string()))?
+        .dangerous() // The name of the method, not of what is done: every certificate is verified.
+        .with_custom_certificate_verifier(Arc::new(LazyVerifier { roots, provider, loaded: OnceLock::new() }))
+        .with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    tcp.set_keepalive(Some(TCP_KEEPALIVE));
+    tcp.set_connect_timeout(Some(connect_timeout));
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(tcp))
+}
+
+/// The library's verifier, made when it is first needed.
+#[derive(Debug)]
+struct LazyVerifier {
+    roots: Roots,
+    provider: Arc<CryptoProvider>,
+    loaded: OnceLock<Arc<WebPkiServerVerifier>>,
+}
+
+impl LazyVerifier {
+    fn verifier(&self) -> Result<&WebPkiServerVerifier, Error> {
+        if let Some(verifier) = self.loaded.get() {
+            return Ok(verifier);
+        }
+        let roots = (self.roots.0)().map_err(Error::General)?;
+        let verifier =
+            WebPkiServerVerifier::builder_with_provider(Arc::new(roots), Arc::clone(&self.provider))
+                .build()
+                .map_err(|error| Error::General(error.to_string()))?;
+        // Two first connections at once may both load; either result will do.
+        Ok(self.loaded.get_or_init(|| verifier))
+    }
+}
+
+impl ServerCertVerifier for LazyVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, Error> {
+        self.verifier()?.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier()?.verify_tls12_signature(message, cert, dss)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        cert: &CertificateDer<'_>,
+        dss: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, Error> {
+        self.verifier()?.verify_tls13_signature(message, cert, dss)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.provider.signature_verification_algorithms.supported_schemes()
+    }
+}
