@@ -16,7 +16,7 @@ build: ## Compile all programs (debug)
 	$(CARGO) build --locked --workspace
 
 run: build ## Start a gateway on localhost with two backends and print how to use it
-	exec target/debug/mcp-gateway --config $(QUICKSTART)
+	exec target/debug/mcp-gateway --config $(QUICKSTART) --welcome
 
 test: build peers ## Run all tests; installs what they need first
 	$(CARGO) test --locked --workspace

@@ -17,6 +17,8 @@ use bridge_tests::{Config, Era, Gateway, TestServer, peers};
 fn through_the_gateway_equals_direct() -> Result<()> {
     let server = TestServer::http(Era::Both)?;
     let gateway = Gateway::start(&Config::new().http("fixture", server.url()))?;
+    gateway.wait_backends("legacy", &["fixture"])?;
+    gateway.wait_backends("modern", &["fixture"])?;
     // By this name, because the suite checks what a server does with host names and wants to see localhost accepted.
     let direct_url = format!("http://localhost:{}/mcp", server.port()?);
     let via_url = gateway.localhost_url("/mcp/fixture");

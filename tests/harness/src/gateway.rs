@@ -1,5 +1,5 @@
-//! The real gateway binary as a test sees it. Changes with its command line, its `listening` log line or its health
-//! endpoints.
+//! The real gateway binary as a test sees it. Changes with its command line, its log lines `listening` and `catalogue
+//! read`, or its health endpoints.
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -82,6 +82,17 @@ impl Gateway {
     /// Replaces the configuration file in one step, which the gateway notices by itself.
     pub fn rewrite_config(&self, config: &str) -> Result<()> {
         self.dir.write("gateway.yaml", config).map(drop)
+    }
+
+    /// Waits until it has read what these backends offer in one era (`legacy` or `modern`), so that they are in its lists.
+    pub fn wait_backends(&self, era: &str, names: &[&str]) -> Result<()> {
+        for name in names {
+            self.wait_log(PATIENCE, |line| {
+                let its_era = line["era"].as_str().is_some_and(|spoken| spoken.starts_with(era));
+                line["msg"] == "catalogue read" && line["backend"] == *name && its_era
+            })?;
+        }
+        Ok(())
     }
 
     /// Waits for a structured log line that satisfies `wanted`.

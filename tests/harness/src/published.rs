@@ -4,24 +4,30 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::config::{Backend, Config};
 use crate::peers;
 use crate::temp::TempDir;
 
-/// A directory of files, a git repository with one commit and a memory file, and the servers that work on them.
+/// Interpreters start slowly on two cores, and a dozen at once would make each other too late for the gateway's patience.
+static TURN: Mutex<()> = Mutex::new(());
+
+/// A directory of files, a git repository with one commit and a memory file, and the servers that work on them. Tests that
+/// hold one run one after the other.
 #[derive(Debug)]
 pub struct Published {
     dir: TempDir,
+    _turn: MutexGuard<'static, ()>,
 }
 
 impl Published {
     /// The backends' names, in the order in which [`Published::add_to`] adds them.
     pub const NAMES: [&str; 5] = ["everything", "files", "memory", "time", "git"];
 
-    /// Makes the places; starts nothing.
+    /// Waits for its turn and makes the places; starts nothing.
     pub fn new() -> Result<Self> {
-        let published = Self { dir: TempDir::new("published")? };
+        let published = Self { _turn: TURN.lock(), dir: TempDir::new("published")? };
         std::fs::create_dir(published.files())?;
         std::fs::write(published.files().join("hello.txt"), "hello from a file\n")?;
         let repository = published.repository();

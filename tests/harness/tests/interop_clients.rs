@@ -33,6 +33,7 @@ fn sees_the_same_through_the_gateway(client: Client) -> Result<()> {
     let server = TestServer::http(Era::Both)?;
     let behind = TestServer::http(Era::Both)?;
     let gateway = Gateway::start(&Config::new().http("fixture", behind.url()))?;
+    gateway.wait_backends(if client.is_modern() { "modern" } else { "legacy" }, &["fixture"])?;
     let plan = full_plan(client);
 
     let direct = script::run(client, server.url(), &plan)?;
@@ -69,6 +70,7 @@ fn legacy_clients_use_several_servers_through_the_merged_endpoint() -> Result<()
     let server = TestServer::http(Era::Legacy)?;
     let config = published.add_to(Config::new(), "legacy")?.http("fixture", server.url());
     let gateway = Gateway::start(&config)?;
+    gateway.wait_backends("legacy", &["everything", "files", "memory", "time", "git", "fixture"])?;
     let files = published.files();
     let plan = json!({
         "answers": {
@@ -118,6 +120,7 @@ fn modern_clients_use_several_servers_through_the_merged_endpoint() -> Result<()
     let server = TestServer::http(Era::Modern)?;
     let config = Config::new().backend(published.backend("time")?).backend(published.backend("git")?);
     let gateway = Gateway::start(&config.http("fixture", server.url()))?;
+    gateway.wait_backends("modern", &["time", "git", "fixture"])?;
     let time = json!({ "source_timezone": "UTC", "time": "12:00", "target_timezone": "Asia/Tokyo" });
     let plan = json!({
         "answers": { "sampling": "forty-two", "elicitation": { "name": "Ann" } },

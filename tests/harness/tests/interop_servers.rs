@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 fn five_published_servers_behind_one_endpoint_list_all_their_tools() -> Result<()> {
     let published = Published::new()?;
     let gateway = Gateway::start(&published.add_to(Config::new(), "legacy")?)?;
+    gateway.wait_backends("legacy", &Published::NAMES)?;
     let mut merged = LegacySession::open(&gateway.url("/mcp"), &json!({}))?;
 
     let all = names(&merged.list("tools/list", "tools")?);
@@ -41,6 +42,7 @@ fn five_published_servers_behind_one_endpoint_list_all_their_tools() -> Result<(
 fn tools_of_five_published_servers_do_their_work_through_one_session() -> Result<()> {
     let published = Published::new()?;
     let gateway = Gateway::start(&published.add_to(Config::new(), "legacy")?)?;
+    gateway.wait_backends("legacy", &Published::NAMES)?;
     let mut session = LegacySession::open(&gateway.url("/mcp"), &json!({}))?;
 
     let sum = call(&mut session, "get-sum", &json!({ "a": 17, "b": 25 }))?;
@@ -74,6 +76,7 @@ fn tools_of_five_published_servers_do_their_work_through_one_session() -> Result
 fn resources_and_prompts_of_a_published_server_are_read_through_the_merged_endpoint() -> Result<()> {
     let published = Published::new()?;
     let gateway = Gateway::start(&published.add_to(Config::new(), "legacy")?)?;
+    gateway.wait_backends("legacy", &Published::NAMES)?;
     let mut session = LegacySession::open(&gateway.url("/mcp"), &json!({}))?;
 
     let prompts = names(&session.list("prompts/list", "prompts")?);
@@ -105,6 +108,7 @@ fn python_servers_that_speak_the_new_revision_serve_its_clients() -> Result<()> 
     // No era is configured: the gateway finds out that these two speak 2026-07-28.
     let config = Config::new().backend(published.backend("time")?).backend(published.backend("git")?);
     let gateway = Gateway::start(&config)?;
+    gateway.wait_backends("modern", &["time", "git"])?;
     let mut client = ModernClient::new(&gateway.url("/mcp"), &json!({}))?;
 
     let tools = names(&client.list("tools/list", "tools")?);
@@ -126,6 +130,7 @@ fn python_servers_that_speak_the_new_revision_serve_its_clients() -> Result<()> 
 fn results_reach_the_client_as_the_bytes_that_the_server_wrote() -> Result<()> {
     let published = Published::new()?;
     let gateway = Gateway::start(&published.add_to(Config::new(), "legacy")?)?;
+    gateway.wait_backends("legacy", &Published::NAMES)?;
     for (server, requests) in [
         (
             "everything",
