@@ -21,7 +21,8 @@ impl ContentHash {
             Err(error) => hasher.update(format!("unencodable: {error}")),
         }
         let digest = hasher.finalize();
-        Self(digest.iter().map(|byte| format!("{byte:02x}")).collect())
+        let nibbles = digest.iter().flat_map(|byte| [byte >> 4, byte & 0x0f]);
+        Self(nibbles.filter_map(|nibble| char::from_digit(u32::from(nibble), 16)).collect())
     }
 
     /// Hexadecimal digest, 64 characters.

@@ -56,8 +56,8 @@ impl Default for Limits {
             max_backend_message: 10 * 1024 * 1024,
             max_depth: 64,
             read_timeout: Duration::from_secs(10),
-            idle_timeout: Duration::from_secs(120),
-            max_request_duration: Duration::from_secs(3600),
+            idle_timeout: Duration::from_mins(2),
+            max_request_duration: Duration::from_hours(1),
             keep_alive: Duration::from_secs(15),
             catalogue_wait: Duration::from_secs(5),
             replay_events: 256,
@@ -79,6 +79,6 @@ pub struct Sessions {
 
 impl Default for Sessions {
     fn default() -> Self {
-        Self { idle_ttl: Duration::from_secs(30 * 60), max_sessions: 100_000 }
+        Self { idle_ttl: Duration::from_mins(30), max_sessions: 100_000 }
     }
 }

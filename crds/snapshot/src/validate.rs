@@ -74,7 +74,9 @@ pub(crate) fn validate(snapshot: &Snapshot) -> Result<(), Vec<Defect>> {
         if !listeners.insert(listener.name.as_str()) {
             defects.push(Defect::Duplicate { kind: "listener", name: listener.name.clone() });
         }
-        if matches!(snapshot.access, Access::Anonymous { explicit: false }) && !listener.address.ip().is_loopback() {
+        if matches!(snapshot.access, Access::Anonymous { explicit: false })
+            && !listener.address.ip().is_loopback()
+        {
             defects.push(Defect::OpenAccess {
                 name: listener.name.clone(),
                 address: listener.address.to_string(),

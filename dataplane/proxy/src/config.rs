@@ -9,10 +9,13 @@ mod environment;
 mod files;
 mod model;
 mod placeholders;
+mod reference;
+mod schema;
 mod settings;
 mod shape;
 mod suggest;
 mod values;
+mod watch;
 mod yaml;
 
 use std::fmt;
@@ -25,6 +28,7 @@ use decode::{At, Context, Decode as _, Problem, Purpose};
 pub use diagnostic::{Diagnostic, Position, Severity};
 pub use model::observe::{LogFormat, LogLevel};
 pub use settings::{LogSettings, MetricsSettings, ProcessSettings};
+pub use watch::{ConfigWatch, WatchError, watch};
 
 /// A configuration that can run.
 #[derive(Debug, Clone)]
@@ -157,6 +161,16 @@ pub fn misspelt_variables(names: impl Iterator<Item = String>) -> Vec<Diagnostic
     found.into_iter().map(warning).collect()
 }
 
+/// A JSON Schema of the configuration file, for editors.
+pub fn schema() -> serde_json::Value {
+    schema::of(&model::Config::keys())
+}
+
+/// The key tables of docs/configuration.md, as Markdown.
+pub fn reference() -> String {
+    reference::of(&model::Config::keys())
+}
+
 fn read(path: &Path) -> Result<String, ConfigError> {
     let unreadable = |problem: String, remedy| ConfigError::Unreadable {
         file: path.display().to_string(),
@@ -207,6 +221,14 @@ fn build(
             return Err(ConfigError::Invalid(cx.diagnostics));
         }
     };
+    if !matches!(document.value, yaml::Value::Map(_) | yaml::Value::Null) {
+        cx.wrong_kind(
+            &document,
+            &At { path: String::new(), position: document.position.clone() },
+            "a map of keys",
+        );
+        return Err(ConfigError::Invalid(cx.diagnostics));
+    }
     placeholders::warn(&document, &At::root(), &mut cx);
     environment::apply(&mut document, &model::Config::keys(), &mut cx);
     let compiled = model::Config::decode(&document, &At::root(), &mut cx).map(|config| {

@@ -205,6 +205,13 @@ impl Problem {
     }
 }
 
+impl std::fmt::Display for Problem {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.what)?;
+        self.remedy.as_ref().map_or(Ok(()), |remedy| write!(f, "; {remedy}"))
+    }
+}
+
 /// A value that a key can have.
 pub(crate) trait Decode: Sized {
     /// Whether an empty value (`key:`) means something other than leaving the key out.

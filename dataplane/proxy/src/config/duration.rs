@@ -58,7 +58,7 @@ pub(crate) fn format(duration: Duration) -> String {
         }
         let count = nanos / u128::from(size);
         if count > 0 {
-            out.push_str(&format!("{count}{unit}"));
+            out.extend([count.to_string().as_str(), unit]);
             nanos %= u128::from(size);
         }
     }

@@ -1,6 +1,7 @@
 //! Checks the files that a configuration names against this machine. Changes when a configuration can name more of them.
 
 use std::fs;
+use std::path::Path;
 
 use super::compile::{FileUse, Role};
 use super::decode::{Context, Problem};
@@ -11,8 +12,9 @@ pub(crate) fn check(files: &[FileUse], cx: &mut Context<'_>) {
         let path = file.path.display();
         match file.role {
             Role::Tls => {
-                if let Err(error) =
-                    fs::File::open(&file.path).and_then(|file| file.metadata()).and_then(regular)
+                if let Err(error) = fs::File::open(&file.path)
+                    .and_then(|file| file.metadata())
+                    .and_then(|data| regular(&data))
                 {
                     let problem = Problem::new(format!("cannot read `{path}`: {error}"));
                     cx.lacking(&file.at, problem.remedy("provide the file, or set `tls.enabled: false`"));
@@ -25,10 +27,25 @@ pub(crate) fn check(files: &[FileUse], cx: &mut Context<'_>) {
                     cx.warn(&file.at, problem.remedy("the backend cannot start until it is"));
                 }
             }
+            Role::Program => {
+                if !is_program(&file.path, (cx.env)("PATH").as_deref()) {
+                    let problem = Problem::new(format!("the program `{path}` is not on this machine"));
+                    cx.warn(&file.at, problem.remedy("the backend cannot start until it is"));
+                }
+            }
         }
     }
 }
 
-fn regular(metadata: fs::Metadata) -> std::io::Result<()> {
+/// Whether the system would find the program; unknown counts as found.
+fn is_program(program: &Path, search: Option<&str>) -> bool {
+    if program.components().count() > 1 || program.is_absolute() {
+        return program.is_file();
+    }
+    search
+        .is_none_or(|search| std::env::split_paths(search).any(|directory| directory.join(program).is_file()))
+}
+
+fn regular(metadata: &fs::Metadata) -> std::io::Result<()> {
     if metadata.is_dir() { Err(std::io::ErrorKind::IsADirectory.into()) } else { Ok(()) }
 }

@@ -16,8 +16,6 @@ use super::yaml::Node;
 section! {
     /// The whole file.
     pub(crate) struct Config {
-        /// Version of this format; only `1` exists.
-        version: Option<Version>, Works;
         /// Where clients connect.
         server: server::Server, Works;
         /// Who may use the gateway. Without this section everybody may, but only over loopback addresses. A provider that
@@ -33,21 +31,24 @@ section! {
         /// Bounds on what one peer can make the gateway hold or do.
         limits: policy::Limits, Works;
         /// Sessions of clients that speak a revision before 2026-07-28.
-        sessions: policy::Sessions, Works;
+        sessions: policy::SessionRules, Works;
         /// Choosing between several servers of one namespace.
         routing: Option<policy::Routing>, NotYetQuiet;
         /// Requests per client and time.
         rate_limit: Option<policy::RateLimit>, NotYetQuiet;
         /// Pausing servers that keep failing.
         circuit_breaker: Option<policy::CircuitBreaker>, NotYetQuiet;
-        /// The Redis that gateways share.
-        redis: Option<policy::Redis>, NotYet("state shared through Redis is");
         /// Prometheus metrics.
         metrics: observe::Metrics, Works;
         /// The log, on standard error.
         logging: observe::Logging, Works;
         /// Distributed tracing.
         tracing: Option<observe::Tracing>, NotYetQuiet;
+    } accepts {
+        /// Version of this format; only `1` exists.
+        version: Version, Works;
+        /// The Redis that gateways share.
+        redis: policy::Redis, NotYet("state shared through Redis is");
     }
 }
 

@@ -77,11 +77,14 @@ impl Shape {
 /// Declares a section of the configuration: its struct, its keys and how it is decoded.
 ///
 /// `name: Type = default, status;` or `name: Type, status;` for types that may be left out. Every field becomes
-/// `Located<Type>`; its doc comment is the text of the reference page and of the schema.
+/// `Located<Type>`; its doc comment is the text of the reference page and of the schema. Keys under `accepts` are checked
+/// and dropped, because nothing reads them yet; so the compiler notices a key that claims to work and is not read.
 macro_rules! section {
     ($(#[doc = $section_doc:literal])* $vis:vis struct $section:ident {
         $($(#[doc = $doc:literal])+ $field:ident: $type:ty $(= $default:expr)?, $status:expr;)*
-    }) => {
+    } $(accepts {
+        $($(#[doc = $idle_doc:literal])+ $idle:ident: $idle_type:ty $(= $idle_default:expr)?, $idle_status:expr;)*
+    })?) => {
         $(#[doc = $section_doc])*
         #[derive(Debug, Clone)]
         $vis struct $section {
@@ -90,13 +93,12 @@ macro_rules! section {
 
         impl $section {
             $vis fn keys() -> Vec<$crate::config::shape::Key> {
-                vec![$($crate::config::shape::Key {
-                    name: stringify!($field).trim_start_matches("r#"),
-                    doc: concat!($($doc, "\n"),+),
-                    shape: <$type as $crate::config::decode::Decode>::shape(),
-                    default: section!(@json $type $(= $default)?),
-                    status: $status,
-                }),*]
+                vec![
+                    $(section!(@key $($doc)+, $field, $type, section!(@json $type $(= $default)?), $status),)*
+                    $($(section!(
+                        @key $($idle_doc)+, $idle, $idle_type, section!(@json $idle_type $(= $idle_default)?), $idle_status
+                    ),)*)?
+                ]
             }
         }
 
@@ -113,16 +115,20 @@ macro_rules! section {
                 let keys = Self::keys();
                 let entries = cx.open(node, at, &keys);
                 let mut keys = keys.iter();
-                Some(Self { $($field: {
-                    // One key per field, in the same order: both come from the same list above.
+                // One key per field, in the same order: both come from the same list above.
+                let section = Self { $($field: {
                     let key = keys.next()?;
                     cx.field(at, &entries, key, |at| section!(@value at, $type $(= $default)?))
-                }),* })
+                }),* };
+                $($(cx.field::<Option<$idle_type>>(at, &entries, keys.next()?, |_| None);)*)?
+                Some(section)
             }
         }
 
         impl $crate::config::decode::Absent for $section {
             fn absent(at: &$crate::config::decode::At) -> Self {
+                // A section may have nothing but accepted keys.
+                let _ = at;
                 Self { $($field: {
                     let name = stringify!($field).trim_start_matches("r#");
                     let at = at.child(name, at.position.clone());
@@ -130,6 +136,15 @@ macro_rules! section {
                     $crate::config::decode::Located { value, at, given: false }
                 }),* }
             }
+        }
+    };
+    (@key $($doc:literal)+, $field:ident, $type:ty, $default:expr, $status:expr) => {
+        $crate::config::shape::Key {
+            name: stringify!($field).trim_start_matches("r#"),
+            doc: concat!($($doc, "\n"),+),
+            shape: <$type as $crate::config::decode::Decode>::shape(),
+            default: $default,
+            status: $status,
         }
     };
     (@json $type:ty = $default:expr) => {{

@@ -190,7 +190,7 @@ impl FromText for Size {
 }
 
 /// Longest duration that a setting can have; beyond it, clock arithmetic could overflow.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const LONGEST: Duration = Duration::from_hours(87_600);
 
 /// A duration above zero in Go's spelling; a bare number is seconds, as in the original.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

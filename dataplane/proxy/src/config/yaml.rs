@@ -260,7 +260,8 @@ mod tests {
         let mut text = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
         for level in 1..12 {
             let previous = format!("*a{}, ", level - 1).repeat(9);
-            text.push_str(&format!("a{level}: &a{level} [{previous}]\n"));
+            let line = format!("a{level}: &a{level} [{previous}]\n");
+            text.push_str(&line);
         }
         assert!(parse(&text).is_err());
     }

@@ -20,7 +20,6 @@ pub(super) fn compile(
     files: &mut Vec<FileUse>,
     cx: &mut Context<'_>,
 ) -> Vec<bridge_snapshot::Backend> {
-    let errors = cx.errors();
     let mut backends = Vec::new();
     for entry in &config.backends.0 {
         if let Some(backend) = listed(entry, files, cx) {
@@ -31,7 +30,7 @@ pub(super) fn compile(
         }
     }
     discovered(&config.service_discovery, places, &mut backends, cx);
-    if backends.is_empty() && cx.errors() == errors {
+    if backends.is_empty() && cx.errors() == 0 {
         let at = At { path: "backends".to_owned(), ..config.backends.at.clone() };
         cx.warn(&at, Problem::new("no usable backend: clients will find no tools"));
     }
@@ -106,6 +105,16 @@ fn stdio(config: &BackendConfig, files: &mut Vec<FileUse>, cx: &mut Context<'_>)
         if name.is_empty() || name.contains(['=', '\0']) || value.0.expose().contains('\0') {
             cx.error(&value.at, Problem::new("not a possible environment variable"));
         }
+    }
+    // A program found through a PATH of its own cannot be judged from here.
+    if let Some(program) = command.first().filter(|_| config.env.0.iter().all(|(name, _)| name != "PATH")) {
+        let mut path = std::path::PathBuf::from(program);
+        if program.contains('/')
+            && let Some(directory) = &config.working_dir.value
+        {
+            path = directory.join(path);
+        }
+        files.push(FileUse { at: config.command.at.clone(), path, role: Role::Program });
     }
     if let Some(path) = &config.working_dir.value {
         files.push(FileUse { at: config.working_dir.at.clone(), path: path.clone(), role: Role::WorkingDir });

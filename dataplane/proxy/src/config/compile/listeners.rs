@@ -2,13 +2,13 @@
 
 use std::net::SocketAddr;
 
-use bridge_snapshot::{Listener, Protocol, Tls};
+use bridge_snapshot::{Listener, Protocol};
 
 use super::{FileUse, Places, Role};
 use crate::config::decode::{At, CommaList, Context, Located, Problem};
 use crate::config::model::Config;
 use crate::config::model::server::{
-    ClientAuth, Frontend, FrontendProtocol, FrontendSet, Server, TlsVersion, WebOrigin,
+    ClientAuth, Frontend, FrontendProtocol, FrontendSet, Server, Tls, WebOrigin,
 };
 use crate::config::settings::{LogSettings, MetricsSettings, ProcessSettings};
 use crate::config::values::Port;
@@ -27,18 +27,7 @@ pub(super) fn compile(
         let problem = "the stdio frontend is not available yet; the section is accepted and has no effect";
         cx.warn(&server.stdio_frontend.at, Problem::new(problem));
     }
-    let tls = tls(
-        TlsKeys {
-            enabled: *server.tls.enabled,
-            cert_file: &server.tls.cert_file,
-            key_file: &server.tls.key_file,
-            ca_file: &server.tls.ca_file,
-            client_auth: &server.tls.client_auth,
-            min_version: *server.tls.min_version,
-        },
-        files,
-        cx,
-    );
+    let tls = tls(&server.tls, true, files, cx);
     let main = Listener {
         name: "main".to_owned(),
         address: SocketAddr::new(server.host.0, server.port.0),
@@ -106,25 +95,21 @@ fn origins(list: &Located<Option<CommaList<WebOrigin>>>, cx: &mut Context<'_>) -
     Some(list.0.iter().map(|origin| origin.value.0.clone()).collect())
 }
 
-struct TlsKeys<'a> {
-    enabled: bool,
-    cert_file: &'a Located<std::path::PathBuf>,
-    key_file: &'a Located<std::path::PathBuf>,
-    ca_file: &'a Located<Option<std::path::PathBuf>>,
-    client_auth: &'a Located<ClientAuth>,
-    min_version: TlsVersion,
-}
-
-fn tls(keys: TlsKeys<'_>, files: &mut Vec<FileUse>, cx: &mut Context<'_>) -> Option<Tls> {
-    if !keys.enabled {
+fn tls(
+    keys: &Tls,
+    by_default: bool,
+    files: &mut Vec<FileUse>,
+    cx: &mut Context<'_>,
+) -> Option<bridge_snapshot::Tls> {
+    if !keys.enabled.unwrap_or(by_default) {
         return None;
     }
     let mut note = |at: &At, path: &std::path::Path| {
         files.push(FileUse { at: at.clone(), path: path.to_owned(), role: Role::Tls });
     };
-    note(&keys.cert_file.at, keys.cert_file);
-    note(&keys.key_file.at, keys.key_file);
-    let client_auth = match **keys.client_auth {
+    note(&keys.cert_file.at, &keys.cert_file);
+    note(&keys.key_file.at, &keys.key_file);
+    let client_auth = match *keys.client_auth {
         ClientAuth::None => bridge_snapshot::ClientAuth::None,
         ClientAuth::Request => bridge_snapshot::ClientAuth::Request,
         ClientAuth::Require => bridge_snapshot::ClientAuth::Require,
@@ -139,7 +124,7 @@ fn tls(keys: TlsKeys<'_>, files: &mut Vec<FileUse>, cx: &mut Context<'_>) -> Opt
         }
         _ => {}
     }
-    Some(Tls {
+    Some(bridge_snapshot::Tls {
         cert_file: keys.cert_file.value.clone(),
         key_file: keys.key_file.value.clone(),
         client_ca_file: keys.ca_file.value.clone().filter(|_| wanted),
@@ -181,18 +166,7 @@ fn frontend(
             cx.report(crate::config::Severity::Warning, &path.at, Problem::new(problem), path.value.clone());
         }
     }
-    let tls = tls(
-        TlsKeys {
-            enabled: *config.tls.enabled,
-            cert_file: &config.tls.cert_file,
-            key_file: &config.tls.key_file,
-            ca_file: &config.tls.ca_file,
-            client_auth: &config.tls.client_auth,
-            min_version: *config.tls.min_version,
-        },
-        files,
-        cx,
-    );
+    let tls = tls(&config.tls, false, files, cx);
     let origins = origins(&config.allowed_origins, cx).or_else(|| {
         server.allowed_origins.as_ref().map(|list| list.0.iter().map(|o| o.value.0.clone()).collect())
     });

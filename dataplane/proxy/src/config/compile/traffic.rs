@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::config::decode::{Context, Located, Problem};
 use crate::config::model::Config;
-use crate::config::model::policy::{Sessions, Store};
+use crate::config::model::policy::{SessionRules, Store};
 use crate::config::values::Interval;
 
 /// Deepest nesting that may be configured: readers of JSON use the stack.
@@ -56,7 +56,7 @@ fn one_of_two(
     }
 }
 
-pub(super) fn sessions(sessions: &Located<Sessions>, cx: &mut Context<'_>) -> bridge_snapshot::Sessions {
+pub(super) fn sessions(sessions: &Located<SessionRules>, cx: &mut Context<'_>) -> bridge_snapshot::Sessions {
     if *sessions.provider == Store::Redis {
         let problem = Problem::new("sessions in Redis are not available yet; they are kept in memory");
         cx.warn(&sessions.provider.at, problem);

@@ -47,16 +47,17 @@ section! {
         provider: Provider = Provider::Jwt, Works;
         /// Scheme, in early configurations; every request is refused.
         r#type: Option<String>, NotYetQuiet;
+    } accepts {
         /// Signed tokens.
-        jwt: Option<Jwt>, NotYetQuiet;
+        jwt: Jwt, NotYetQuiet;
         /// Tokens checked by an authorization server.
-        oauth2: Option<OAuth2>, NotYetQuiet;
+        oauth2: OAuth2, NotYetQuiet;
         /// Whether every message carries a token.
-        per_message_auth: Option<bool>, NotYetQuiet;
+        per_message_auth: bool, NotYetQuiet;
         /// Seconds for which such a token is remembered.
-        per_message_auth_cache: Option<Count>, NotYetQuiet;
+        per_message_auth_cache: Count, NotYetQuiet;
         /// Client certificates as identities.
-        mtls: Option<Anything>, NotYetQuiet;
+        mtls: Anything, NotYetQuiet;
     }
 }
 
@@ -77,37 +78,39 @@ choice! {
 section! {
     /// Signed tokens.
     pub(crate) struct Jwt {
+    } accepts {
         /// Required `iss`.
-        issuer: Option<String>, NotYetQuiet;
+        issuer: String, NotYetQuiet;
         /// Required `aud`.
-        audience: Option<String>, NotYetQuiet;
+        audience: String, NotYetQuiet;
         /// Name of the environment variable with the secret of HS256 tokens.
-        secret_key_env: Option<String>, NotYetQuiet;
+        secret_key_env: String, NotYetQuiet;
         /// PEM file with the public key of RS256 tokens.
-        public_key_path: Option<String>, NotYetQuiet;
+        public_key_path: String, NotYetQuiet;
     }
 }
 
 section! {
     /// Tokens checked by an authorization server.
     pub(crate) struct OAuth2 {
+    } accepts {
         /// Client id at the authorization server.
-        client_id: Option<String>, NotYetQuiet;
+        client_id: String, NotYetQuiet;
         /// Name of the environment variable with the client secret.
-        client_secret_env: Option<String>, NotYetQuiet;
+        client_secret_env: String, NotYetQuiet;
         /// Client secret.
-        client_secret: Option<Hidden>, NotYetQuiet;
+        client_secret: Hidden, NotYetQuiet;
         /// Token endpoint.
-        token_endpoint: Option<String>, NotYetQuiet;
+        token_endpoint: String, NotYetQuiet;
         /// Introspection endpoint.
-        introspect_endpoint: Option<String>, NotYetQuiet;
+        introspect_endpoint: String, NotYetQuiet;
         /// Key set endpoint.
-        jwks_endpoint: Option<String>, NotYetQuiet;
+        jwks_endpoint: String, NotYetQuiet;
         /// Required scopes.
         scopes: CommaList<String>, NotYetQuiet;
         /// Required issuer.
-        issuer: Option<String>, NotYetQuiet;
+        issuer: String, NotYetQuiet;
         /// Required audience.
-        audience: Option<String>, NotYetQuiet;
+        audience: String, NotYetQuiet;
     }
 }

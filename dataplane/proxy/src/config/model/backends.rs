@@ -46,9 +46,9 @@ section! {
 section! {
     /// One MCP server.
     pub(crate) struct Backend {
-        /// Unique name, 1 to 63 characters of `A-Z a-z 0-9 _ . -`. It shows in logs, metrics and prefixes.
+        /// Required and unique, 1 to 63 characters of `A-Z a-z 0-9 _ . -`. It shows in logs, metrics and prefixes.
         name: Option<String>, Works;
-        /// How the server is reached: `stdio` or `http` (Streamable HTTP). The others are left out with a warning.
+        /// Required. How the server is reached: `stdio` or `http` (Streamable HTTP). The others are left out with a warning.
         protocol: Option<Protocol>, Works;
         /// The server alone, with nothing renamed, is at `/mcp/{namespace}`; the name when left out.
         namespace: Option<String>, Works;
@@ -76,14 +76,14 @@ choice! {
 /// Time for a connection or a child's first answer, unless configured.
 pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Time for an answer, unless configured. Clients have limits of their own; this one only ends what nobody waits for.
-pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(300);
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
 /// Requests in flight per backend, unless configured.
 pub(crate) const MAX_CONCURRENCY: usize = 1024;
 
 section! {
     /// Settings of a backend.
     pub(crate) struct BackendConfig {
-        /// `stdio`: program and arguments as a list; there is no shell. A program with a slash is relative to `working_dir`,
+        /// `stdio`: required. Program and arguments as a list; there is no shell. A program with a slash is relative to `working_dir`,
         /// others are found through `PATH`.
         command: Option<Command>, Works;
         /// `stdio`: working directory of the program, relative to that of the gateway, which it is when left out.
@@ -92,7 +92,7 @@ section! {
         env: Named<SecretSource>, Works;
         /// `stdio`: processes of this backend at once, over all sessions.
         max_processes: Positive = Positive(64), Works;
-        /// `http`: URL of the server. `/mcp` is added when it has no path.
+        /// `http`: required. URL of the server; `/mcp` is added when it has no path.
         base_url: Option<String>, Works;
         /// `http`: other name of `base_url`.
         endpoint: Option<String>, Works;
@@ -110,26 +110,27 @@ section! {
         connect_timeout: Interval = Interval(CONNECT_TIMEOUT), Works;
         /// Requests in flight at once; more are refused with an error that says to retry.
         max_concurrency: Positive = Positive(MAX_CONCURRENCY), Works;
+    } accepts {
         /// Asking the server regularly whether it is well.
-        health_check: Option<Anything>, NotYet("active health checks are");
+        health_check: Anything, NotYet("active health checks are");
         /// `stdio`: restarts of the program.
-        process: Option<Anything>, NotYet("tuning of restarts is");
+        process: Anything, NotYet("tuning of restarts is");
         /// `websocket`: connections kept open.
-        connection_pool: Option<Anything>, NotYetQuiet;
+        connection_pool: Anything, NotYetQuiet;
         /// `websocket`: time for the handshake.
-        handshake_timeout: Option<Interval>, NotYetQuiet;
+        handshake_timeout: Interval, NotYetQuiet;
         /// `websocket`: `Origin` to send.
-        origin: Option<String>, NotYetQuiet;
+        origin: String, NotYetQuiet;
         /// `sse`: path of the event stream.
-        stream_endpoint: Option<String>, NotYetQuiet;
+        stream_endpoint: String, NotYetQuiet;
         /// `sse`: path for requests.
-        request_endpoint: Option<String>, NotYetQuiet;
+        request_endpoint: String, NotYetQuiet;
         /// `sse`: pause before connecting again.
-        reconnect_delay: Option<Interval>, NotYetQuiet;
+        reconnect_delay: Interval, NotYetQuiet;
         /// `sse`: attempts to connect again.
-        max_reconnects: Option<Positive>, NotYetQuiet;
+        max_reconnects: Positive, NotYetQuiet;
         /// Certificates for connections to the server.
-        tls: Option<Anything>, NotYet("certificate settings for backends are");
+        tls: Anything, NotYet("certificate settings for backends are");
     }
 }
 

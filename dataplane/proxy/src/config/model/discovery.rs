@@ -17,24 +17,25 @@ section! {
         providers: Vec<Located<ProviderEntry>>, Works;
         /// Servers listed by namespace.
         r#static: Static, Works;
+    } accepts {
         /// Servers from annotated Kubernetes Services.
-        kubernetes: Option<Kubernetes>, NotYetQuiet;
+        kubernetes: Kubernetes, NotYetQuiet;
         /// Servers from Consul.
-        consul: Option<Anything>, NotYetQuiet;
+        consul: Anything, NotYetQuiet;
         /// Servers as programs.
-        stdio: Option<Anything>, NotYetQuiet;
+        stdio: Anything, NotYetQuiet;
         /// Servers over WebSocket.
-        websocket: Option<Anything>, NotYetQuiet;
+        websocket: Anything, NotYetQuiet;
         /// Servers over server-sent events.
-        sse: Option<Anything>, NotYetQuiet;
+        sse: Anything, NotYetQuiet;
         /// Kubernetes namespaces to watch.
         namespace_selector: CommaList<String>, NotYetQuiet;
         /// Labels that Services must have.
-        label_selector: Option<Anything>, NotYetQuiet;
+        label_selector: Anything, NotYetQuiet;
         /// Time between full reads.
-        refresh_rate: Option<Seconds>, NotYetQuiet;
+        refresh_rate: Seconds, NotYetQuiet;
         /// Finding out the protocol of a server.
-        auto_detect_protocols: Option<bool>, NotYetQuiet;
+        auto_detect_protocols: bool, NotYetQuiet;
     }
 }
 
@@ -71,18 +72,19 @@ section! {
     pub(crate) struct ProviderConfig {
         /// `static`: servers by namespace.
         endpoints: Named<Vec<Located<Endpoint>>>, Works;
+    } accepts {
         /// `kubernetes`: namespaces to watch.
         namespace_selector: CommaList<String>, NotYetQuiet;
         /// `kubernetes`: labels that Services must have.
-        label_selector: Option<Anything>, NotYetQuiet;
+        label_selector: Anything, NotYetQuiet;
         /// `kubernetes`: time between full reads.
-        refresh_rate: Option<Seconds>, NotYetQuiet;
+        refresh_rate: Seconds, NotYetQuiet;
         /// `consul`: address of the agent.
-        address: Option<String>, NotYetQuiet;
+        address: String, NotYetQuiet;
         /// `consul`: beginning of the names of services.
-        service_prefix: Option<String>, NotYetQuiet;
+        service_prefix: String, NotYetQuiet;
         /// Finding out the protocol of a server.
-        auto_detect_protocols: Option<bool>, NotYetQuiet;
+        auto_detect_protocols: bool, NotYetQuiet;
     }
 }
 
@@ -97,23 +99,25 @@ section! {
 section! {
     /// One server.
     pub(crate) struct Endpoint {
-        /// `http` or `https` URL; `/mcp` is added when it has no path.
+        /// Required. `http` or `https` URL; `/mcp` is added when it has no path.
         url: Option<String>, Works;
+    } accepts {
         /// Free labels.
-        labels: Option<Anything>, NotYetQuiet;
+        labels: Anything, NotYetQuiet;
     }
 }
 
 section! {
     /// Servers from annotated Kubernetes Services.
     pub(crate) struct Kubernetes {
+    } accepts {
         /// Whether the gateway runs in the cluster.
-        in_cluster: Option<bool>, NotYetQuiet;
+        in_cluster: bool, NotYetQuiet;
         /// Kubeconfig file.
-        config_path: Option<String>, NotYetQuiet;
+        config_path: String, NotYetQuiet;
         /// Pattern of namespaces.
-        namespace_pattern: Option<String>, NotYetQuiet;
+        namespace_pattern: String, NotYetQuiet;
         /// Labels that Services must have.
-        service_labels: Option<Anything>, NotYetQuiet;
+        service_labels: Anything, NotYetQuiet;
     }
 }

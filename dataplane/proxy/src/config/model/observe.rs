@@ -15,10 +15,11 @@ section! {
         path: PagePath = PagePath("/metrics".to_owned()), Works;
         /// Port, when `server.metrics_port` is left out.
         port: Option<Port>, Works;
+    } accepts {
         /// Address of the metrics page.
-        endpoint: Option<String>, NoEffect("`server.host` and `server.metrics_port` say where metrics are");
+        endpoint: String, NoEffect("`server.host` and `server.metrics_port` say where metrics are");
         /// Labels added to every metric.
-        labels: Option<Anything>, NotYet("constant metric labels are");
+        labels: Anything, NotYet("constant metric labels are");
     }
 }
 
@@ -72,6 +73,15 @@ choice! {
     }
 }
 
+impl std::str::FromStr for LogLevel {
+    type Err = String;
+
+    /// Reads the spellings that `logging.level` has.
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::from_text(text).map_err(|problem| problem.to_string())
+    }
+}
+
 choice! {
     /// Form of a log line.
     pub enum LogFormat {
@@ -87,25 +97,26 @@ section! {
     pub(crate) struct Tracing {
         /// Whether it is on.
         enabled: bool = false, NotYetQuiet;
+    } accepts {
         /// Name of this service in traces.
-        service_name: Option<String>, NotYetQuiet;
+        service_name: String, NotYetQuiet;
         /// Version of this service in traces.
-        service_version: Option<String>, NotYetQuiet;
+        service_version: String, NotYetQuiet;
         /// Environment in traces.
-        environment: Option<String>, NotYetQuiet;
+        environment: String, NotYetQuiet;
         /// Which requests are traced.
-        sampler_type: Option<String>, NotYetQuiet;
+        sampler_type: String, NotYetQuiet;
         /// Setting of the sampler.
-        sampler_param: Option<Number>, NotYetQuiet;
+        sampler_param: Number, NotYetQuiet;
         /// Where traces go.
-        exporter_type: Option<String>, NotYetQuiet;
+        exporter_type: String, NotYetQuiet;
         /// OTLP endpoint.
-        otlp_endpoint: Option<String>, NotYetQuiet;
+        otlp_endpoint: String, NotYetQuiet;
         /// OTLP without TLS.
-        otlp_insecure: Option<bool>, NotYetQuiet;
+        otlp_insecure: bool, NotYetQuiet;
         /// Jaeger agent.
-        agent_host: Option<String>, NotYetQuiet;
+        agent_host: String, NotYetQuiet;
         /// Port of the Jaeger agent.
-        agent_port: Option<Port>, NotYetQuiet;
+        agent_port: Port, NotYetQuiet;
     }
 }

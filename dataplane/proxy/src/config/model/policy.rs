@@ -41,19 +41,20 @@ section! {
 
 section! {
     /// Sessions of clients that speak a revision before 2026-07-28.
-    pub(crate) struct Sessions {
+    pub(crate) struct SessionRules {
         /// Where sessions are kept. `redis` is not available yet: memory is used.
         provider: Store = Store::Memory, Works;
         /// Idle time after which a session ends.
         ttl: Seconds = Seconds(bridge_snapshot::Sessions::default().idle_ttl), Works;
         /// Sessions at once; more are refused with an error that says to retry.
         max_sessions: Positive = Positive(bridge_snapshot::Sessions::default().max_sessions), Works;
+    } accepts {
         /// Time between removals of ended sessions.
-        cleanup_interval: Option<Seconds>, NoEffect("ended sessions are removed as they end");
+        cleanup_interval: Seconds, NoEffect("ended sessions are removed as they end");
         /// The Redis of the sessions.
-        redis: Option<Redis>, NotYetQuiet;
+        redis: Redis, NotYetQuiet;
         /// Settings of the memory store.
-        memory: Option<Anything>, NoEffect("ended sessions are removed as they end");
+        memory: Anything, NoEffect("ended sessions are removed as they end");
     }
 }
 
@@ -70,32 +71,34 @@ choice! {
 section! {
     /// A Redis server.
     pub(crate) struct Redis {
+    } accepts {
         /// `redis://` URL.
-        url: Option<Hidden>, NotYetQuiet;
+        url: Hidden, NotYetQuiet;
         /// Password.
-        password: Option<Hidden>, NotYetQuiet;
+        password: Hidden, NotYetQuiet;
         /// Addresses of a cluster.
-        addresses: Option<Anything>, NotYetQuiet;
+        addresses: Anything, NotYetQuiet;
         /// Database number.
-        db: Option<Count>, NotYetQuiet;
+        db: Count, NotYetQuiet;
         /// Connections kept open.
-        pool_size: Option<Count>, NotYetQuiet;
+        pool_size: Count, NotYetQuiet;
         /// Attempts per command.
-        max_retries: Option<Count>, NotYetQuiet;
+        max_retries: Count, NotYetQuiet;
         /// Time to connect.
-        dial_timeout: Option<Seconds>, NotYetQuiet;
+        dial_timeout: Seconds, NotYetQuiet;
     }
 }
 
 section! {
     /// Choosing between several servers of one namespace.
     pub(crate) struct Routing {
+    } accepts {
         /// Strategy of choice.
-        strategy: Option<Strategy>, NotYetQuiet;
+        strategy: Strategy, NotYetQuiet;
         /// Time between health checks.
-        health_check_interval: Option<Seconds>, NotYetQuiet;
+        health_check_interval: Seconds, NotYetQuiet;
         /// Pausing servers that keep failing.
-        circuit_breaker: Option<RoutingBreaker>, NotYetQuiet;
+        circuit_breaker: RoutingBreaker, NotYetQuiet;
     }
 }
 
@@ -118,20 +121,21 @@ choice! {
 section! {
     /// Pausing servers that keep failing.
     pub(crate) struct RoutingBreaker {
+    } accepts {
         /// Whether it is on.
-        enabled: Option<bool>, NotYetQuiet;
+        enabled: bool, NotYetQuiet;
         /// Failures in a row that pause a server.
-        failure_threshold: Option<Count>, NotYetQuiet;
+        failure_threshold: Count, NotYetQuiet;
         /// Successes that end the pause.
-        success_threshold: Option<Count>, NotYetQuiet;
+        success_threshold: Count, NotYetQuiet;
         /// Length of the pause.
-        timeout: Option<Seconds>, NotYetQuiet;
+        timeout: Seconds, NotYetQuiet;
         /// Length of the pause, in seconds.
-        timeout_seconds: Option<Count>, NotYetQuiet;
+        timeout_seconds: Count, NotYetQuiet;
         /// Requests that try a paused server.
-        max_requests: Option<Count>, NotYetQuiet;
+        max_requests: Count, NotYetQuiet;
         /// Time over which failures count, in seconds.
-        interval_seconds: Option<Count>, NotYetQuiet;
+        interval_seconds: Count, NotYetQuiet;
     }
 }
 
@@ -140,20 +144,21 @@ section! {
     pub(crate) struct RateLimit {
         /// Whether it is on.
         enabled: bool = true, NotYetQuiet;
+    } accepts {
         /// Where counts are kept.
-        provider: Option<Store>, NotYetQuiet;
+        provider: Store, NotYetQuiet;
         /// Requests per second.
-        requests_per_sec: Option<Count>, NotYetQuiet;
+        requests_per_sec: Count, NotYetQuiet;
         /// Requests at once beyond that.
-        burst: Option<Count>, NotYetQuiet;
+        burst: Count, NotYetQuiet;
         /// Length of the window.
-        window_size: Option<Seconds>, NotYetQuiet;
+        window_size: Seconds, NotYetQuiet;
         /// Time between removals of old counts.
-        cleanup_interval: Option<Seconds>, NotYetQuiet;
+        cleanup_interval: Seconds, NotYetQuiet;
         /// The Redis of the counts.
-        redis: Option<Redis>, NotYetQuiet;
+        redis: Redis, NotYetQuiet;
         /// Settings of the memory store.
-        memory: Option<Anything>, NotYetQuiet;
+        memory: Anything, NotYetQuiet;
     }
 }
 
@@ -162,15 +167,16 @@ section! {
     pub(crate) struct CircuitBreaker {
         /// Whether it is on.
         enabled: bool = true, NotYetQuiet;
+    } accepts {
         /// Failures that pause a server.
-        threshold: Option<Count>, NotYetQuiet;
+        threshold: Count, NotYetQuiet;
         /// Length of the pause.
-        timeout: Option<Seconds>, NotYetQuiet;
+        timeout: Seconds, NotYetQuiet;
         /// Requests that try a paused server.
-        max_requests: Option<Count>, NotYetQuiet;
+        max_requests: Count, NotYetQuiet;
         /// Time over which failures count.
-        interval: Option<Seconds>, NotYetQuiet;
+        interval: Seconds, NotYetQuiet;
         /// Share of successes that ends the pause.
-        success_ratio: Option<Number>, NotYetQuiet;
+        success_ratio: Number, NotYetQuiet;
     }
 }

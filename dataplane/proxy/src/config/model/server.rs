@@ -20,11 +20,7 @@ section! {
         port: Port = Port(8443), Works;
         /// What the main listener serves. Only Streamable HTTP is available yet, whatever is chosen.
         protocol: FrontendSet = FrontendSet::Http, Works;
-        /// Port of the TCP binary frontend.
-        tcp_port: Option<Port>, NotYet("the TCP binary frontend is");
-        /// Port of the health check over the TCP binary protocol.
-        tcp_health_port: Option<Port>, NotYet("the TCP binary health check is");
-        /// Port of the Prometheus metrics; `0` turns it off.
+        /// Port of the Prometheus metrics; `0` turns it off. `9090` when left out, unless `metrics.port` says otherwise.
         metrics_port: Option<Port>, Works;
         /// Port of `/healthz`, `/ready` and `/health`; `0` turns it off.
         health_port: Port = Port(8080), Works;
@@ -32,14 +28,10 @@ section! {
         max_connections: Positive = Positive(50_000), Works;
         /// Connections at once from one peer address, per listener; `0` is no limit.
         max_connections_per_ip: Count = Count(1000), Works;
-        /// Buffer per connection.
-        connection_buffer_size: Option<Size>, NoEffect("buffers grow with the message, up to `limits.max_http_body`");
         /// Time a client has to send the head of a request, and then its body.
         read_timeout: Seconds = Seconds(Duration::from_secs(10)), Works;
-        /// Time a client has to take an answer.
-        write_timeout: Option<Seconds>, NotYet("a time limit on slow readers is");
         /// Idle time after which a kept connection closes.
-        idle_timeout: Seconds = Seconds(Duration::from_secs(120)), Works;
+        idle_timeout: Seconds = Seconds(Duration::from_mins(2)), Works;
         /// `Origin` values that browsers may send, as `scheme://host[:port]`, or `*` for any. On loopback addresses the
         /// loopback origins are always allowed.
         allowed_origins: Option<CommaList<WebOrigin>>, Works;
@@ -52,6 +44,15 @@ section! {
         stdio_frontend: Option<StdioFrontend>, NotYetQuiet;
         /// More listeners. Those of protocol `http` serve the same as the main one.
         frontends: Vec<crate::config::decode::Located<Frontend>>, Works;
+    } accepts {
+        /// Port of the TCP binary frontend.
+        tcp_port: Port, NotYet("the TCP binary frontend is");
+        /// Port of the health check over the TCP binary protocol.
+        tcp_health_port: Port, NotYet("the TCP binary health check is");
+        /// Buffer per connection.
+        connection_buffer_size: Size, NoEffect("buffers grow with the message, up to `limits.max_http_body`");
+        /// Time a client has to take an answer.
+        write_timeout: Seconds, NotYet("a time limit on slow readers is");
     }
 }
 
@@ -74,10 +75,10 @@ choice! {
 }
 
 section! {
-    /// Encryption. It is on unless turned off.
+    /// Encryption of a listener.
     pub(crate) struct Tls {
-        /// Whether the listener is encrypted.
-        enabled: bool = true, Works;
+        /// Whether the listener is encrypted: `true` for the main one and `false` for others when left out.
+        enabled: Option<bool>, Works;
         /// PEM file with the certificate, followed by its intermediates.
         cert_file: PathBuf = PathBuf::from("/etc/mcp-gateway/tls/tls.crt"), Works;
         /// PEM file with the private key.
@@ -88,28 +89,9 @@ section! {
         client_auth: ClientAuth = ClientAuth::None, Works;
         /// Oldest TLS version that is offered.
         min_version: TlsVersion = TlsVersion(bridge_snapshot::TlsVersion::V12), Works;
+    } accepts {
         /// Cipher suites.
-        cipher_suites: Option<CommaList<String>>, NoEffect("the TLS library offers only strong suites");
-    }
-}
-
-section! {
-    /// Encryption of one frontend. It is off unless turned on.
-    pub(crate) struct FrontendTls {
-        /// Whether the listener is encrypted.
-        enabled: bool = false, Works;
-        /// As in `server.tls`.
-        cert_file: PathBuf = PathBuf::from("/etc/mcp-gateway/tls/tls.crt"), Works;
-        /// As in `server.tls`.
-        key_file: PathBuf = PathBuf::from("/etc/mcp-gateway/tls/tls.key"), Works;
-        /// As in `server.tls`.
-        ca_file: Option<PathBuf>, Works;
-        /// As in `server.tls`.
-        client_auth: ClientAuth = ClientAuth::None, Works;
-        /// As in `server.tls`.
-        min_version: TlsVersion = TlsVersion(bridge_snapshot::TlsVersion::V12), Works;
-        /// As in `server.tls`.
-        cipher_suites: Option<CommaList<String>>, NoEffect("the TLS library offers only strong suites");
+        cipher_suites: CommaList<String>, NoEffect("the TLS library offers only strong suites");
     }
 }
 
@@ -185,10 +167,11 @@ section! {
     pub(crate) struct StdioFrontend {
         /// Whether it is on.
         enabled: bool = true, NotYetQuiet;
+    } accepts {
         /// Where it reads and writes.
-        modes: Option<Anything>, NotYetQuiet;
+        modes: Anything, NotYetQuiet;
         /// Bounds on its clients.
-        process_management: Option<Anything>, NotYetQuiet;
+        process_management: Anything, NotYetQuiet;
     }
 }
 
@@ -197,7 +180,7 @@ section! {
     pub(crate) struct Frontend {
         /// Name in logs and metrics.
         name: Option<String>, Works;
-        /// Protocol; only `http` is available yet, others are left out with a warning.
+        /// Required. Only `http` is available yet, others are left out with a warning.
         protocol: Option<FrontendProtocol>, Works;
         /// Whether it is on.
         enabled: bool = true, Works;
@@ -227,7 +210,7 @@ section! {
     pub(crate) struct FrontendConfig {
         /// IP address; that of `server.host` when left out.
         host: Option<Host>, Works;
-        /// Port; `0` lets the system choose.
+        /// Required. Port; `0` lets the system choose.
         port: Option<Port>, Works;
         /// Path of the endpoint. Only `/mcp` is available yet.
         request_path: Option<String>, Works;
@@ -238,28 +221,29 @@ section! {
         /// `Origin` values, as in `server.allowed_origins`, which holds when this is left out.
         allowed_origins: Option<CommaList<WebOrigin>>, Works;
         /// Encryption.
-        tls: FrontendTls, Works;
+        tls: Tls, Works;
+    } accepts {
         /// Largest request.
-        max_request_size: Option<Size>, NoEffect("`limits.max_http_body` holds for all listeners");
+        max_request_size: Size, NoEffect("`limits.max_http_body` holds for all listeners");
         /// Time to send a request.
-        read_timeout: Option<Seconds>, NoEffect("`server.read_timeout` holds for all listeners");
+        read_timeout: Seconds, NoEffect("`server.read_timeout` holds for all listeners");
         /// Time to take an answer.
-        write_timeout: Option<Seconds>, NotYet("a time limit on slow readers is");
+        write_timeout: Seconds, NotYet("a time limit on slow readers is");
         /// Time between WebSocket pings.
-        ping_interval: Option<Seconds>, NotYetQuiet;
+        ping_interval: Seconds, NotYetQuiet;
         /// Path of the event stream of an `sse` frontend.
-        stream_endpoint: Option<String>, NotYetQuiet;
+        stream_endpoint: String, NotYetQuiet;
         /// Path for requests of an `sse` frontend.
-        request_endpoint: Option<String>, NotYetQuiet;
+        request_endpoint: String, NotYetQuiet;
         /// Time between keep-alive comments of an `sse` frontend.
-        keep_alive: Option<Seconds>, NotYetQuiet;
+        keep_alive: Seconds, NotYetQuiet;
         /// Port of the health check of a `tcp_binary` frontend.
-        health_port: Option<Port>, NotYetQuiet;
+        health_port: Port, NotYetQuiet;
         /// Places of a `stdio` frontend.
-        modes: Option<Anything>, NotYetQuiet;
+        modes: Anything, NotYetQuiet;
         /// Whether a `stdio` frontend is on.
-        enabled: Option<bool>, NotYetQuiet;
+        enabled: bool, NotYetQuiet;
         /// Bounds of a `stdio` frontend.
-        process_management: Option<Anything>, NotYetQuiet;
+        process_management: Anything, NotYetQuiet;
     }
 }
