@@ -110,7 +110,8 @@ fn agree(frame: &Frame, headers: Headers<'_>, version: Option<&str>) -> Result<(
         equal("MCP-Protocol-Version", headers.version, version)?;
     }
     equal("Mcp-Method", headers.method, &frame.method_name())?;
-    if let Some(target) = frame.target() {
+    // A removed method is refused as such, whatever its params were once mirrored in.
+    if let Some(target) = frame.target().filter(|_| frame.method().exists_in(Era::Modern)) {
         let sent = headers.name.map(|value| {
             decode_value(value).ok_or_else(|| mismatch("header Mcp-Name is not valid base64 text".to_owned()))
         });

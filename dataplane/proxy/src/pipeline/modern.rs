@@ -101,7 +101,7 @@ async fn forward(
         Answer::Whole { status, bytes } => Ok(respond::json(status, bytes)),
         Answer::Forward(body) => Ok(respond::forward(body)),
         Answer::Stream(messages) => {
-            let on_wire = matches!(link.as_ref(), Link::Http(_));
+            let streamed = matches!(link.as_ref(), Link::Http(_));
             let stream = modern_stream::Stream {
                 backend: Arc::clone(cluster),
                 request: frame.clone(),
@@ -109,7 +109,7 @@ async fn forward(
                 timeout,
                 held: permit,
             };
-            modern_stream::answer(context, stream, on_wire).await
+            modern_stream::answer(context, stream, streamed).await
         }
     }
 }

@@ -30,22 +30,25 @@ pub(super) struct Stream {
     pub(super) held: OwnedSemaphorePermit,
 }
 
-/// Answers with JSON when the answer is the first message and comes soon, else with an event stream.
-pub(super) async fn answer(
-    context: &Context,
-    mut stream: Stream,
-    has_status: bool,
-) -> Result<Reply, Refusal> {
+/// Keeps the form that an HTTP backend chose. Any other backend is answered for with JSON when the answer is the first
+/// message and comes soon, else with an event stream.
+pub(super) async fn answer(context: &Context, mut stream: Stream, streamed: bool) -> Result<Reply, Refusal> {
     let keep_alive = context.plan.snapshot.limits.keep_alive;
+    if streamed {
+        return Ok(events(context, stream, None));
+    }
     let first = match tokio::time::timeout(keep_alive, stream.messages.next()).await {
         Ok(Ok(Event::Answer(bytes))) => {
-            let status = if has_status { 200 } else { status_of(&bytes, context) };
-            return Ok(respond::json(status, bytes));
+            return Ok(respond::json(status_of(&bytes, context), bytes));
         }
         Ok(Ok(event)) => Some(event),
         Ok(Err(refusal)) => return Err(refusal),
         Err(_) => None,
     };
+    Ok(events(context, stream, first))
+}
+
+fn events(context: &Context, stream: Stream, first: Option<Event>) -> Reply {
     let deadline = Instant::now() + context.plan.snapshot.limits.max_request_duration;
     let source = Source {
         stream,
@@ -55,7 +58,7 @@ pub(super) async fn answer(
         in_flight: context.gateway.drain.guard(),
         draining: context.gateway.drain.token(),
     };
-    Ok(respond::events(source, keep_alive))
+    respond::events(source, context.plan.snapshot.limits.keep_alive)
 }
 
 struct Source {

@@ -10,8 +10,9 @@ use super::{Entry, entry, no_arguments};
 
 /// The suite wants to see the messages arrive one by one.
 const STEP: Duration = Duration::from_millis(50);
-/// Time between closing the stream and having the result, so that the client must come back for it.
-const AWAY: Duration = Duration::from_millis(100);
+/// Time between closing the stream and having the result. Longer than the wait that the server asks clients for: the SDK
+/// keeps a result only for a client that has come back by then.
+const AWAY: Duration = Duration::from_millis(1000);
 
 pub(super) fn tools() -> Vec<Entry> {
     vec![
