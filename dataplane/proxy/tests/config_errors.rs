@@ -89,6 +89,13 @@ fn wrong_values_name_place_text_and_what_is_allowed() {
 }
 
 #[test]
+fn one_wrong_value_is_one_finding() {
+    let host = "g.yaml:2:9: error: server.host: not an address to listen on; found `127.0.0.300`; allowed: an IP address \
+                such as `127.0.0.1`, `0.0.0.0` or `::1`, or `localhost`";
+    expect(&format!("server:\n  host: 127.0.0.300\n{BACKEND}"), &[host]);
+}
+
+#[test]
 fn broken_yaml_names_the_place() {
     expect(
         "server:\n\tport: 1\n",
@@ -269,6 +276,8 @@ fn contradictions_between_two_keys_for_one_limit_are_errors() {
         ],
     );
     expect(&text.replace("6s", "5s"), &[]);
+    let only_ours = config::parse(&text.replace("read_timeout: 5, ", ""), "g.yaml", &|_| None);
+    assert_eq!(only_ours.unwrap().snapshot.limits.read_timeout.as_secs(), 6);
 }
 
 #[test]

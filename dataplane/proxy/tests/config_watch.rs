@@ -59,8 +59,8 @@ async fn kubernetes_swaps_the_data_link() {
     for (old, new) in [("..v1", "..v2"), ("..v2", "..v3")] {
         symlink(new, directory.join("..data_tmp")).unwrap();
         fs::rename(directory.join("..data_tmp"), directory.join("..data")).unwrap();
-        fs::remove_dir_all(directory.join(old)).unwrap();
         notices(&mut watch).await;
+        fs::remove_dir_all(directory.join(old)).unwrap();
     }
     assert_eq!(fs::read_to_string(&path).unwrap(), "three");
 }

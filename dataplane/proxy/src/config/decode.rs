@@ -229,11 +229,8 @@ pub(crate) trait Absent: Decode {
     fn absent(at: &At) -> Self;
 }
 
-/// A value written as one piece of text.
+/// A value written as one piece of text. Messages about it show the text, so what may be a secret must not fail here.
 pub(crate) trait FromText: Sized {
-    /// Never shown in a message.
-    const SECRET: bool = false;
-
     fn text_shape() -> Shape;
     fn from_text(text: &str) -> Result<Self, Problem>;
     /// The canonical spelling, as the JSON of a default.
@@ -253,12 +250,8 @@ impl<T: FromText> Decode for T {
         match T::from_text(text) {
             Ok(value) => Some(value),
             Err(problem) => {
-                let found = if T::SECRET {
-                    None
-                } else {
-                    Some(problem.shown.clone().unwrap_or_else(|| text.clone()))
-                };
-                cx.report(Severity::Error, at, problem, found);
+                let found = problem.shown.clone().unwrap_or_else(|| text.clone());
+                cx.report(Severity::Error, at, problem, Some(found));
                 None
             }
         }

@@ -280,8 +280,6 @@ impl FromText for Host {
 pub(crate) struct Hidden;
 
 impl FromText for Hidden {
-    const SECRET: bool = true;
-
     fn text_shape() -> Shape {
         Shape::Text { name: "text, secret", schema: json!({ "type": ["string", "number"] }) }
     }
