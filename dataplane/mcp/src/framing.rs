@@ -201,6 +201,19 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_stays_below_the_limit_whatever_comes() {
+        for piece in [&b"x"[..], b"1234567890\n12345", b"\r", b"\n"] {
+            let mut decoder = Decoder::new(64);
+            for _ in 0..1000 {
+                decoder.push(piece);
+                while !matches!(decoder.next(), Ok(None)) {}
+                let held = decoder.chunk.len() + decoder.line.capacity();
+                assert!(held <= 2 * 64 + 8, "{held} bytes of {piece:?}");
+            }
+        }
+    }
+
+    #[test]
     fn input_cannot_pile_up_unread() {
         let mut decoder = Decoder::new(4);
         for _ in 0..3 {

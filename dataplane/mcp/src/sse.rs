@@ -338,6 +338,25 @@ mod tests {
     }
 
     #[test]
+    fn what_is_held_stays_below_the_limit_whatever_comes() {
+        let streams: [&[u8]; 4] =
+            [b"data: 12345678\n", b"x", b"id: 1234567890\n:\n", b"data: 1\nevent: ab\n"];
+        for piece in streams {
+            let mut decoder = Decoder::new(64);
+            for _ in 0..1000 {
+                decoder.push(piece);
+                while let Ok(Some(_)) = decoder.next() {}
+                let held = decoder.chunk.len() + decoder.line.capacity() + decoder.event.held();
+                assert!(held <= 2 * 64 + 8, "{held} bytes of {piece:?}");
+            }
+        }
+        let mut decoder = Decoder::new(1 << 16);
+        decoder.push(&[&b"data: "[..], &[b'x'; 5000], b"\n\n"].concat());
+        assert!(decoder.next().unwrap().is_some());
+        assert_eq!((decoder.next(), decoder.chunk.len(), decoder.line.capacity()), (Ok(None), 0, 0));
+    }
+
+    #[test]
     fn input_cannot_pile_up_unread() {
         let mut decoder = Decoder::new(8);
         decoder.push(b"data: 1\n\n");

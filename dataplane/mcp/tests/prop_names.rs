@@ -84,6 +84,23 @@ proptest! {
     }
 
     #[test]
+    fn the_order_of_backends_changes_no_name(
+        naming in prop_oneof![Just(Naming::OnConflict), Just(Naming::Always)], backends in backends(), sticky in sticky()
+    ) {
+        let prefixes: BTreeSet<_> = backends.iter().map(|(prefix, _)| prefix).collect();
+        prop_assume!(prefixes.len() == backends.len());
+        let reversed: Vec<_> = backends.iter().rev().cloned().collect();
+        let (one, other) = (build(naming, &backends, &sticky), build(naming, &reversed, &sticky));
+        for (backend, (_, names)) in backends.iter().enumerate() {
+            for name in names {
+                let there = backends.len() - 1 - backend;
+                prop_assert_eq!(one.exposed(backend, name), other.exposed(there, name));
+                prop_assert_eq!(one.prefixed(backend, name), other.prefixed(there, name));
+            }
+        }
+    }
+
+    #[test]
     fn losing_a_backend_changes_no_name_that_was_in_conflict(backends in backends(), lost in any::<prop::sample::Index>()) {
         prop_assume!(!backends.is_empty());
         let lost = lost.index(backends.len());

@@ -115,7 +115,7 @@ proptest! {
     #[test]
     fn written_events_read_back(
         events in prop::collection::vec((
-            prop::option::of("[a-z0-9:é -]{0,12}"), prop::option::of("[a-z/: ]{1,12}"), prop::option::of(any::<u64>()),
+            prop::option::of("[a-z0-9:é -]{0,12}"), prop::option::of("[a-z/: \\x00]{1,12}"), prop::option::of(any::<u64>()),
             prop::collection::vec(any::<u8>(), 0..300), prop::bool::ANY,
         ), 0..8),
         places in prop::collection::vec(any::<usize>(), 0..20),

@@ -111,3 +111,21 @@ fn equal_prefixes_still_give_different_names() {
     assert_ne!(shown[0], shown[1]);
     assert_eq!(shown.map(|name| owner(&table, name).unwrap().0), [0, 1]);
 }
+
+#[test]
+fn a_name_does_not_depend_on_the_order_of_backends_that_look_alike() {
+    let backends: [(&str, &[&str]); 3] = [("a", &["_x", "b__c"]), ("a_", &["x"]), ("a__b", &["c"])];
+    let shown = |order: [usize; 3]| {
+        let table = table(Naming::Always, &order.map(|at| backends[at]), &[]);
+        let names = order.iter().enumerate().flat_map(|(position, at)| {
+            let names = backends[*at].1.iter();
+            names.map(move |name| (*at, *name, position))
+        });
+        names
+            .map(|(at, name, position)| ((at, name), table.exposed(position, name).unwrap().to_owned()))
+            .collect()
+    };
+    let expected: HashMap<_, _> = shown([0, 1, 2]);
+    assert_eq!(shown([2, 1, 0]), expected);
+    assert_eq!(shown([1, 2, 0]), expected);
+}
