@@ -11,7 +11,7 @@ pub struct ProcessSettings {
     pub log: LogSettings,
     /// Where metrics are served; nowhere when absent.
     pub metrics: Option<MetricsSettings>,
-    /// Where `/healthz`, `/ready` and `/health` are served besides the main listener; nowhere else when absent.
+    /// Where `/healthz`, `/ready` and `/health` are served besides the metrics port; nowhere else when absent.
     pub health: Option<SocketAddr>,
 }
 
@@ -29,8 +29,6 @@ pub struct LogSettings {
 /// The metrics page.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MetricsSettings {
-    /// Address and port.
+    /// Address and port. Every path but those of the health pages answers with metrics.
     pub address: SocketAddr,
-    /// Path, `/metrics` by default.
-    pub path: String,
 }

@@ -214,7 +214,7 @@ pub(super) fn process(
             format: *logging.format,
             include_caller: *logging.include_caller,
         },
-        metrics: metrics_address.map(|address| MetricsSettings { address, path: metrics.path.0.clone() }),
+        metrics: metrics_address.map(|address| MetricsSettings { address }),
         health,
     }
 }

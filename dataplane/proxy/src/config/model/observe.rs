@@ -11,11 +11,11 @@ section! {
     pub(crate) struct Metrics {
         /// Whether metrics are served.
         enabled: bool = true, Works;
-        /// Path of the metrics page.
-        path: PagePath = PagePath("/metrics".to_owned()), Works;
         /// Port, when `server.metrics_port` is left out.
         port: Option<Port>, Works;
     } accepts {
+        /// Path of the metrics page. The port answers on every path but those of the health pages, so any other works.
+        path: PagePath = PagePath("/metrics".to_owned()), Works;
         /// Address of the metrics page.
         endpoint: String, NoEffect("`server.host` and `server.metrics_port` say where metrics are");
         /// Labels added to every metric.

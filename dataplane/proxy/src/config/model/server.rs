@@ -22,7 +22,7 @@ section! {
         protocol: FrontendSet = FrontendSet::Http, Works;
         /// Port of the Prometheus metrics; `0` turns it off. `9090` when left out, unless `metrics.port` says otherwise.
         metrics_port: Option<Port>, Works;
-        /// Port of `/healthz`, `/ready` and `/health`; `0` turns it off.
+        /// Port of `/healthz`, `/ready` and `/health`; `0` turns it off. The metrics port has these pages, too.
         health_port: Port = Port(8080), Works;
         /// Connections at once, per listener.
         max_connections: Positive = Positive(50_000), Works;
