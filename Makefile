@@ -39,12 +39,12 @@ bench: ## Cost of one hop beside a direct call, nginx and bare hyper
 	$(CARGO) build --locked --release -p mcp-gateway -p bridge-bench
 	target/release/bridge-bench all
 
-fuzz-check: ## Compile the fuzz targets
+fuzz-check: ## Compile the fuzz targets and replay their corpus
 	tests/fuzz-check
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs nightly Rust and cargo-fuzz)
-	cd tests/fuzz && for target in $$($(CARGO) +nightly fuzz list); do \
-	    $(CARGO) +nightly fuzz run $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
+	    $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 check-config: ## Validate a configuration file: make check-config F=path
 	$(CARGO) run --locked -q -p mcp-gateway -- check --config $(F)
