@@ -35,6 +35,7 @@ pub(crate) use modern::too_many_listens;
 pub(crate) type Reply = Response<ReplyBody>;
 
 /// What every stage may need of one request.
+#[derive(Clone)]
 pub(crate) struct Context {
     pub(crate) gateway: Arc<Gateway>,
     /// The plan that was current when the request came; it serves the whole request.

@@ -39,6 +39,7 @@ pub mod modern;
 pub mod peers;
 pub mod process;
 pub mod published;
+pub mod raw;
 pub mod script;
 pub mod server;
 pub mod sse;

@@ -4,19 +4,26 @@
 //! the client's notification stream.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use bridge_mcp::error::{code, error_response};
 use bridge_mcp::frame::{Frame, FrameError};
+use bridge_mcp::id::Id;
 use bridge_mcp::method::Method;
+use bridge_mcp::sse;
 use bridge_mcp::version::Version;
 use bridge_policy::refusal::{Reason, Refusal};
+use bridge_transport::backend::http::{Content, content};
+use bridge_transport::frontend::body::ReplyBody;
 use bridge_transport::frontend::request::text;
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body_util::BodyExt as _;
+use tokio::task::JoinSet;
 
 use super::{Context, Reply, legacy, refuse, respond};
 use crate::session::Session;
+use crate::upstream::collect;
 
 /// Answers a batch.
 pub(super) async fn handle(
@@ -36,60 +43,75 @@ pub(super) async fn handle(
     if session.hello.version != Version::V2025_03_26 {
         return not_allowed();
     }
+    session.touch(Instant::now());
     let mut answers = Vec::new();
-    for message in messages {
+    let mut calls = JoinSet::new();
+    for (position, message) in messages.into_iter().enumerate() {
         match message {
             Ok(frame) if frame.method() == Method::Initialize => {
                 let text = "`initialize` must not be part of a batch";
-                answers.push(error_response(frame.raw_id(), code::INVALID_REQUEST, text, None));
+                let answer = error_response(frame.raw_id(), code::INVALID_REQUEST, text, None);
+                answers.push((position, answer));
             }
-            Ok(frame) => answers.extend(one(context, &session, frame).await),
-            Err(error) => answers.push(error.response()),
+            Ok(frame) if frame.is_response() => legacy::answer(&session, &frame).await,
+            Ok(frame) if frame.raw_id().is_none() => legacy::notify(context, &session, &frame).await,
+            Ok(frame) => {
+                let (context, session) = (context.clone(), Arc::clone(&session));
+                calls.spawn(async move { (position, call(&context, &session, frame).await) });
+            }
+            Err(error) => answers.push((position, error.response())),
         }
     }
+    answers.extend(calls.join_all().await);
     if answers.is_empty() {
         return respond::accepted();
     }
-    let mut body = Vec::with_capacity(answers.iter().map(|answer| answer.len() + 1).sum::<usize>() + 1);
-    for (position, answer) in answers.iter().enumerate() {
-        body.push(if position == 0 { b'[' } else { b',' });
+    answers.sort_unstable_by_key(|(position, _)| *position);
+    let mut body = Vec::with_capacity(answers.iter().map(|(_, answer)| answer.len() + 1).sum::<usize>() + 1);
+    for (_, answer) in &answers {
+        body.push(if body.is_empty() { b'[' } else { b',' });
         body.extend_from_slice(answer);
     }
     body.push(b']');
     respond::json(200, body.into())
 }
 
-/// The answer to one message of a batch, if it has one.
-async fn one(context: &Context, session: &Arc<Session>, frame: Frame) -> Option<Bytes> {
-    if frame.is_response() {
-        legacy::answer(session, &frame).await;
-        return None;
-    }
-    if frame.raw_id().is_none() {
-        legacy::notify(context, session, &frame).await;
-        return None;
-    }
-    let (id, kind) = (frame.raw_id().map(Bytes::copy_from_slice), frame.id());
-    let body = legacy::request(context, session, frame).await.into_body();
-    let Ok(collected) = body.collect().await else {
-        let refusal = Refusal::new(Reason::BackendLost, "the answer broke off");
-        return Some(super::error_of(id.as_deref(), &refusal));
+/// The answer to one request of a batch.
+async fn call(context: &Context, session: &Arc<Session>, frame: Frame) -> Bytes {
+    let (raw_id, id) = (frame.raw_id().map(Bytes::copy_from_slice), frame.id());
+    let reply = legacy::request(context, session, frame).await;
+    let is_stream = content(reply.headers()) == Content::Events;
+    let body = reply.into_body();
+    let answer = if is_stream {
+        from_stream(context, session, id.as_ref(), body).await
+    } else {
+        collect(body, context.plan.backend_limits.max_bytes).await.ok()
     };
-    Some(last_message(context, session, kind.as_ref(), collected.to_bytes()))
+    answer.unwrap_or_else(|| {
+        let refusal = Refusal::new(Reason::BackendLost, "the answer broke off");
+        super::error_of(raw_id.as_deref(), &refusal)
+    })
 }
 
-/// The answer in a body that is either the answer or an event stream that ends with it.
-fn last_message(context: &Context, session: &Session, id: Option<&bridge_mcp::id::Id>, body: Bytes) -> Bytes {
-    let mut decoder = bridge_mcp::sse::Decoder::new(context.plan.backend_limits.max_bytes);
-    decoder.push_bytes(body.clone());
-    let mut answer = None;
-    while let Ok(Some(event)) = decoder.next() {
-        let Ok(frame) = Frame::parse(event.data, &context.plan.backend_limits) else { continue };
-        if frame.is_response() && frame.id().as_ref() == id {
-            answer = Some(frame.bytes().clone());
-        } else {
+/// The answer at the end of an event stream. What comes before goes on at once: the backend may wait for a reply.
+async fn from_stream(
+    context: &Context,
+    session: &Session,
+    id: Option<&Id>,
+    mut body: ReplyBody,
+) -> Option<Bytes> {
+    let limits = &context.plan.backend_limits;
+    let mut decoder = sse::Decoder::new(limits.max_bytes);
+    while let Some(Ok(piece)) = body.frame().await {
+        let Ok(piece) = piece.into_data() else { continue };
+        decoder.push_bytes(piece);
+        while let Ok(Some(event)) = decoder.next() {
+            let Ok(frame) = Frame::parse(event.data, limits) else { continue };
+            if frame.is_response() && frame.id().as_ref() == id {
+                return Some(frame.bytes().clone());
+            }
             session.streams.standalone().append(frame.bytes().clone());
         }
     }
-    answer.unwrap_or(body)
+    None
 }
