@@ -42,9 +42,11 @@ bench: ## Cost of one hop beside a direct call, nginx and bare hyper
 fuzz-check: ## Compile the fuzz targets and replay their corpus
 	tests/fuzz-check
 
-fuzz: ## Fuzz each target for FUZZ_SECONDS (needs nightly Rust and cargo-fuzz)
+fuzz: ## Fuzz each target for FUZZ_SECONDS (needs nightly Rust and cargo-fuzz); finds stay in target/fuzz-corpus
 	for target in $$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz); do \
-	    $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+	    mkdir -p target/fuzz-corpus/$$target && \
+	    $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target target/fuzz-corpus/$$target tests/fuzz/corpus/$$target \
+	        -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
 check-config: ## Validate a configuration file: make check-config F=path
 	$(CARGO) run --locked -q -p mcp-gateway -- check --config $(F)
