@@ -25,6 +25,8 @@ pub mod code {
     pub const BACKEND_UNAVAILABLE: i64 = -32004;
     /// Backend timeout; the original gateway's documented code.
     pub const BACKEND_TIMEOUT: i64 = -32005;
+    /// Resource not found; legacy revisions only, 2026-07-28 says [`INVALID_PARAMS`].
+    pub const RESOURCE_NOT_FOUND: i64 = -32002;
     /// The principal is not allowed; the original gateway's code.
     pub const UNAUTHORIZED: i64 = -32002;
 }

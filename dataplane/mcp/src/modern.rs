@@ -101,15 +101,15 @@ fn agree(frame: &Frame, headers: Headers<'_>, version: Option<&str>) -> Result<(
     let mismatch = |message: String| Violation::new(400, code::HEADER_MISMATCH, message);
     let equal = |header: &str, sent: Option<&str>, body: &str| match sent {
         None => Err(mismatch(format!("missing header {header}"))),
-        Some(sent) if sent.trim_matches([' ', '\t']) != body => {
+        Some(sent) if sent != body => {
             Err(mismatch(format!("header {header} differs from the body")))
         }
         Some(_) => Ok(()),
     };
     if let Some(version) = version {
-        equal("MCP-Protocol-Version", headers.version, version)?;
+        equal("MCP-Protocol-Version", headers.version.map(trimmed), version)?;
     }
-    equal("Mcp-Method", headers.method, &frame.method_name())?;
+    equal("Mcp-Method", headers.method.map(trimmed), &frame.method_name())?;
     // A removed method is refused as such, whatever its params were once mirrored in.
     if let Some(target) = frame.target().filter(|_| frame.method().exists_in(Era::Modern)) {
         let sent = headers.name.map(|value| {
@@ -118,6 +118,11 @@ fn agree(frame: &Frame, headers: Headers<'_>, version: Option<&str>) -> Result<(
         equal("Mcp-Name", sent.transpose()?.as_deref(), &target)?;
     }
     Ok(())
+}
+
+/// Optional white space around a header value is no part of it (RFC 9110 section 5.5).
+fn trimmed(value: &str) -> &str {
+    value.trim_matches([' ', '\t'])
 }
 
 #[cfg(test)]
@@ -147,6 +152,15 @@ mod tests {
         assert_eq!(check(&call(FULL), Some(HEADERS)), Ok(()));
         assert_eq!(check(&call(FULL), Some(Headers { method: Some(" tools/call "), ..HEADERS })), Ok(()));
         assert_eq!(check(&call(FULL), None), Ok(()));
+    }
+
+    #[test]
+    fn blanks_that_belong_to_a_name_are_compared() {
+        let text = r#"{"jsonrpc":"2.0","id":1,"method":"tools/call","params":{"name":" x ","_meta":META}}"#;
+        let text = text.replace("META", FULL);
+        let frame = Frame::parse(Bytes::from(text), &Limits::client(4096, 16)).unwrap();
+        assert_eq!(check(&frame, Some(Headers { name: Some("=?base64?IHgg?="), ..HEADERS })), Ok(()));
+        assert!(check(&frame, Some(Headers { name: Some("x"), ..HEADERS })).is_err());
     }
 
     #[test]

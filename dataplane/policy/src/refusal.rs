@@ -57,6 +57,8 @@ pub enum Reason {
     Exhausted,
     /// No backend offers it.
     UnknownTarget,
+    /// No backend lists the resource; legacy clients have a code of their own for it.
+    UnknownResource,
     /// More than one backend offers it under this name.
     AmbiguousTarget,
     /// The backend could not be reached.
@@ -92,6 +94,7 @@ impl Reason {
         Self::UnknownSession,
         Self::Exhausted,
         Self::UnknownTarget,
+        Self::UnknownResource,
         Self::AmbiguousTarget,
         Self::BackendUnavailable,
         Self::BackendLost,
@@ -119,6 +122,7 @@ impl Reason {
             Self::UnknownSession => "unknown_session",
             Self::Exhausted => "exhausted",
             Self::UnknownTarget => "unknown_target",
+            Self::UnknownResource => "unknown_resource",
             Self::AmbiguousTarget => "ambiguous_target",
             Self::BackendUnavailable => "backend_unavailable",
             Self::BackendLost => "backend_lost",
@@ -145,6 +149,7 @@ impl Reason {
             Self::UnknownPath | Self::UnknownSession => 404,
             Self::Exhausted | Self::ShuttingDown => 503,
             Self::UnknownTarget
+            | Self::UnknownResource
             | Self::AmbiguousTarget
             | Self::BackendUnavailable
             | Self::BackendLost
@@ -159,9 +164,12 @@ impl Reason {
     pub fn code(self) -> i64 {
         match self {
             Self::UnknownTarget | Self::AmbiguousTarget => code::INVALID_PARAMS,
-            Self::BackendUnavailable | Self::BackendLost | Self::BackendBusy | Self::Exhausted | Self::ShuttingDown => {
-                code::BACKEND_UNAVAILABLE
-            }
+            Self::UnknownResource => code::RESOURCE_NOT_FOUND,
+            Self::BackendUnavailable
+            | Self::BackendLost
+            | Self::BackendBusy
+            | Self::Exhausted
+            | Self::ShuttingDown => code::BACKEND_UNAVAILABLE,
             Self::BackendTimeout => code::BACKEND_TIMEOUT,
             Self::BackendProtocol | Self::EraMismatch => code::INTERNAL,
             Self::Unauthorized => code::UNAUTHORIZED,
@@ -172,9 +180,11 @@ impl Reason {
     /// Whether repeating the request is safe.
     pub fn retry(self) -> Retry {
         match self {
-            Self::BackendUnavailable | Self::BackendBusy | Self::Exhausted | Self::ShuttingDown | Self::BodyTimeout => {
-                Retry::Safe
-            }
+            Self::BackendUnavailable
+            | Self::BackendBusy
+            | Self::Exhausted
+            | Self::ShuttingDown
+            | Self::BodyTimeout => Retry::Safe,
             Self::BackendLost | Self::BackendTimeout | Self::BackendProtocol => Retry::Unknown,
             _ => Retry::Pointless,
         }
@@ -191,17 +201,24 @@ pub struct Refusal {
     pub detail: String,
     /// The backend concerned, by its configured name.
     pub backend: Option<String>,
+    /// The resource concerned.
+    pub uri: Option<String>,
 }
 
 impl Refusal {
     /// A refusal that concerns no backend.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), backend: None }
+        Self { reason, detail: detail.into(), backend: None, uri: None }
     }
 
     /// A failure of one backend.
     pub fn backend(reason: Reason, backend: &str, detail: impl std::fmt::Display) -> Self {
-        Self { reason, detail: format!("backend `{backend}`: {detail}"), backend: Some(backend.to_owned()) }
+        Self {
+            reason,
+            detail: format!("backend `{backend}`: {detail}"),
+            backend: Some(backend.to_owned()),
+            uri: None,
+        }
     }
 
     /// `error.data`: machine-readable reason, retry advice and backend.
@@ -209,6 +226,9 @@ impl Refusal {
         let mut data = json!({ "reason": self.reason.as_str(), "retry": self.reason.retry().as_str() });
         if let (Some(backend), Some(object)) = (&self.backend, data.as_object_mut()) {
             object.insert("backend".to_owned(), json!(backend));
+        }
+        if let (Some(uri), Some(object)) = (&self.uri, data.as_object_mut()) {
+            object.insert("uri".to_owned(), json!(uri));
         }
         data
     }

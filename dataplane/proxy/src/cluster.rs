@@ -28,7 +28,7 @@ pub(crate) use open::mirrored;
 pub(crate) use slot::LinkSlot;
 
 /// How long a backend that does not speak a generation is believed not to.
-const RECHECK: Duration = Duration::from_secs(60);
+const RECHECK: Duration = Duration::from_mins(1);
 
 /// What all clusters share.
 pub(crate) struct Shared {
@@ -74,12 +74,13 @@ impl Cluster {
         let name: Arc<str> = config.name.as_str().into();
         let http = match &config.target {
             Target::Stdio(_) => None,
-            Target::Http(http) => Some(Arc::new(HttpTarget {
-                backend: Arc::clone(&name),
-                uri: parse_uri(&config.name, &http.url)?,
-                headers: parse_headers(&config.name, &http.headers)?,
-                limits: limits.clone(),
-            })),
+            Target::Http(http) => Some(Arc::new(HttpTarget::new(
+                Arc::clone(&name),
+                shared.http.clone(),
+                parse_uri(&config.name, &http.url)?,
+                parse_headers(&config.name, &http.headers)?,
+                limits.clone(),
+            ))),
         };
         Ok(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS))),

@@ -51,11 +51,13 @@ fn complain(text: &str) -> ExitCode {
 }
 
 fn serve(args: &Args) -> ExitCode {
+    // Before the file is read, so that no change in between is missed.
+    let changes = config::watch(&args.config);
     let loaded = match config::load(&args.config, &environment) {
         Ok(loaded) => loaded,
         Err(error) => return complain(&error.to_string()),
     };
-    let log = match start_log(args, &loaded.process.log) {
+    let log = match start_log(args, loaded.process.log) {
         Ok(log) => log,
         Err(error) => return complain(&error),
     };
@@ -63,10 +65,10 @@ fn serve(args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}")),
     };
-    runtime.block_on(run(args, loaded, &log))
+    runtime.block_on(run(args, loaded, changes, &log))
 }
 
-fn start_log(args: &Args, settings: &LogSettings) -> Result<LogHandle, String> {
+fn start_log(args: &Args, settings: LogSettings) -> Result<LogHandle, String> {
     let level = args.log_level.unwrap_or(settings.level);
     let format = match settings.format {
         LogFormat::Json => Format::Json,
@@ -76,12 +78,19 @@ fn start_log(args: &Args, settings: &LogSettings) -> Result<LogHandle, String> {
     log::init(settings).map_err(|error| error.to_string())
 }
 
-async fn run(args: &Args, loaded: config::Loaded, log: &LogHandle) -> ExitCode {
+async fn run(
+    args: &Args,
+    loaded: config::Loaded,
+    changes: Result<config::ConfigWatch, config::WatchError>,
+    log: &LogHandle,
+) -> ExitCode {
     let (mut shutdown, mut reload) = match (Shutdown::listen(), Reload::listen()) {
         (Ok(shutdown), Ok(reload)) => (shutdown, reload),
         (Err(error), _) | (_, Err(error)) => return complain(&format!("cannot listen for signals: {error}")),
     };
-    for warning in &loaded.warnings {
+    let misspelt =
+        config::misspelt_variables(std::env::vars_os().filter_map(|(name, _)| name.into_string().ok()));
+    for warning in loaded.warnings.iter().chain(&misspelt) {
         tracing::warn!("{warning}");
     }
     let mut server = match Server::start(loaded).await {
@@ -91,7 +100,7 @@ async fn run(args: &Args, loaded: config::Loaded, log: &LogHandle) -> ExitCode {
             return complain(&error.to_string());
         }
     };
-    let mut changes = match config::watch(&args.config) {
+    let mut changes = match changes {
         Ok(changes) => Some(changes),
         Err(error) => {
             tracing::warn!(%error, "file changes are not noticed; SIGHUP reloads");
@@ -113,7 +122,7 @@ async fn run(args: &Args, loaded: config::Loaded, log: &LogHandle) -> ExitCode {
                 Stop::Graceful | Stop::Immediate => break,
             },
             () = reload.recv() => reload_from(&args.config, args, &mut server, log).await,
-            changed = changed(&mut changes) => match changed {
+            news = changed(&mut changes) => match news {
                 Ok(()) => reload_from(&args.config, args, &mut server, log).await,
                 Err(error) => {
                     tracing::warn!(%error, "file changes are not noticed any more; SIGHUP reloads");

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bridge_mcp::detect::{Beside, Detected, detect};
+use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::error_response;
 use bridge_mcp::frame::{Body, Frame};
 use bridge_policy::guard;
@@ -129,6 +130,11 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
 async fn single(context: &Context, headers: &HeaderMap, frame: Frame) -> Reply {
     let session = text(headers, "mcp-session-id");
     let version_header = text(headers, "mcp-protocol-version");
+    // Answers and notifications still reach the calls that wait for them.
+    if context.gateway.drain.has_started() && frame.kind() == Kind::Request {
+        let text = "the gateway is shutting down; nothing was executed, send the request again";
+        return refuse_request(context, frame.raw_id(), &Refusal::new(Reason::ShuttingDown, text));
+    }
     match detect(&frame, Beside { version_header, has_session: session.is_some() }) {
         Detected::Modern => modern::handle(context, headers, frame).await,
         Detected::LegacyOpening => legacy::open(context, &frame).await,

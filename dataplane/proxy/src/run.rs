@@ -81,8 +81,7 @@ impl Server {
         let drain = Drain::new();
         let readiness = Readiness::new(drain.clone());
         let listening = readiness.gate("listeners");
-        let gateway = build(snapshot, drain, &readiness).await?;
-        let (gateway, metrics) = gateway;
+        let (gateway, metrics) = build(snapshot, drain, &readiness)?;
         let plan = gateway.plan.load_full();
         let mut bound = Vec::new();
         for listener in &plan.snapshot.listeners {
@@ -209,7 +208,7 @@ impl Server {
     }
 }
 
-async fn build(
+fn build(
     snapshot: Snapshot,
     drain: Drain,
     readiness: &Readiness,

@@ -19,8 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use channel::{Channel, ChannelCall, Wire};
 pub(crate) use handshake::{
-    Handshake, Hello, Opening, discover, error_code, initialize, initialized, modern_request, own_request, verdict,
-    with_member,
+    Handshake, Hello, Opening, discover, error_code, initialize, initialized, modern_request, own_request,
+    verdict, with_member,
 };
 pub(crate) use http::{HttpLink, HttpTarget, SESSION_ID, mirror};
 pub(crate) use http_stream::HttpStream;
@@ -35,6 +35,7 @@ pub(crate) enum Link {
 }
 
 /// What a backend answers to one request.
+#[allow(clippy::large_enum_variant, reason = "one exists per request and is taken apart at once")]
 pub(crate) enum Answer {
     /// The whole answer as one JSON text.
     Whole {
@@ -91,9 +92,11 @@ impl UpstreamError {
     /// The refusal to answer with when healing is no option.
     pub(crate) fn into_refusal(self, backend: &str) -> Refusal {
         match self {
-            Self::SessionLost => {
-                Refusal::backend(Reason::BackendUnavailable, backend, "it ended the session; send the request again")
-            }
+            Self::SessionLost => Refusal::backend(
+                Reason::BackendUnavailable,
+                backend,
+                "it ended the session; send the request again",
+            ),
             Self::Failed(refusal) => refusal,
         }
     }
@@ -157,7 +160,11 @@ impl Link {
     }
 
     /// Asks on the gateway's own behalf and waits for the answer.
-    pub(crate) async fn ask(&self, frame: &Frame, mirrored: ::http::HeaderMap) -> Result<Frame, UpstreamError> {
+    pub(crate) async fn ask(
+        &self,
+        frame: &Frame,
+        mirrored: ::http::HeaderMap,
+    ) -> Result<Frame, UpstreamError> {
         let (backend, limits) = match self {
             Self::Http(link) => (link.backend(), link.limits()),
             Self::Channel(channel) => (channel.backend(), channel.limits()),

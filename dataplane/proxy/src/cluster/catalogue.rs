@@ -145,7 +145,7 @@ impl Owner for CatalogueOwner {
             }
             Method::Message => tracing::debug!(backend = %self.backend, "log message outside any call"),
             method => {
-                tracing::debug!(backend = %self.backend, method = method.as_str(), "notification for no client")
+                tracing::debug!(backend = %self.backend, method = method.as_str(), "notification for no client");
             }
         }
     }

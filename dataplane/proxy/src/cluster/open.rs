@@ -62,7 +62,7 @@ impl Cluster {
     ) -> Result<(Arc<Link>, Opening), Refusal> {
         let frame = initialize(hello)?;
         let (link, opening) = if let Some(target) = &self.http {
-            let link = HttpLink::new(Arc::clone(target), self.shared.http.clone(), Era::Legacy);
+            let link = HttpLink::new(Arc::clone(target), Era::Legacy);
             let (answer, session) = self.first_answer(&link, &frame).await;
             let opening = verdict(answer);
             let link = match &opening {
@@ -132,7 +132,7 @@ impl Cluster {
 
     async fn open_modern(&self, owner: Arc<dyn Owner>) -> Result<(Arc<Link>, Handshake), Refusal> {
         let link = if let Some(target) = &self.http {
-            Arc::new(Link::Http(HttpLink::new(Arc::clone(target), self.shared.http.clone(), Era::Modern)))
+            Arc::new(Link::Http(HttpLink::new(Arc::clone(target), Era::Modern)))
         } else {
             self.start_child(Era::Modern, owner).await?
         };

@@ -29,7 +29,7 @@ pub(crate) async fn route(context: &Context, era: Era, frame: &Frame) -> Result<
         "`params.ref` must be {\"type\":\"ref/prompt\",\"name\":…} or {\"type\":\"ref/resource\",\"uri\":…}";
     let reference = reference.ok_or_else(|| Refusal::new(Reason::UnknownTarget, text))?;
     let (cluster, edits) = match reference {
-        Reference::Resource { uri } => (by_uri(&view, &uri)?, Edits::new()),
+        Reference::Resource { uri } => (by_uri(&view, era, &uri)?, Edits::new()),
         Reference::Prompt { name, span: at } => {
             let (position, original) = resolve(&view, &view.prompts, "prompt", &name)?;
             let (cluster, _) = view

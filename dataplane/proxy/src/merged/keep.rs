@@ -7,16 +7,17 @@ use bridge_mcp::version::Era;
 use bridge_policy::route::Scope;
 use bridge_runtime::tasks;
 use bytes::Bytes;
+use tokio::sync::broadcast::error::RecvError;
 
 use crate::gateway::Gateway;
 
 /// Rebuilds the views whenever a catalogue changes, until the gateway stops.
 pub(crate) fn keep_views(gateway: &Arc<Gateway>) {
-    let changed = Arc::clone(&gateway.shared.offers_changed);
+    let wake = Arc::clone(&gateway.shared.offers_changed);
     let rebuilt = Arc::clone(gateway);
     tasks::spawn("views", async move {
         loop {
-            changed.notified().await;
+            wake.notified().await;
             rebuilt.views.rebuild(&rebuilt.plan.load());
         }
     });
@@ -27,10 +28,8 @@ pub(crate) fn keep_views(gateway: &Arc<Gateway>) {
             match changes.recv().await {
                 Ok(change) if change.era == Era::Legacy => announce(&gateway, &[change.kind]),
                 Ok(_) => {}
-                Err(tokio::sync::broadcast::error::RecvError::Lagged(_)) => {
-                    announce(&gateway, &ListKind::ALL)
-                }
-                Err(tokio::sync::broadcast::error::RecvError::Closed) => return,
+                Err(RecvError::Lagged(_)) => announce(&gateway, &ListKind::ALL),
+                Err(RecvError::Closed) => return,
             }
         }
     });

@@ -49,9 +49,9 @@ pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Re
         resource_subscriptions: true,
         tasks: false,
     });
-    let mut owners: BTreeMap<Arc<str>, (Arc<Cluster>, Vec<Box<str>>)> = BTreeMap::new();
+    let mut owners: BTreeMap<Arc<str>, Watched> = BTreeMap::new();
     honoured.resource_subscriptions.retain(|uri| {
-        let Ok(cluster) = by_uri(&view, uri) else { return false };
+        let Ok(cluster) = by_uri(&view, Era::Modern, uri) else { return false };
         let watches = view.offers(&cluster, &["resources", "subscribe"]);
         if watches {
             owners
@@ -84,6 +84,9 @@ pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Re
     };
     Ok(respond::events(source, context.plan.snapshot.limits.keep_alive))
 }
+
+/// A backend and the resources to watch there.
+type Watched = (Arc<Cluster>, Vec<Box<str>>);
 
 /// One open listen.
 struct Listen {
@@ -187,9 +190,8 @@ async fn follow(
     loop {
         match messages.next().await? {
             Event::Notice(frame) if frame.method() == Method::ResourcesUpdated => {
-                if updates.send(frame).await.is_err() {
-                    return Ok(());
-                }
+                // The listen is gone when nobody receives; `stop` ends this task.
+                drop(updates.send(frame).await);
             }
             Event::Answer(_) => return Ok(()),
             _ => {}

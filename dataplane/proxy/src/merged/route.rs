@@ -32,7 +32,7 @@ pub(crate) async fn route(context: &Context, era: Era, frame: &Frame) -> Result<
     match frame.method() {
         Method::ToolsCall => by_name(context, &view, &view.tools, "tool", frame, &target),
         Method::PromptsGet => by_name(context, &view, &view.prompts, "prompt", frame, &target),
-        _ => by_uri(&view, &target).map(|cluster| Routed { cluster, frame: frame.clone() }),
+        _ => by_uri(&view, era, &target).map(|cluster| Routed { cluster, frame: frame.clone() }),
     }
 }
 
@@ -84,7 +84,7 @@ pub(super) fn resolve(
 }
 
 /// The backend that owns a resource; an unknown URI goes to the only backend that has resources at all.
-pub(super) fn by_uri(view: &View, uri: &str) -> Result<Arc<Cluster>, Refusal> {
+pub(super) fn by_uri(view: &View, era: Era, uri: &str) -> Result<Arc<Cluster>, Refusal> {
     let position = match view.resources.owner_of_reference(uri) {
         Ownership::Listed(position) | Ownership::Template(position) => Some(position),
         Ownership::Unknown => {
@@ -98,7 +98,11 @@ pub(super) fn by_uri(view: &View, uri: &str) -> Result<Arc<Cluster>, Refusal> {
         None => {
             let hint = if view.misses_backends() { "; some backends are not available now" } else { "" };
             let text = format!("no backend lists the resource `{uri}` or a template for it{hint}");
-            Err(Refusal::new(Reason::UnknownTarget, text))
+            let reason = match era {
+                Era::Legacy => Reason::UnknownResource,
+                Era::Modern => Reason::UnknownTarget,
+            };
+            Err(Refusal { uri: Some(uri.to_owned()), ..Refusal::new(reason, text) })
         }
     }
 }

@@ -132,6 +132,7 @@ impl GatewayMetrics {
         match reason {
             Reason::Unauthorized => metrics.auth_failures.with_label_values(&[reason.as_str()]).inc(),
             Reason::UnknownTarget
+            | Reason::UnknownResource
             | Reason::AmbiguousTarget
             | Reason::UnknownPath
             | Reason::BackendUnavailable

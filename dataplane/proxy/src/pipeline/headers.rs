@@ -40,7 +40,7 @@ pub(super) fn check_params(
     known.check(arguments, limits, sent).map_err(|error| {
         let code = match &error {
             ArgumentsError::Mismatch(_) => code::HEADER_MISMATCH,
-            _ => code::INVALID_PARAMS,
+            ArgumentsError::Scan(_) => code::INVALID_PARAMS,
         };
         Violation { status: 400, code, message: error.to_string(), data: None }
     })

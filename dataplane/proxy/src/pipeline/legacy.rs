@@ -32,13 +32,6 @@ pub(super) async fn open(context: &Context, frame: &Frame) -> Reply {
         }
     };
     let gateway = &context.gateway;
-    if gateway.drain.has_started() {
-        return refuse_request(
-            context,
-            Some(id),
-            &Refusal::new(Reason::ShuttingDown, "the gateway is shutting down"),
-        );
-    }
     let session_id = match SessionId::random() {
         Ok(id) => id,
         Err(error) => {

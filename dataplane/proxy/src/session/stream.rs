@@ -255,3 +255,6 @@ impl Drop for LogReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

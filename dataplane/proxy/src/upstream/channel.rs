@@ -156,7 +156,11 @@ impl Shared {
     }
 
     fn unavailable(&self) -> Refusal {
-        Refusal::backend(Reason::BackendUnavailable, &self.backend, "it is not running; send the request again")
+        Refusal::backend(
+            Reason::BackendUnavailable,
+            &self.backend,
+            "it is not running; send the request again",
+        )
     }
 
     fn dispatch(&self, frame: Frame, owner: &dyn Owner) {
@@ -202,7 +206,12 @@ impl Shared {
         let pending = self.pending.lock();
         let mapped = match frame.method() {
             Method::Progress => Some(pending.progress(&frame)),
-            _ if frame.envelope().params.as_ref().is_some_and(|params| params.meta.subscription_id.is_some()) => {
+            _ if frame
+                .envelope()
+                .params
+                .as_ref()
+                .is_some_and(|params| params.meta.subscription_id.is_some()) =>
+            {
                 Some(pending.subscription(&frame))
             }
             _ => None,
@@ -237,7 +246,11 @@ impl Shared {
     }
 }
 
-async fn read(shared: Arc<Shared>, mut inbound: mpsc::Receiver<Result<Bytes, FramingError>>, owner: Arc<dyn Owner>) {
+async fn read(
+    shared: Arc<Shared>,
+    mut inbound: mpsc::Receiver<Result<Bytes, FramingError>>,
+    owner: Arc<dyn Owner>,
+) {
     loop {
         let line = tokio::select! {
             line = inbound.recv() => line,
@@ -255,7 +268,8 @@ async fn read(shared: Arc<Shared>, mut inbound: mpsc::Receiver<Result<Bytes, Fra
     shared.closed.cancel();
     let lost = shared.pending.lock().drain();
     for call in lost {
-        let refusal = Refusal::backend(Reason::BackendLost, &shared.backend, "it went away before it answered");
+        let refusal =
+            Refusal::backend(Reason::BackendLost, &shared.backend, "it went away before it answered");
         // A caller that left needs no answer.
         drop(call.owner.answer.send(Err(refusal)));
     }

@@ -33,22 +33,38 @@ pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// gives the client a typed error.
 const HOLD: u64 = 64 * 1024;
 
-/// An endpoint with what every request to it carries.
-#[derive(Debug)]
+/// An endpoint with what every conversation with it shares.
 pub(crate) struct HttpTarget {
     pub(crate) backend: Arc<str>,
-    pub(crate) uri: Uri,
-    pub(crate) headers: HeaderMap,
-    pub(crate) limits: Limits,
+    pub(super) client: HttpClient,
+    pub(super) uri: Uri,
+    /// Headers of every POST.
+    post: HeaderMap,
+    pub(super) limits: Limits,
 }
 
-/// One conversation over HTTP: a legacy session, or stateless requests.
+impl HttpTarget {
+    pub(crate) fn new(
+        backend: Arc<str>,
+        client: HttpClient,
+        uri: Uri,
+        configured: HeaderMap,
+        limits: Limits,
+    ) -> Self {
+        let mut post = configured;
+        post.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
+        Self { backend, client, uri, post, limits }
+    }
+}
+
+/// One conversation over HTTP: a legacy session, or stateless requests. Small, because each session has one for each
+/// backend that it uses.
 pub(crate) struct HttpLink {
     pub(super) target: Arc<HttpTarget>,
-    pub(super) client: HttpClient,
     era: Era,
-    /// Headers of every POST, prepared once.
-    post: HeaderMap,
+    /// `MCP-Protocol-Version`, once it is known and if the revision has that header.
+    version: Option<Version>,
     session: Option<HeaderValue>,
     open: AtomicBool,
     /// Ends the notification stream.
@@ -58,18 +74,11 @@ pub(crate) struct HttpLink {
 
 impl HttpLink {
     /// A conversation that has not opened yet: no session, no negotiated version.
-    pub(crate) fn new(target: Arc<HttpTarget>, client: HttpClient, era: Era) -> Self {
-        let mut post = target.headers.clone();
-        post.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        if era == Era::Modern {
-            post.insert(PROTOCOL_VERSION, HeaderValue::from_static(Version::NEWEST_MODERN.as_str()));
-        }
+    pub(crate) fn new(target: Arc<HttpTarget>, era: Era) -> Self {
         Self {
             target,
-            client,
             era,
-            post,
+            version: (era == Era::Modern).then_some(Version::NEWEST_MODERN),
             session: None,
             open: AtomicBool::new(true),
             stop: CancellationToken::new(),
@@ -78,15 +87,20 @@ impl HttpLink {
     }
 
     /// The same conversation after its handshake.
-    pub(crate) fn opened(mut self, version: Version, session: Option<HeaderValue>) -> Self {
-        if version >= Version::V2025_06_18 {
-            self.post.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
+    pub(crate) fn opened(self, version: Version, session: Option<HeaderValue>) -> Self {
+        Self { version: (version >= Version::V2025_06_18).then_some(version), session, ..self }
+    }
+
+    /// Headers of a POST.
+    pub(super) fn post_headers(&self) -> HeaderMap {
+        let mut headers = self.target.post.clone();
+        if let Some(version) = self.version {
+            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }
-        if let Some(session) = &session {
-            self.post.insert(SESSION_ID, session.clone());
+        if let Some(session) = &self.session {
+            headers.insert(SESSION_ID, session.clone());
         }
-        self.session = session;
-        self
+        headers
     }
 
     pub(crate) fn backend(&self) -> &str {
@@ -106,13 +120,9 @@ impl HttpLink {
     }
 
     /// Marks the session as lost; the next request opens a new one.
-    fn lose(&self) {
+    pub(super) fn lose(&self) {
         self.open.store(false, Ordering::Relaxed);
         self.stop.cancel();
-    }
-
-    pub(super) fn post_headers(&self) -> &HeaderMap {
-        &self.post
     }
 
     /// Sends a request and reads the head of the answer.
@@ -126,9 +136,10 @@ impl HttpLink {
         frame: &Frame,
         mirrored: HeaderMap,
     ) -> Result<(Answer, Option<HeaderValue>), UpstreamError> {
-        let mut headers = self.post.clone();
+        let mut headers = self.post_headers();
         headers.extend(mirrored);
-        let sent = self.client.send(Method::POST, &self.target.uri, headers, frame.bytes().clone()).await;
+        let sent =
+            self.target.client.send(Method::POST, &self.target.uri, headers, frame.bytes().clone()).await;
         let response = sent.map_err(|error| self.failed(&error))?;
         let session = response.headers().get(SESSION_ID).cloned();
         Ok((self.read(frame, response).await?, session))
@@ -193,13 +204,13 @@ impl HttpLink {
     pub(crate) async fn tell(&self, message: Bytes) -> Result<(), UpstreamError> {
         let headers = match Frame::parse(message.clone(), &self.target.limits) {
             Ok(frame) if self.era == Era::Modern => {
-                let mut headers = self.post.clone();
+                let mut headers = self.post_headers();
                 headers.extend(mirror(&frame));
                 headers
             }
-            _ => self.post.clone(),
+            _ => self.post_headers(),
         };
-        let sent = self.client.send(Method::POST, &self.target.uri, headers, message).await;
+        let sent = self.target.client.send(Method::POST, &self.target.uri, headers, message).await;
         let response = sent.map_err(|error| self.failed(&error))?;
         let status = response.status();
         if status == StatusCode::NOT_FOUND && self.session.is_some() {
@@ -235,9 +246,9 @@ impl HttpLink {
     pub(crate) async fn close(&self) {
         self.lose();
         if self.session.is_some() {
-            let headers = self.post.clone();
+            let headers = self.post_headers();
             if let Err(error) =
-                self.client.send(Method::DELETE, &self.target.uri, headers, Bytes::new()).await
+                self.target.client.send(Method::DELETE, &self.target.uri, headers, Bytes::new()).await
             {
                 tracing::debug!(backend = %self.target.backend, %error, "session not deleted");
             }

@@ -12,7 +12,7 @@ use bridge_mcp::sse;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_transport::backend::events::{EventStream, StreamError};
-use bridge_transport::backend::http::{Content, HttpClient, content};
+use bridge_transport::backend::http::{Content, content};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
@@ -29,19 +29,13 @@ const MAX_IDLE_RESUMES: u32 = 8;
 /// What it takes to ask for the rest of a stream.
 pub(super) struct Resumer {
     target: std::sync::Arc<super::HttpTarget>,
-    client: HttpClient,
     headers: HeaderMap,
     era: Era,
 }
 
 impl HttpLink {
     pub(super) fn resumer(&self) -> Resumer {
-        Resumer {
-            target: std::sync::Arc::clone(&self.target),
-            client: self.client.clone(),
-            headers: self.post_headers().clone(),
-            era: self.era(),
-        }
+        Resumer { target: std::sync::Arc::clone(&self.target), headers: self.post_headers(), era: self.era() }
     }
 }
 
@@ -54,7 +48,7 @@ impl Resumer {
         if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
             headers.insert(LAST_EVENT_ID, last);
         }
-        let sent = self.client.send(Method::GET, &self.target.uri, headers, bytes::Bytes::new()).await;
+        let sent = self.target.client.send(Method::GET, &self.target.uri, headers, bytes::Bytes::new()).await;
         let response = sent.map_err(|error| {
             tracing::debug!(backend = %self.target.backend, %error, "stream not opened");
             StatusCode::BAD_GATEWAY
@@ -84,6 +78,7 @@ pub(crate) struct HttpStream {
     idle_resumes: u32,
 }
 
+#[allow(clippy::large_enum_variant, reason = "almost always the large one")]
 enum State {
     Reading(EventStream),
     /// Closed by the backend; to be resumed after the wait.
@@ -112,11 +107,7 @@ impl HttpStream {
                             return Ok(step);
                         }
                     }
-                    Ok(None) if self.may_resume() => {
-                        self.state = State::Paused;
-                        return Ok(Event::Paused(self.wait_ms()));
-                    }
-                    Err(StreamError::Lost(_)) if self.may_resume() => {
+                    Ok(None) | Err(StreamError::Lost(_)) if self.may_resume() => {
                         self.state = State::Paused;
                         return Ok(Event::Paused(self.wait_ms()));
                     }

@@ -45,6 +45,7 @@ pub(crate) async fn listen(link: &Arc<Link>, owner: Arc<dyn Owner>) {
 }
 
 async fn run(link: &Link, resumer: &Resumer, owner: &dyn Owner, opened: oneshot::Sender<()>) {
+    let Link::Http(http) = link else { return };
     let mut opened = Some(opened);
     let mut last: Option<Box<str>> = None;
     let mut retry_ms = None;
@@ -66,10 +67,11 @@ async fn run(link: &Link, resumer: &Resumer, owner: &dyn Owner, opened: oneshot:
                     }
                 }
             }
-            // No such stream, or no such session: a new session opens its own.
-            Err(StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST) => return,
+            Err(StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST) => return,
+            // The session is gone; whoever needs it next opens another.
+            Err(StatusCode::NOT_FOUND) => return http.lose(),
             Err(status) => {
-                tracing::debug!(backend = resumer.backend(), %status, "no notification stream yet")
+                tracing::debug!(backend = resumer.backend(), %status, "no notification stream yet");
             }
         }
         tokio::time::sleep(retry_ms.map_or(wait, Duration::from_millis).min(MAX_WAIT)).await;

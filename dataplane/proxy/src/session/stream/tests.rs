@@ -1,0 +1,113 @@
+use super::*;
+
+const BOUNDS: LogBounds = LogBounds { events: 4, bytes: 1000 };
+
+fn message(text: &'static str) -> Bytes {
+    Bytes::from_static(text.as_bytes())
+}
+
+fn text(bytes: Option<Bytes>) -> String {
+    String::from_utf8(bytes.unwrap().to_vec()).unwrap()
+}
+
+fn ids(text: &str) -> Vec<&str> {
+    text.lines().filter_map(|line| line.strip_prefix("id: ")).collect()
+}
+
+#[tokio::test]
+async fn a_reader_that_lost_its_connection_gets_exactly_the_rest() {
+    let streams = Streams::new(BOUNDS);
+    let log = streams.open();
+    let mut reader = log.reader(None, true);
+    assert_eq!(ids(&text(reader.next().await)), ["1-0"], "the priming event names the start");
+    log.append(message("{\"a\":1}"));
+    assert_eq!(ids(&text(reader.next().await)), ["1-1"]);
+    drop(reader);
+    log.append(message("{\"a\":2}"));
+    log.append(message("{\"a\":3}"));
+    log.end();
+    let (found, after) = streams.find("1-1").unwrap();
+    let mut resumed = found.reader(Some(after), false);
+    let rest = text(resumed.next().await);
+    assert_eq!(ids(&rest), ["1-2", "1-3"]);
+    assert!(rest.contains("data: {\"a\":2}"));
+    assert!(resumed.next().await.is_none());
+}
+
+#[tokio::test]
+async fn events_of_one_stream_never_appear_on_another() {
+    let streams = Streams::new(BOUNDS);
+    let (first, second) = (streams.open(), streams.open());
+    first.append(message("1"));
+    second.append(message("2"));
+    let mut reader = streams.find("2-0").map(|(log, after)| log.reader(Some(after), false)).unwrap();
+    let got = text(reader.next().await);
+    assert!(got.contains("data: 2") && !got.contains("data: 1"), "{got}");
+}
+
+#[tokio::test]
+async fn a_newer_reader_takes_the_stream_over() {
+    let streams = Streams::new(BOUNDS);
+    let log = streams.standalone();
+    let mut old = log.reader(None, false);
+    let mut new = log.reader(None, false);
+    log.append(message("x"));
+    assert!(old.next().await.is_none());
+    assert!(new.next().await.is_some());
+}
+
+#[tokio::test]
+async fn what_nobody_read_waits_for_the_first_reader() {
+    let streams = Streams::new(BOUNDS);
+    streams.standalone().append(message("early"));
+    let mut reader = streams.standalone().reader(None, false);
+    assert!(text(reader.next().await).contains("data: early"));
+    drop(reader);
+    streams.standalone().append(message("late"));
+    let again = text(streams.standalone().reader(None, false).next().await);
+    assert!(again.contains("data: late") && !again.contains("early"), "{again}");
+}
+
+#[tokio::test]
+async fn a_pause_tells_when_to_come_back_and_ends_the_reader_only() {
+    let log = Streams::new(BOUNDS).open();
+    let mut reader = log.reader(None, true);
+    reader.next().await;
+    log.pause(250);
+    assert!(text(reader.next().await).contains("retry: 250"));
+    assert!(reader.next().await.is_none());
+    log.append(message("answer"));
+    log.end();
+    assert!(text(log.reader(Some(0), false).next().await).contains("data: answer"));
+}
+
+#[test]
+fn the_oldest_events_go_when_a_bound_is_passed() {
+    let log = StreamLog::new(1, BOUNDS);
+    for _ in 0..10 {
+        log.append(message("x"));
+    }
+    assert_eq!(log.state.lock().events.len(), 4);
+    log.append(Bytes::from(vec![b'y'; 5000]));
+    assert_eq!(log.state.lock().events.len(), 1, "the newest stays even when it is larger than the bound");
+}
+
+#[test]
+fn ended_streams_are_kept_in_a_bounded_number() {
+    let streams = Streams::new(BOUNDS);
+    let waiting = streams.open();
+    for _ in 0..50 {
+        streams.open().end();
+    }
+    assert!(streams.calls.lock().len() <= KEPT + 2);
+    assert!(streams.find("1-0").is_some(), "a stream that has not ended is never dropped");
+    drop(waiting);
+}
+
+#[test]
+fn a_foreign_event_id_finds_nothing() {
+    let streams = Streams::new(BOUNDS);
+    for id in ["", "x", "9-1", "1", "-1", "1-x", "4294967296-0"] {
+        assert!(streams.find(id).is_none(), "{id}");
+    }
+}
