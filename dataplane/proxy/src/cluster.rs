@@ -6,7 +6,7 @@ mod fetch;
 mod open;
 mod slot;
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bridge_mcp::limits::Limits;
@@ -51,6 +51,7 @@ pub(crate) struct Cluster {
     verdicts: Mutex<Verdicts>,
     legacy_catalogue: Catalogue,
     modern_catalogue: Catalogue,
+    started: OnceLock<tokio::time::Instant>,
     closed: CancellationToken,
 }
 
@@ -92,6 +93,7 @@ impl Cluster {
             verdicts: Mutex::default(),
             legacy_catalogue: Catalogue::new(Era::Legacy),
             modern_catalogue: Catalogue::new(Era::Modern),
+            started: OnceLock::new(),
             closed: CancellationToken::new(),
             config,
         })
@@ -99,9 +101,15 @@ impl Cluster {
 
     /// Starts to keep the catalogues of both generations.
     pub(crate) fn start(self: &Arc<Self>) {
+        self.started();
         for era in [Era::Legacy, Era::Modern] {
             catalogue::keep(Arc::clone(self), era);
         }
+    }
+
+    /// When it started; now, if it has not.
+    pub(crate) fn started(&self) -> tokio::time::Instant {
+        *self.started.get_or_init(tokio::time::Instant::now)
     }
 
     /// Ends everything that the backend's sessions do not own themselves.

@@ -11,7 +11,7 @@ mod route;
 mod view;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bridge_mcp::error::{code, error_response, result_response};
 use bridge_mcp::frame::Frame;
@@ -20,6 +20,7 @@ use bridge_mcp::method::Method;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::Refusal;
 use bytes::{Bytes, BytesMut};
+use tokio::task::JoinSet;
 
 use crate::pipeline::{Context, Reply, legacy, respond};
 use crate::session::Session;
@@ -41,6 +42,11 @@ pub(crate) async fn legacy_request(
         return Ok(respond::json(200, list(context, Era::Legacy, kind, frame).await));
     }
     match frame.method() {
+        Method::SetLevel if !legacy::names_level(frame) => {
+            let text =
+                "`params.level` must be debug, info, notice, warning, error, critical, alert or emergency";
+            Ok(respond::json(200, error_response(frame.raw_id(), code::INVALID_PARAMS, text, None)))
+        }
         Method::SetLevel => {
             set_level(session, frame).await;
             Ok(respond::json(200, result_response(frame.raw_id().unwrap_or(b"null"), b"{}")))
@@ -61,13 +67,22 @@ pub(crate) async fn legacy_request(
     }
 }
 
-/// Passes a log level on to the backends that this session talks to. The session keeps it for those to come.
+/// How long a client waits for its backends to take its log level.
+const LEVEL_WAIT: Duration = Duration::from_secs(2);
+
+/// Passes a log level on to the backends that this session talks to, all at once. The session keeps it for those to come.
 async fn set_level(session: &Arc<Session>, frame: &Frame) {
+    let mut asked = JoinSet::new();
     for (backend, link) in session.open_links() {
-        if let Err(error) = link.ask(frame, http::HeaderMap::new()).await {
-            tracing::debug!(%backend, ?error, "log level not set");
-        }
+        let frame = frame.clone();
+        asked.spawn(async move {
+            let answer = tokio::time::timeout(LEVEL_WAIT, link.ask(&frame, http::HeaderMap::new())).await;
+            if !matches!(answer, Ok(Ok(_))) {
+                tracing::debug!(%backend, ?answer, "log level not set");
+            }
+        });
     }
+    asked.join_all().await;
 }
 
 /// Answers a list request.
@@ -92,19 +107,19 @@ pub(crate) async fn list(context: &Context, era: Era, kind: ListKind, frame: &Fr
     }
 }
 
-/// The view, after a bounded wait for backends that were never read. Later backends are announced by `list_changed`.
+/// The view, after a wait for backends that were never read. Each is waited for until `catalogue_wait` after its start
+/// and no longer, so that one that hangs delays nobody but the first clients. Later backends are announced by
+/// `list_changed`.
 pub(crate) async fn settled_view(context: &Context, era: Era) -> Arc<View> {
     let views = &context.gateway.views;
     if !views.get(era).is_settled() {
         let wait = context.plan.snapshot.limits.catalogue_wait;
-        let settled = async {
-            for cluster in &context.plan.clusters {
-                cluster.catalogue(era).settled().await;
-            }
-        };
-        // Whoever is not there by then is left out for now.
-        drop(tokio::time::timeout(wait, settled).await);
-        views.rebuild(&context.plan);
+        for cluster in &context.plan.clusters {
+            // Whoever is not there by then is left out for now.
+            drop(tokio::time::timeout_at(cluster.started() + wait, cluster.catalogue(era).settled()).await);
+        }
+        // Not the plan of this request: a newer one may have been loaded meanwhile.
+        views.rebuild(&context.gateway.plan.load());
     }
     views.get(era)
 }

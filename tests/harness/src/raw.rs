@@ -1,6 +1,6 @@
 //! HTTP requests that start out right and are then bent by a test. Changes when tests bend another part of a request.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
@@ -14,11 +14,17 @@ use crate::{Gateway, ModernClient};
 pub const ACCEPT: &str = "application/json, text/event-stream";
 
 /// A request: method, headers and body, each to be replaced.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Request {
     method: String,
     headers: Vec<(String, String)>,
     body: Vec<u8>,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} {}", self.method, self.headers, String::from_utf8_lossy(&self.body))
+    }
 }
 
 impl Request {

@@ -91,8 +91,9 @@ pub(crate) struct View {
 }
 
 impl View {
+    /// What is known before the first look at the catalogues: nothing, and that is not settled.
     fn empty(era: Era) -> Self {
-        Self::merge(era, Vec::new(), Naming::Never, &mut BTreeSet::new())
+        Self { settled: false, ..Self::merge(era, Vec::new(), Naming::Never, &mut BTreeSet::new()) }
     }
 
     fn build(era: Era, plan: &Plan, conflicts: &mut BTreeSet<String>) -> Self {

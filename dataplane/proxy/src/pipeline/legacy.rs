@@ -164,7 +164,7 @@ pub(super) async fn request(context: &Context, session: &Arc<Session>, frame: Fr
             return respond::json(400, error_response(Some(&id), code::INVALID_REQUEST, text, None));
         }
         method if !method.exists_in(Era::Legacy) => return respond::json(200, method_not_found(&frame)),
-        Method::SetLevel => session.set_level(frame.clone()),
+        Method::SetLevel if names_level(&frame) => session.set_level(frame.clone()),
         _ => {}
     }
     let outcome = match context.only_cluster() {
@@ -172,6 +172,14 @@ pub(super) async fn request(context: &Context, session: &Arc<Session>, frame: Fr
         None => merged::legacy_request(context, session, &frame).await,
     };
     outcome.unwrap_or_else(|refusal| refuse_request(context, Some(&id), &refusal))
+}
+
+/// Whether a `logging/setLevel` names a level that exists (MCP "Logging: log levels").
+pub(crate) fn names_level(frame: &Frame) -> bool {
+    const LEVELS: [&str; 8] =
+        ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
+    let level = frame.envelope().params.as_ref().and_then(|params| frame.text(params.members.level));
+    level.is_some_and(|level| LEVELS.contains(&&*level))
 }
 
 /// The error for a method that nobody serves.
