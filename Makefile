@@ -43,7 +43,7 @@ fuzz-check: ## Compile the fuzz targets and replay their corpus
 	tests/fuzz-check
 
 fuzz: ## Fuzz each target for FUZZ_SECONDS (needs nightly Rust and cargo-fuzz); finds stay in target/fuzz-corpus
-	@targets=$$($(CARGO) +nightly fuzz list --fuzz-dir . --fuzz-dir tests/fuzz) && for target in $$targets; do \
+	@targets=$$($(CARGO) +nightly fuzz list --fuzz-dir tests/fuzz) && for target in $$targets; do \
 	    mkdir -p target/fuzz-corpus/$$target && \
 	    $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target target/fuzz-corpus/$$target tests/fuzz/corpus/$$target \
 	        -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
