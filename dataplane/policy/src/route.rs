@@ -9,6 +9,15 @@ pub enum Scope {
     One(String),
 }
 
+impl std::fmt::Display for Scope {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Merged => f.write_str("/mcp"),
+            Self::One(namespace) => write!(f, "/mcp/{namespace}"),
+        }
+    }
+}
+
 /// What a request path leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Route {

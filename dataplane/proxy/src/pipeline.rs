@@ -31,7 +31,7 @@ use hyper::body::Incoming;
 
 use crate::gateway::{Gateway, Plan};
 
-pub(crate) use modern::too_many_listens;
+pub(crate) use modern::listen_permit;
 
 pub(crate) type Reply = Response<ReplyBody>;
 
@@ -114,8 +114,10 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
     };
     match Body::parse(bytes, &context.plan.client_limits) {
         Ok(Body::Single(frame)) => {
-            let timer = gateway.metrics.start(frame.method());
+            let method = frame.method();
+            let timer = gateway.metrics.start(method);
             let reply = single(context, &parts.headers, frame).await;
+            tracing::debug!(method = method.as_str(), scope = %context.scope, status = reply.status().as_u16(), "answered");
             timer.finish(reply.status());
             reply
         }

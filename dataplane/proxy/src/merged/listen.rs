@@ -23,7 +23,7 @@ use super::keep::notification;
 use super::route::by_uri;
 use super::{Change, settled_view};
 use crate::cluster::Cluster;
-use crate::pipeline::{Context, Reply, respond, too_many_listens};
+use crate::pipeline::{Context, Reply, listen_permit, respond};
 use crate::upstream::{Answer, Event, OnLeave, modern_request};
 
 /// Updates that may wait for a slow client.
@@ -33,9 +33,7 @@ const MAX_ENTRIES: usize = 1000;
 
 /// Opens a listen.
 pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Refusal> {
-    let max = context.plan.snapshot.limits.max_listens;
-    let permit =
-        Arc::clone(&context.gateway.listens).try_acquire_owned().map_err(|_| too_many_listens(max))?;
+    let permit = listen_permit(context)?;
     let params = frame.envelope().params.as_ref();
     let raw = params.and_then(|params| frame.raw(params.members.notifications));
     let wanted = Filter::parse(raw, &context.plan.client_limits, MAX_ENTRIES)

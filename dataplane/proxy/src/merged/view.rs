@@ -20,6 +20,8 @@ use crate::gateway::Plan;
 
 /// Bounds of one page. Many clients read the first page only, so pages are large.
 const PAGE: PageLimits = PageLimits { max_items: 1000, max_bytes: 4 * 1024 * 1024 };
+/// Names of earlier conflicts that are remembered. Backends choose names, so they could make it grow for ever.
+const MAX_CONFLICTS: usize = 50_000;
 /// Changes that a slow listener may lag behind; it then assumes that everything changed.
 const CHANGES: usize = 64;
 
@@ -223,6 +225,9 @@ fn names(
         .map(|((cluster, _), names)| BackendNames { prefix: &cluster.name, names })
         .collect();
     let table = NameTable::build(naming, &backends, conflicts);
+    if conflicts.len() > MAX_CONFLICTS {
+        conflicts.clear();
+    }
     conflicts.extend(table.conflicts().map(ToOwned::to_owned));
     table
 }

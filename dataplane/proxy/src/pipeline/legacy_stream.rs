@@ -90,6 +90,8 @@ async fn pump(
 ) {
     let mut idle = stream.cluster.config.request_timeout;
     loop {
+        // Bounded by the request itself: a client that reads nothing may not keep its call for ever.
+        drop(tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), log.room()).await);
         let left = deadline.saturating_duration_since(Instant::now());
         let event = match first.take() {
             Some(event) => Ok(Ok(event)),

@@ -13,6 +13,7 @@ use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bytes::Bytes;
 use http::HeaderMap;
+use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Context, Reply, headers as mirrored, legacy, modern_stream, refuse_request, respond};
 use crate::cluster::Cluster;
@@ -74,7 +75,8 @@ async fn forward(
     frame: &Frame,
     headers: &HeaderMap,
 ) -> Result<Reply, Refusal> {
-    let permit = cluster.permit()?;
+    // A listen stays open for as long as its client likes, so it takes no room from calls.
+    let permit = if frame.method() == Method::Listen { listen_permit(context)? } else { cluster.permit()? };
     let (link, _) = cluster.modern_link().await?;
     let upstream_headers = match link.as_ref() {
         Link::Http(_) => {
@@ -143,7 +145,10 @@ pub(super) fn status_of(answer: &Bytes, context: &Context) -> u16 {
     }
 }
 
-/// The refusal of a request when too many listens are open.
-pub(crate) fn too_many_listens(max: usize) -> Refusal {
-    Refusal::new(Reason::Exhausted, format!("{max} listens are open, the limit; try again later"))
+/// Room for one more listen.
+pub(crate) fn listen_permit(context: &Context) -> Result<OwnedSemaphorePermit, Refusal> {
+    Arc::clone(&context.gateway.listens).try_acquire_owned().map_err(|_| {
+        let max = context.plan.snapshot.limits.max_listens;
+        Refusal::new(Reason::Exhausted, format!("{max} listens are open, the limit; try again later"))
+    })
 }

@@ -95,7 +95,10 @@ pub(crate) struct StreamLog {
     number: u32,
     bounds: LogBounds,
     state: Mutex<State>,
+    /// Something was appended, or the stream changed hands or ended.
     wake: Notify,
+    /// The reader has read, or has left.
+    read: Notify,
 }
 
 #[derive(Default)]
@@ -113,9 +116,21 @@ struct State {
     retry_ms: Option<u64>,
 }
 
+impl State {
+    fn has_room(&self, bounds: LogBounds) -> bool {
+        if self.reader == 0 || self.ended {
+            return true;
+        }
+        let unread = self.events.iter().rev().take_while(|(number, _)| *number > self.given);
+        let (events, bytes) =
+            unread.fold((0, 0), |(events, bytes), (_, event)| (events + 1, bytes + event.len()));
+        events <= bounds.events / 2 && bytes <= bounds.bytes / 2
+    }
+}
+
 impl StreamLog {
     fn new(number: u32, bounds: LogBounds) -> Self {
-        Self { number, bounds, state: Mutex::default(), wake: Notify::new() }
+        Self { number, bounds, state: Mutex::default(), wake: Notify::new(), read: Notify::new() }
     }
 
     /// Adds an event. The oldest go when a bound is passed.
@@ -139,6 +154,20 @@ impl StreamLog {
         }
         drop(state);
         self.wake.notify_waiters();
+    }
+
+    /// Waits until the reader has caught up to half of the bounds, so that a slow client slows its own call down instead
+    /// of losing events. Without a reader there is nobody to wait for.
+    pub(crate) async fn room(&self) {
+        loop {
+            let read = self.read.notified();
+            tokio::pin!(read);
+            read.as_mut().enable();
+            if self.state.lock().has_room(self.bounds) {
+                return;
+            }
+            read.await;
+        }
     }
 
     /// Whether an event is waiting that no reader was given and that equals `message`.
@@ -223,6 +252,7 @@ impl LogReader {
         if self.done {
             state.reader = 0;
         }
+        self.log.read.notify_waiters();
         if !out.is_empty() {
             return Ok(Some(out.freeze()));
         }
@@ -252,6 +282,7 @@ impl Drop for LogReader {
         let mut state = self.log.state.lock();
         if state.reader == self.reader {
             state.reader = 0;
+            self.log.read.notify_waiters();
         }
     }
 }

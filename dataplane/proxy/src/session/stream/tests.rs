@@ -81,6 +81,26 @@ async fn a_pause_tells_when_to_come_back_and_ends_the_reader_only() {
     assert!(text(log.reader(Some(0), false).next().await).contains("data: answer"));
 }
 
+#[tokio::test]
+async fn a_slow_reader_holds_its_call_back_and_a_gone_one_does_not() {
+    use std::future::Future as _;
+    let log = Streams::new(BOUNDS).open();
+    let mut reader = log.reader(None, false);
+    for _ in 0..3 {
+        log.append(message("x"));
+    }
+    let mut room = Box::pin(log.room());
+    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+    assert!(room.as_mut().poll(&mut context).is_pending());
+    reader.next().await;
+    room.await;
+    for _ in 0..3 {
+        log.append(message("x"));
+    }
+    drop(reader);
+    log.room().await;
+}
+
 #[test]
 fn the_oldest_events_go_when_a_bound_is_passed() {
     let log = StreamLog::new(1, BOUNDS);
