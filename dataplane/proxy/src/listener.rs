@@ -10,7 +10,9 @@ use std::time::Duration;
 use arc_swap::ArcSwap;
 use bridge_runtime::tasks;
 use bridge_snapshot::Listener;
+use bridge_transport::frontend::body::Held;
 use bridge_transport::frontend::handshake;
+use bridge_transport::frontend::patience::{Patience, Patient};
 use bridge_transport::tls;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -204,21 +206,28 @@ async fn serve<S>(shared: &Arc<Shared>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let idle = shared.gateway.plan.load().snapshot.limits.idle_timeout;
+    let patience = {
+        let plan = shared.gateway.plan.load();
+        let limits = &plan.snapshot.limits;
+        Patience { head: limits.read_timeout, idle: limits.idle_timeout }
+    };
+    let (stream, activity) = Patient::new(stream, patience);
+    // Whoever connects now is told that the gateway leaves, instead of being cut off.
+    let late = shared.gateway.drain.has_started();
     let mut builder = auto::Builder::new(TokioExecutor::new());
-    // hyper's head timeout also runs while a connection is idle, so it is the idle timeout.
-    builder.http1().timer(TokioTimer::new()).header_read_timeout(idle).max_buf_size(MAX_HEAD);
+    builder.http1().header_read_timeout(None).max_buf_size(MAX_HEAD).keep_alive(!late);
     builder
         .http2()
         .timer(TokioTimer::new())
-        .keep_alive_interval(Some(idle / 2))
+        .keep_alive_interval(Some(patience.idle / 2))
         .max_header_list_size(64 * 1024);
     let served = Arc::clone(shared);
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&served);
+        let (shared, serving) = (Arc::clone(&served), activity.begin());
         async move {
             let listener = shared.listener.load();
-            Ok::<_, Infallible>(pipeline::handle(&shared.gateway, &listener, request).await)
+            let reply = pipeline::handle(&shared.gateway, &listener, request).await;
+            Ok::<_, Infallible>(reply.map(|body| Held::new(body, serving)))
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);
@@ -226,7 +235,7 @@ where
     let leaving = async {
         tokio::select! {
             () = shared.stop.cancelled() => {}
-            () = shared.gateway.drain.started() => {}
+            () = shared.gateway.drain.started(), if !late => {}
         }
     };
     tokio::pin!(leaving);

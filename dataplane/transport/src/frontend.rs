@@ -2,4 +2,5 @@
 
 pub mod body;
 pub mod handshake;
+pub mod patience;
 pub mod request;

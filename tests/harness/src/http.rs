@@ -202,6 +202,14 @@ impl Connection {
         Ok(Response { head, body: self.read_body()? })
     }
 
+    /// Whatever comes next, raw; `None` at the end of the connection.
+    pub fn read_some(&mut self) -> Result<Option<Vec<u8>>> {
+        if self.buffer.is_empty() && !self.fill()? {
+            return Ok(None);
+        }
+        Ok(Some(std::mem::take(&mut self.buffer)))
+    }
+
     /// Whether the other side closed the connection, cleanly or by a reset, instead of sending another byte. Waits for
     /// either to happen.
     pub fn is_closed_by_peer(&mut self) -> Result<bool> {

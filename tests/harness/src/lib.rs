@@ -35,6 +35,7 @@ pub mod exchange;
 pub mod gateway;
 pub mod http;
 pub mod legacy;
+pub mod metrics;
 pub mod modern;
 pub mod peers;
 pub mod process;

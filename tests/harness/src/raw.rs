@@ -67,6 +67,11 @@ impl Request {
         self
     }
 
+    /// Size of the body in bytes.
+    pub fn body_len(&self) -> usize {
+        self.body.len()
+    }
+
     /// Sets a header in place of any of that name.
     #[must_use]
     pub fn with(self, name: &str, value: &str) -> Self {

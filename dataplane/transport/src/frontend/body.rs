@@ -92,6 +92,40 @@ impl Body for ReplyBody {
     }
 }
 
+/// A body that keeps something alive until it was handed over, or nobody wants it any more.
+#[derive(Debug)]
+pub struct Held<B, G> {
+    body: B,
+    _guard: G,
+}
+
+impl<B, G> Held<B, G> {
+    /// `body`, which drops `guard` at its end.
+    pub fn new(body: B, guard: G) -> Self {
+        Self { body, _guard: guard }
+    }
+}
+
+impl<B: Body + Unpin, G: Unpin> Body for Held<B, G> {
+    type Data = B::Data;
+    type Error = B::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
+        Pin::new(&mut self.body).poll_frame(cx)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// Where the events of a stream come from. Dropping it means that the client has left.
 pub trait EventSource: Send {
     /// The next encoded event or events; `None` ends the stream.
