@@ -32,6 +32,7 @@
 pub mod cargo;
 pub mod config;
 pub mod exchange;
+pub mod fake;
 pub mod gateway;
 pub mod http;
 pub mod legacy;

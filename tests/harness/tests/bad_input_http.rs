@@ -340,7 +340,7 @@ fn request_metadata_is_complete_and_of_a_served_version() -> Result<()> {
         json!({ version: "2026-07-28" }),
         json!({ version: "2026-07-28", capabilities: [] }),
         json!({ version: "2026-07-28", capabilities: null }),
-        json!({ version: 20260728, capabilities: {} }),
+        json!({ version: 2026, capabilities: {} }),
         json!("none"),
     ] {
         let response = with_meta(&meta, "2026-07-28")?;
