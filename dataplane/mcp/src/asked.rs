@@ -9,6 +9,7 @@ use bytes::Bytes;
 
 use crate::frame::Frame;
 use crate::id::Id;
+use crate::scan::Span;
 use crate::splice::Edits;
 
 /// Requests that may wait at once; a client that answers none of them cannot make the gateway hold more.
@@ -29,6 +30,7 @@ struct Question<O> {
     token: Option<Bytes>,
     /// The token as the client sees it.
     client_token: Option<Id>,
+    renamed: bool,
 }
 
 impl<O: Clone + PartialEq> Asked<O> {
@@ -37,26 +39,25 @@ impl<O: Clone + PartialEq> Asked<O> {
         Self { rename, next: 1, waiting: HashMap::new() }
     }
 
-    /// Enters a backend's request and gives the bytes for the client. `None` when too many wait or it is no request.
-    pub fn open(&mut self, owner: O, request: &Frame) -> Option<Bytes> {
+    /// Enters a backend's request and gives the bytes for the client, with the id under which the client sees it. `None`
+    /// when too many wait or it is no request. An id that still waits is never reused.
+    pub fn open(&mut self, owner: O, request: &Frame) -> Option<(Id, Bytes)> {
         let span = request.envelope().id?;
         if self.waiting.len() >= MAX_WAITING {
             return None;
         }
+        let copy = |span: Span| Bytes::copy_from_slice(span.of(request.bytes()));
         let token = request.progress_token();
-        let mut question = Question {
-            owner,
-            id: request.slice(span),
-            token: token.map(|token| request.slice(token)),
-            client_token: None,
-        };
-        if !self.rename {
+        let id = request.id()?;
+        let rename = self.rename || self.waiting.contains_key(&id);
+        let mut question =
+            Question { owner, id: copy(span), token: token.map(copy), client_token: None, renamed: rename };
+        if !rename {
             question.client_token = question.token.as_deref().and_then(Id::from_raw);
-            self.waiting.insert(request.id()?, question);
-            return Some(request.bytes().clone());
+            self.waiting.insert(id.clone(), question);
+            return Some((id, request.bytes().clone()));
         }
-        let number = self.next;
-        self.next = self.next.checked_add(1)?;
+        let number = self.fresh()?;
         let spelled = Bytes::from(number.to_string());
         let mut edits = Edits::new();
         edits.replace(span, spelled.clone());
@@ -65,14 +66,30 @@ impl<O: Clone + PartialEq> Asked<O> {
             question.client_token = Some(Id::Int(number));
         }
         self.waiting.insert(Id::Int(number), question);
-        Some(request.edited(edits))
+        Some((Id::Int(number), request.edited(edits)))
+    }
+
+    /// A number under which nothing waits.
+    fn fresh(&mut self) -> Option<i64> {
+        loop {
+            let number = self.next;
+            self.next = self.next.checked_add(1)?;
+            if !self.waiting.contains_key(&Id::Int(number)) {
+                return Some(number);
+            }
+        }
+    }
+
+    /// Drops a request whose call has ended.
+    pub fn withdraw(&mut self, id: &Id) {
+        self.waiting.remove(id);
     }
 
     /// Ends the request that `response` answers and gives the bytes for its backend.
     pub fn close(&mut self, response: &Frame) -> Option<(O, Bytes)> {
         let question = self.waiting.remove(&response.id()?)?;
         let mut edits = Edits::new();
-        if self.rename {
+        if question.renamed {
             edits.replace(response.envelope().id?, question.id);
         }
         Some((question.owner, response.edited(edits)))
@@ -87,7 +104,7 @@ impl<O: Clone + PartialEq> Asked<O> {
             .values()
             .find(|question| question.client_token.is_some() && question.client_token == token)?;
         let mut edits = Edits::new();
-        if self.rename {
+        if question.renamed {
             edits.replace(span, question.token.clone()?);
         }
         Some((question.owner.clone(), notification.edited(edits)))
@@ -97,15 +114,13 @@ impl<O: Clone + PartialEq> Asked<O> {
     pub fn cancelled(&mut self, owner: &O, notification: &Frame) -> Option<Bytes> {
         let span = notification.envelope().params.as_ref()?.members.request_id?;
         let id = notification.raw(Some(span)).and_then(Id::from_raw)?;
-        let (key, _) = self.waiting.iter().find(|(_, question)| {
+        let (key, question) = self.waiting.iter().find(|(_, question)| {
             question.owner == *owner && Id::from_raw(&question.id).as_ref() == Some(&id)
         })?;
-        let key = key.clone();
+        let (key, renamed) = (key.clone(), question.renamed);
         self.waiting.remove(&key);
         let mut edits = Edits::new();
-        if self.rename
-            && let Id::Int(number) = key
-        {
+        if renamed && let Id::Int(number) = key {
             edits.replace(span, number.to_string());
         }
         Some(notification.edited(edits))
@@ -145,8 +160,8 @@ mod tests {
     #[test]
     fn equal_ids_of_two_backends_find_their_way_back() {
         let mut asked = Asked::new(true);
-        let first = frame(std::str::from_utf8(&asked.open("a", &sampling("0")).unwrap()).unwrap());
-        let second = frame(std::str::from_utf8(&asked.open("b", &sampling("0")).unwrap()).unwrap());
+        let first = frame(std::str::from_utf8(&asked.open("a", &sampling("0")).unwrap().1).unwrap());
+        let second = frame(std::str::from_utf8(&asked.open("b", &sampling("0")).unwrap().1).unwrap());
         assert_ne!(first.id(), second.id());
         let answer = |id: &[u8]| {
             frame(&format!(r#"{{"jsonrpc":"2.0","id":{},"result":{{}}}}"#, String::from_utf8_lossy(id)))
@@ -161,14 +176,14 @@ mod tests {
     fn one_backend_keeps_its_ids() {
         let mut asked = Asked::new(false);
         let request = sampling("\"x\"");
-        assert_eq!(asked.open("a", &request).unwrap(), request.bytes());
+        assert_eq!(asked.open("a", &request).unwrap().1, request.bytes());
     }
 
     #[test]
     fn progress_and_cancellation_are_mapped() {
         let mut asked = Asked::new(true);
         asked.open("a", &sampling("0")).unwrap();
-        let shown = frame(std::str::from_utf8(&asked.open("b", &sampling("0")).unwrap()).unwrap());
+        let shown = frame(std::str::from_utf8(&asked.open("b", &sampling("0")).unwrap().1).unwrap());
         let token = String::from_utf8_lossy(shown.raw(shown.progress_token()).unwrap()).into_owned();
         let progress = frame(&format!(
             r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{{"progressToken":{token},"progress":1}}}}"#
@@ -191,5 +206,20 @@ mod tests {
             asked.open("a", &sampling(&id.to_string()));
         }
         assert_eq!(asked.len(), 1024);
+    }
+
+    #[test]
+    fn an_id_that_still_waits_is_not_given_away() {
+        let mut asked = Asked::new(false);
+        let (first, _) = asked.open("old", &sampling("7")).unwrap();
+        let (second, bytes) = asked.open("new", &sampling("7")).unwrap();
+        assert_ne!(first, second);
+        let shown = frame(std::str::from_utf8(&bytes).unwrap());
+        let raw = String::from_utf8_lossy(shown.raw_id().unwrap()).into_owned();
+        let answer = frame(&format!(r#"{{"jsonrpc":"2.0","id":{raw},"result":{{}}}}"#));
+        let (owner, bytes) = asked.close(&answer).unwrap();
+        assert_eq!((owner, bytes.as_ref()), ("new", &br#"{"jsonrpc":"2.0","id":7,"result":{}}"#[..]));
+        asked.withdraw(&first);
+        assert!(asked.is_empty());
     }
 }

@@ -46,7 +46,11 @@ pub fn result_response(id: &[u8], result: &[u8]) -> Bytes {
 }
 
 fn response(id: Option<&[u8]>, member: &str, value: &[u8]) -> Bytes {
-    let id = id.unwrap_or(b"null");
+    raw_response(id.unwrap_or(b"null"), member, value)
+}
+
+/// Encodes a response with a raw `result` or `error`.
+pub fn raw_response(id: &[u8], member: &str, value: &[u8]) -> Bytes {
     let mut out = Vec::with_capacity(value.len() + id.len() + 40);
     out.extend_from_slice(b"{\"jsonrpc\":\"2.0\",\"id\":");
     out.extend_from_slice(id);

@@ -18,7 +18,7 @@ pub enum Target {
 }
 
 macro_rules! methods {
-    ($($variant:ident $name:literal $legacy:literal $modern:literal $target:ident $safe:literal;)*) => {
+    ($($variant:ident $name:literal $legacy:literal $modern:literal $target:ident;)*) => {
         /// A method that some revision defines.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
         pub enum Method {
@@ -63,54 +63,46 @@ macro_rules! methods {
                     Self::Other => Target::None,
                 }
             }
-
-            /// Whether repeating it cannot do harm: it only reads.
-            pub fn is_safe(self) -> bool {
-                match self {
-                    $(Self::$variant => $safe,)*
-                    Self::Other => false,
-                }
-            }
         }
     };
 }
 
-// variant, name, sent by legacy clients, sent by modern clients, target, safe to repeat
+// variant, name, sent by legacy clients, sent by modern clients, target
 methods! {
-    Initialize "initialize" true false None false;
-    Ping "ping" true false None true;
-    Discover "server/discover" false true None true;
-    ToolsList "tools/list" true true None true;
-    ToolsCall "tools/call" true true Name false;
-    PromptsList "prompts/list" true true None true;
-    PromptsGet "prompts/get" true true Name true;
-    ResourcesList "resources/list" true true None true;
-    ResourceTemplatesList "resources/templates/list" true true None true;
-    ResourcesRead "resources/read" true true Uri true;
-    ResourcesSubscribe "resources/subscribe" true false Uri true;
-    ResourcesUnsubscribe "resources/unsubscribe" true false Uri true;
-    Complete "completion/complete" true true Ref true;
-    SetLevel "logging/setLevel" true false None true;
-    Listen "subscriptions/listen" false true None true;
-    TasksGet "tasks/get" true true TaskId true;
-    TasksResult "tasks/result" true false TaskId true;
-    TasksList "tasks/list" true false None true;
-    TasksCancel "tasks/cancel" true true TaskId true;
-    TasksUpdate "tasks/update" false true TaskId false;
-    Initialized "notifications/initialized" true false None true;
-    Cancelled "notifications/cancelled" true true None true;
-    Progress "notifications/progress" true false None true;
-    RootsListChanged "notifications/roots/list_changed" true false None true;
-    Message "notifications/message" false false None true;
-    ToolsListChanged "notifications/tools/list_changed" false false None true;
-    PromptsListChanged "notifications/prompts/list_changed" false false None true;
-    ResourcesListChanged "notifications/resources/list_changed" false false None true;
-    ResourcesUpdated "notifications/resources/updated" false false Uri true;
-    ElicitationComplete "notifications/elicitation/complete" false false None true;
-    Acknowledged "notifications/subscriptions/acknowledged" false false None true;
-    CreateMessage "sampling/createMessage" false false None false;
-    Elicit "elicitation/create" false false None false;
-    RootsList "roots/list" false false None true;
+    Initialize "initialize" true false None;
+    Ping "ping" true false None;
+    Discover "server/discover" false true None;
+    ToolsList "tools/list" true true None;
+    ToolsCall "tools/call" true true Name;
+    PromptsList "prompts/list" true true None;
+    PromptsGet "prompts/get" true true Name;
+    ResourcesList "resources/list" true true None;
+    ResourceTemplatesList "resources/templates/list" true true None;
+    ResourcesRead "resources/read" true true Uri;
+    ResourcesSubscribe "resources/subscribe" true false Uri;
+    ResourcesUnsubscribe "resources/unsubscribe" true false Uri;
+    Complete "completion/complete" true true Ref;
+    SetLevel "logging/setLevel" true false None;
+    Listen "subscriptions/listen" false true None;
+    TasksGet "tasks/get" true true TaskId;
+    TasksResult "tasks/result" true false TaskId;
+    TasksList "tasks/list" true false None;
+    TasksCancel "tasks/cancel" true true TaskId;
+    TasksUpdate "tasks/update" false true TaskId;
+    Initialized "notifications/initialized" true false None;
+    Cancelled "notifications/cancelled" true true None;
+    Progress "notifications/progress" true false None;
+    RootsListChanged "notifications/roots/list_changed" true false None;
+    Message "notifications/message" false false None;
+    ToolsListChanged "notifications/tools/list_changed" false false None;
+    PromptsListChanged "notifications/prompts/list_changed" false false None;
+    ResourcesListChanged "notifications/resources/list_changed" false false None;
+    ResourcesUpdated "notifications/resources/updated" false false Uri;
+    ElicitationComplete "notifications/elicitation/complete" false false None;
+    Acknowledged "notifications/subscriptions/acknowledged" false false None;
+    CreateMessage "sampling/createMessage" false false None;
+    Elicit "elicitation/create" false false None;
+    RootsList "roots/list" false false None;
 }
 
 #[cfg(test)]

@@ -101,9 +101,7 @@ fn agree(frame: &Frame, headers: Headers<'_>, version: Option<&str>) -> Result<(
     let mismatch = |message: String| Violation::new(400, code::HEADER_MISMATCH, message);
     let equal = |header: &str, sent: Option<&str>, body: &str| match sent {
         None => Err(mismatch(format!("missing header {header}"))),
-        Some(sent) if sent != body => {
-            Err(mismatch(format!("header {header} differs from the body")))
-        }
+        Some(sent) if sent != body => Err(mismatch(format!("header {header} differs from the body"))),
         Some(_) => Ok(()),
     };
     if let Some(version) = version {

@@ -106,15 +106,10 @@ impl<T> Pending<T> {
             .map(|(number, _)| *number)
     }
 
-    /// The only call in flight, when there is exactly one.
-    pub fn sole(&self) -> Option<&Call<T>> {
-        let mut calls = self.calls.values();
+    /// The only call in flight whose owner counts, when there is exactly one.
+    pub fn sole(&self, counts: impl Fn(&T) -> bool) -> Option<&Call<T>> {
+        let mut calls = self.calls.values().filter(|call| counts(&call.owner));
         calls.next().filter(|_| calls.next().is_none())
-    }
-
-    /// Calls in flight, in no order.
-    pub fn calls(&self) -> impl Iterator<Item = &Call<T>> {
-        self.calls.values()
     }
 
     /// Ends every call, for a connection that was lost.
@@ -159,7 +154,7 @@ mod tests {
         let (owner, bytes) = pending.close(&answer).unwrap();
         assert_eq!((owner.owner, bytes.as_ref()), ("bob", &br#"{"jsonrpc":"2.0","id":7,"result":{}}"#[..]));
         assert!(pending.close(&answer).is_none(), "one answer only");
-        assert_eq!(pending.sole().unwrap().owner, "ann");
+        assert_eq!(pending.sole(|_| true).unwrap().owner, "ann");
     }
 
     #[test]

@@ -1,13 +1,15 @@
 //! Who is calling, as data. Changes when identities carry more.
 
+use std::borrow::Cow;
+
 /// An authenticated caller, or everybody when authentication is off.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Principal(String);
+pub struct Principal(Cow<'static, str>);
 
 impl Principal {
     /// The principal of a gateway without authentication.
     pub fn anonymous() -> Self {
-        Self("anonymous".to_owned())
+        Self(Cow::Borrowed("anonymous"))
     }
 
     /// Its name, for logs.

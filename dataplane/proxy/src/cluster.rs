@@ -25,7 +25,7 @@ use crate::upstream::HttpTarget;
 
 pub(crate) use catalogue::{Catalogue, Lists, Offer};
 pub(crate) use open::mirrored;
-pub(crate) use slot::LinkSlot;
+pub(crate) use slot::{LinkSlot, Openable};
 
 /// How long a backend that does not speak a generation is believed not to.
 const RECHECK: Duration = Duration::from_mins(1);
@@ -139,19 +139,23 @@ impl Cluster {
         })
     }
 
-    /// Whether it may speak `era` at all, as configured and as far as is known.
-    pub(crate) fn may_speak(&self, era: Era, now: Instant) -> bool {
-        let forced = match self.config.era {
+    /// Whether the configuration lets it be spoken to in `era`.
+    fn is_allowed(&self, era: Era) -> bool {
+        match self.config.era {
             EraPolicy::Auto => true,
             EraPolicy::Legacy => era == Era::Legacy,
             EraPolicy::Modern => era == Era::Modern,
-        };
+        }
+    }
+
+    /// Whether it may speak `era`, as configured and as far as is known.
+    pub(crate) fn may_speak(&self, era: Era, now: Instant) -> bool {
         let verdicts = self.verdicts.lock();
         let denied = match era {
             Era::Legacy => verdicts.not_legacy,
             Era::Modern => verdicts.not_modern,
         };
-        forced && denied.is_none_or(|at| now.saturating_duration_since(at) > RECHECK)
+        self.is_allowed(era) && denied.is_none_or(|at| now.saturating_duration_since(at) > RECHECK)
     }
 
     fn set_verdict(&self, era: Era, speaks: bool, now: Instant) {

@@ -48,7 +48,8 @@ impl Plan {
         let mut clusters = Vec::with_capacity(snapshot.backends.len());
         for backend in &snapshot.backends {
             let running = current.and_then(|plan| {
-                let same = plan.snapshot.limits == snapshot.limits;
+                // Of the limits, a running backend has taken in these only.
+                let same = plan.backend_limits == backend_limits;
                 plan.clusters.iter().find(|cluster| same && cluster.config == *backend)
             });
             clusters.push(match running {

@@ -111,8 +111,14 @@ struct Shared {
     listener: Arc<ArcSwap<Listener>>,
     tls: Option<Arc<tls::Server>>,
     stop: CancellationToken,
-    /// Open connections by peer address.
-    open: Mutex<HashMap<IpAddr, usize>>,
+    open: Mutex<Open>,
+}
+
+/// Open connections.
+#[derive(Default)]
+struct Open {
+    all: usize,
+    by_peer: HashMap<IpAddr, usize>,
 }
 
 async fn accept(shared: Arc<Shared>, socket: TcpListener) {
@@ -149,15 +155,15 @@ impl Slot {
     fn take(shared: &Arc<Shared>, peer: IpAddr) -> Result<Self, &'static str> {
         let listener = shared.listener.load();
         let mut open = shared.open.lock();
-        let all: usize = open.values().sum();
-        let own = open.get(&peer).copied().unwrap_or_default();
-        if all >= listener.max_connections {
+        let own = open.by_peer.get(&peer).copied().unwrap_or_default();
+        if open.all >= listener.max_connections {
             return Err("503 Service Unavailable");
         }
         if listener.max_connections_per_ip > 0 && own >= listener.max_connections_per_ip {
             return Err("429 Too Many Requests");
         }
-        open.insert(peer, own + 1);
+        open.by_peer.insert(peer, own + 1);
+        open.all += 1;
         Ok(Self { shared: Arc::clone(shared), peer })
     }
 }
@@ -165,10 +171,11 @@ impl Slot {
 impl Drop for Slot {
     fn drop(&mut self) {
         let mut open = self.shared.open.lock();
-        if let Some(count) = open.get_mut(&self.peer) {
+        open.all -= 1;
+        if let Some(count) = open.by_peer.get_mut(&self.peer) {
             *count -= 1;
             if *count == 0 {
-                open.remove(&self.peer);
+                open.by_peer.remove(&self.peer);
             }
         }
     }
@@ -223,11 +230,13 @@ where
         .max_header_list_size(64 * 1024);
     let served = Arc::clone(shared);
     let service = service_fn(move |request| {
-        let (shared, serving) = (Arc::clone(&served), activity.begin());
+        let shared = Arc::clone(&served);
+        // In flight until the last byte of the answer is written.
+        let held = (activity.begin(), shared.gateway.drain.guard());
         async move {
-            let listener = shared.listener.load();
+            let listener = shared.listener.load_full();
             let reply = pipeline::handle(&shared.gateway, &listener, request).await;
-            Ok::<_, Infallible>(reply.map(|body| Held::new(body, serving)))
+            Ok::<_, Infallible>(reply.map(|body| Held::new(body, held)))
         }
     });
     let connection = builder.serve_connection(TokioIo::new(stream), service);

@@ -22,8 +22,8 @@ use bridge_policy::refusal::Refusal;
 use bytes::{Bytes, BytesMut};
 use tokio::task::JoinSet;
 
-use crate::pipeline::{Context, Reply, legacy, respond};
-use crate::session::Session;
+use crate::pipeline::{Context, Reply, legacy, legacy_call, respond};
+use crate::session::{Conversation, Session};
 
 pub(crate) use complete::{nothing as no_completion, route as route_completion};
 pub(crate) use hello::{discover_result, initialize_result};
@@ -42,7 +42,7 @@ pub(crate) async fn legacy_request(
         return Ok(respond::json(200, list(context, Era::Legacy, kind, frame).await));
     }
     match frame.method() {
-        Method::SetLevel if !legacy::names_level(frame) => {
+        Method::SetLevel if legacy::level_of(frame).is_none() => {
             let text =
                 "`params.level` must be debug, info, notice, warning, error, critical, alert or emergency";
             Ok(respond::json(200, error_response(frame.raw_id(), code::INVALID_PARAMS, text, None)))
@@ -52,7 +52,7 @@ pub(crate) async fn legacy_request(
             Ok(respond::json(200, result_response(frame.raw_id().unwrap_or(b"null"), b"{}")))
         }
         Method::Complete => match route_completion(context, Era::Legacy, frame).await? {
-            Some(routed) => legacy::forward(context, session, &routed.cluster, &routed.frame).await,
+            Some(routed) => legacy_call::forward(context, session, &routed.cluster, &routed.frame).await,
             None => Ok(respond::json(200, no_completion(frame, Era::Legacy))),
         },
         Method::ToolsCall
@@ -61,7 +61,7 @@ pub(crate) async fn legacy_request(
         | Method::ResourcesSubscribe
         | Method::ResourcesUnsubscribe => {
             let routed = route(context, Era::Legacy, frame).await?;
-            legacy::forward(context, session, &routed.cluster, &routed.frame).await
+            legacy_call::forward(context, session, &routed.cluster, &routed.frame).await
         }
         _ => Ok(respond::json(200, legacy::method_not_found(frame))),
     }
@@ -73,12 +73,12 @@ const LEVEL_WAIT: Duration = Duration::from_secs(2);
 /// Passes a log level on to the backends that this session talks to, all at once. The session keeps it for those to come.
 async fn set_level(session: &Arc<Session>, frame: &Frame) {
     let mut asked = JoinSet::new();
-    for (backend, link) in session.open_links() {
+    for Conversation { link, origin } in session.conversations() {
         let frame = frame.clone();
         asked.spawn(async move {
             let answer = tokio::time::timeout(LEVEL_WAIT, link.ask(&frame, http::HeaderMap::new())).await;
             if !matches!(answer, Ok(Ok(_))) {
-                tracing::debug!(%backend, "log level not taken");
+                tracing::debug!(backend = %origin.backend, "log level not taken");
             }
         });
     }
@@ -119,7 +119,7 @@ pub(crate) async fn settled_view(context: &Context, era: Era) -> Arc<View> {
             drop(tokio::time::timeout_at(cluster.started() + wait, cluster.catalogue(era).settled()).await);
         }
         // Not the plan of this request: a newer one may have been loaded meanwhile.
-        views.rebuild(&context.gateway.plan.load());
+        views.rebuild(&context.gateway.plan);
     }
     views.get(era)
 }

@@ -6,6 +6,7 @@
 mod batch;
 mod headers;
 pub(crate) mod legacy;
+pub(crate) mod legacy_call;
 mod legacy_stream;
 mod modern;
 mod modern_stream;
@@ -47,7 +48,6 @@ pub(crate) struct Context {
 
 /// Answers one request.
 pub(crate) async fn handle(gateway: &Arc<Gateway>, listener: &Listener, request: Request<Incoming>) -> Reply {
-    let _in_flight = gateway.drain.guard();
     let plan = gateway.plan.load_full();
     let scope = match route(request.uri().path()) {
         Route::Mcp(scope) => scope,
@@ -134,8 +134,7 @@ async fn single(context: &Context, headers: &HeaderMap, frame: Frame) -> Reply {
     let version_header = text(headers, "mcp-protocol-version");
     // Answers and notifications still reach the calls that wait for them.
     if context.gateway.drain.has_started() && frame.kind() == Kind::Request {
-        let text = "the gateway is shutting down; nothing was executed, send the request again";
-        return refuse_request(context, frame.raw_id(), &Refusal::new(Reason::ShuttingDown, text));
+        return refuse_request(context, frame.raw_id(), &shutting_down());
     }
     match detect(&frame, Beside { version_header, has_session: session.is_some() }) {
         Detected::Modern => modern::handle(context, headers, frame).await,
@@ -146,6 +145,11 @@ async fn single(context: &Context, headers: &HeaderMap, frame: Frame) -> Reply {
             respond::json(400, error_response(frame.raw_id(), code, &message, None))
         }
     }
+}
+
+fn shutting_down() -> Refusal {
+    let text = "the gateway is shutting down; nothing was executed, send the request again";
+    Refusal::new(Reason::ShuttingDown, text)
 }
 
 /// `Host`, or the authority of an HTTP/2 request.

@@ -32,6 +32,10 @@ use crate::session::SessionTable;
 const SWEEP: Duration = Duration::from_secs(10);
 /// Time for a TCP connection to a backend.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long backends may take to end their sessions at shutdown.
+const SESSION_GRACE: Duration = Duration::from_secs(2);
+/// How long the end of a call's stream is kept for a client that lost it.
+const REPLAY_TTL: Duration = Duration::from_mins(2);
 /// How long children may take to end at shutdown, per signal.
 const CHILD_GRACE: Duration = Duration::from_secs(2);
 
@@ -110,6 +114,8 @@ impl Server {
         }
         let plan = Plan::build(loaded.snapshot, &self.gateway.shared, Some(&current))?;
         let (kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
+        // The last step that can fail.
+        self.reload_certificates()?;
         let plan = Arc::new(plan);
         for cluster in &plan.clusters {
             if !current.clusters.iter().any(|running| Arc::ptr_eq(running, cluster)) {
@@ -117,7 +123,7 @@ impl Server {
             }
         }
         self.gateway.plan.store(Arc::clone(&plan));
-        self.gateway.views.rebuild(&plan);
+        self.gateway.views.rebuild(&self.gateway.plan);
         let mut listeners = Vec::new();
         for (position, mut running) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
             match kept.iter().find(|(at, _)| *at == position) {
@@ -127,11 +133,10 @@ impl Server {
         }
         listeners.extend(fresh.into_iter().map(|bound| bound.serve(Arc::clone(&self.gateway))));
         self.listeners = listeners;
-        self.reload_certificates()?;
         for cluster in &current.clusters {
             if !plan.clusters.iter().any(|kept| Arc::ptr_eq(kept, cluster)) {
                 cluster.close();
-                self.gateway.sessions.for_each(|session| session.drop_link(&cluster.name));
+                self.gateway.sessions.for_each(|session| session.part_from(&cluster.name));
             }
         }
         tracing::info!(
@@ -198,13 +203,26 @@ impl Server {
         for running in &self.listeners {
             running.stop();
         }
-        self.gateway.sessions.for_each(|session| session.close());
+        self.end_sessions().await;
         for cluster in &self.gateway.plan.load().clusters {
             cluster.close();
         }
         self.gateway.shared.supervisor.shutdown(CHILD_GRACE).await;
         self.admin_stop.cancel();
         tracing::info!("stopped");
+    }
+
+    /// Ends all sessions, also at the backends.
+    async fn end_sessions(&self) {
+        let mut closing = tokio::task::JoinSet::new();
+        self.gateway.sessions.for_each(|session| {
+            for link in session.close() {
+                closing.spawn(async move { link.close().await });
+            }
+        });
+        if tokio::time::timeout(SESSION_GRACE, closing.join_all()).await.is_err() {
+            tracing::warn!("not every backend was told that its sessions have ended");
+        }
     }
 }
 
@@ -286,7 +304,11 @@ async fn sweep(gateway: Arc<Gateway>) {
             _ = tick.tick() => {}
         }
         let ttl = gateway.plan.load().snapshot.sessions.idle_ttl;
-        let ended = gateway.sessions.sweep(Instant::now(), ttl);
+        let now = Instant::now();
+        let ended = gateway.sessions.sweep(now, ttl);
+        if let Some(before) = now.checked_sub(REPLAY_TTL) {
+            gateway.sessions.for_each(|session| session.streams.expire(before));
+        }
         if ended > 0 {
             tracing::info!(ended, "idle sessions ended");
         }

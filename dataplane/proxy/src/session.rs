@@ -4,12 +4,14 @@
 //! open ──▶ serving ──DELETE, idle, shutdown──▶ closed
 //! ```
 
+mod calls;
 mod ids;
-mod owner;
+mod origin;
+mod settings;
 mod stream;
 mod table;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -28,9 +30,12 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, LinkSlot};
 use crate::upstream::{Handshake, Hello, Link, Owner, listen};
+use origin::SessionOwner;
+use settings::Settings;
 
+pub(crate) use calls::{CallGuard, Calls};
 pub(crate) use ids::SessionId;
-pub(crate) use owner::SessionOwner;
+pub(crate) use origin::{Conversation, Origin};
 pub(crate) use stream::{LogBounds, StreamLog, Streams};
 pub(crate) use table::SessionTable;
 
@@ -42,24 +47,17 @@ pub(crate) struct Session {
     /// What the client said of itself; passed on to each backend that this session opens.
     pub(crate) hello: Hello,
     pub(crate) streams: Streams,
-    links: Mutex<HashMap<Arc<str>, Arc<LinkSlot>>>,
-    /// The client's requests in flight, for its cancellations.
-    calls: Mutex<HashMap<Id, Arc<Link>>>,
-    asked: Mutex<Asked<Arc<str>>>,
-    settings: Mutex<Settings>,
+    pub(crate) calls: Arc<Calls>,
+    pub(crate) settings: Settings,
+    conversations: Mutex<HashMap<Arc<str>, Arc<LinkSlot<Conversation>>>>,
+    openings: AtomicU64,
+    asked: Mutex<Asked<Origin>>,
     /// The client has opened its notification stream at least once.
     listening: AtomicBool,
     /// Milliseconds after `born`.
     last_used: AtomicU64,
     born: Instant,
     closed: CancellationToken,
-}
-
-/// What a new upstream session must be told again.
-#[derive(Default)]
-struct Settings {
-    level: Option<Frame>,
-    subscriptions: BTreeMap<Arc<str>, BTreeSet<String>>,
 }
 
 impl Session {
@@ -73,20 +71,22 @@ impl Session {
         now: Instant,
     ) -> Self {
         let rename = scope == Scope::Merged;
+        let closed = CancellationToken::new();
         Self {
             id,
             principal,
             scope,
             hello,
             streams: Streams::new(bounds),
-            links: Mutex::default(),
-            calls: Mutex::default(),
+            calls: Arc::new(Calls::new(closed.clone())),
+            settings: Settings::default(),
+            conversations: Mutex::default(),
+            openings: AtomicU64::new(0),
             asked: Mutex::new(Asked::new(rename)),
-            settings: Mutex::default(),
             listening: AtomicBool::new(false),
             last_used: AtomicU64::new(0),
             born: now,
-            closed: CancellationToken::new(),
+            closed,
         }
     }
 
@@ -96,186 +96,137 @@ impl Session {
         self.last_used.store(u64::try_from(age).unwrap_or(u64::MAX), Ordering::Relaxed);
     }
 
-    /// Whether nobody has used it for `ttl`. A client that listens or waits is using it.
+    /// Whether nobody has used it for `ttl`. A client that listens or waits is using it now.
     pub(crate) fn is_idle(&self, now: Instant, ttl: Duration) -> bool {
+        if self.streams.has_reader() || !self.calls.is_empty() {
+            self.touch(now);
+            return false;
+        }
         let used = self.born + Duration::from_millis(self.last_used.load(Ordering::Relaxed));
         now.saturating_duration_since(used) >= ttl
-            && !self.streams.has_reader()
-            && self.calls.lock().is_empty()
     }
 
     pub(crate) fn is_closed(&self) -> bool {
         self.closed.is_cancelled()
     }
 
-    /// Ends it: streams end, upstream sessions are deleted, children stop.
-    pub(crate) fn close(&self) {
-        if self.closed.is_cancelled() {
-            return;
-        }
+    /// Ends it: calls and streams end. The conversations are given back to be closed.
+    pub(crate) fn close(&self) -> Vec<Arc<Link>> {
         self.closed.cancel();
         self.streams.end();
-        let links: Vec<_> = self.links.lock().drain().filter_map(|(_, slot)| slot.take()).collect();
-        for link in links {
-            tasks::spawn("close-link", async move { link.close().await });
-        }
+        let slots: Vec<_> = self.conversations.lock().drain().collect();
+        slots.into_iter().filter_map(|(_, slot)| slot.take()).map(|conversation| conversation.link).collect()
     }
 
-    /// The conversation with a backend, opened when there is none.
-    pub(crate) async fn link(self: &Arc<Self>, cluster: &Arc<Cluster>) -> Result<Arc<Link>, Refusal> {
-        self.link_fresh(cluster).await.map(|(link, _)| link)
-    }
-
-    /// Like [`Session::link`], with what the backend said of itself when this call opened it.
-    pub(crate) async fn link_fresh(
+    /// The conversation with a backend, opened when there is none, with what the backend said of itself when this call
+    /// opened it.
+    pub(crate) async fn converse(
         self: &Arc<Self>,
         cluster: &Arc<Cluster>,
-    ) -> Result<(Arc<Link>, Option<Handshake>), Refusal> {
-        let slot = Arc::clone(self.links.lock().entry(Arc::clone(&cluster.name)).or_default());
-        if let Some(link) = slot.get() {
-            return Ok((link, None));
+    ) -> Result<(Conversation, Option<Handshake>), Refusal> {
+        let slot = Arc::clone(self.conversations.lock().entry(Arc::clone(&cluster.name)).or_default());
+        if let Some(conversation) = slot.get() {
+            return Ok((conversation, None));
         }
         let mut handshake = None;
-        let (link, fresh) = slot
+        let (conversation, fresh) = slot
             .open(|| async {
-                let (link, opened) = self.open_link(cluster).await?;
+                let (conversation, opened) = self.open(cluster).await?;
                 handshake = Some(opened);
-                Ok(link)
+                Ok(conversation)
             })
             .await?;
         // A session that ended meanwhile has emptied its slots already.
         if fresh && self.is_closed() {
-            link.close().await;
+            conversation.link.close().await;
         }
-        Ok((link, handshake))
+        Ok((conversation, handshake))
     }
 
-    async fn open_link(self: &Arc<Self>, cluster: &Arc<Cluster>) -> Result<(Arc<Link>, Handshake), Refusal> {
-        self.asked.lock().forget(&cluster.name);
-        let owner: Arc<dyn Owner> = Arc::new(SessionOwner::new(self, &cluster.name));
+    async fn open(self: &Arc<Self>, cluster: &Arc<Cluster>) -> Result<(Conversation, Handshake), Refusal> {
+        let opening = self.openings.fetch_add(1, Ordering::Relaxed);
+        let origin = Origin { backend: Arc::clone(&cluster.name), opening };
+        let owner: Arc<dyn Owner> = Arc::new(SessionOwner::new(self, &origin));
         let (link, handshake) = cluster.open_legacy(&self.hello, Arc::clone(&owner)).await?;
-        self.restore(cluster, &link, &handshake.capabilities).await;
-        if self.listening.load(Ordering::Relaxed) || self.has_subscriptions(&cluster.name) {
+        let restored = self.settings.restore(&cluster.name, &link, &handshake);
+        if tokio::time::timeout(cluster.config.connect_timeout, restored).await.is_err() {
+            tracing::warn!(backend = %cluster.name, "log level and subscriptions not restored in time");
+        }
+        if self.listening.load(Ordering::Relaxed) || self.settings.has_subscriptions(&cluster.name) {
             listen(&link, owner).await;
         }
-        Ok((link, handshake))
-    }
-
-    /// Tells a new upstream session what its predecessor knew.
-    async fn restore(&self, cluster: &Cluster, link: &Link, capabilities: &serde_json::Value) {
-        let (level, uris) = {
-            let settings = self.settings.lock();
-            (settings.level.clone(), settings.subscriptions.get(&cluster.name).cloned().unwrap_or_default())
-        };
-        if let Some(level) = level.filter(|_| capabilities.get("logging").is_some())
-            && let Err(error) = link.ask(&level, http::HeaderMap::new()).await
-        {
-            tracing::warn!(backend = %cluster.name, ?error, "log level not restored");
-        }
-        for uri in uris {
-            let subscribe =
-                crate::upstream::own_request("resources/subscribe", &serde_json::json!({ "uri": uri }));
-            let Ok(frame) = subscribe else { continue };
-            if let Err(error) = link.ask(&frame, http::HeaderMap::new()).await {
-                tracing::warn!(backend = %cluster.name, ?error, "subscription not restored");
-            }
-        }
+        Ok((Conversation { link, origin }, handshake))
     }
 
     /// The conversations that are open now.
-    pub(crate) fn open_links(&self) -> Vec<(Arc<str>, Arc<Link>)> {
-        let links = self.links.lock();
-        links.iter().filter_map(|(name, slot)| Some((Arc::clone(name), slot.get()?))).collect()
+    pub(crate) fn conversations(&self) -> Vec<Conversation> {
+        self.conversations.lock().values().filter_map(|slot| slot.get()).collect()
     }
 
-    pub(crate) fn open_link_of(&self, backend: &str) -> Option<Arc<Link>> {
-        self.links.lock().get(backend)?.get()
+    /// The conversation with a backend, if it is open now.
+    pub(crate) fn open_with(&self, backend: &str) -> Option<Conversation> {
+        self.conversations.lock().get(backend)?.get()
     }
 
     /// Ends the conversation with a backend that is no longer configured.
-    pub(crate) fn drop_link(&self, backend: &str) {
-        let slot = self.links.lock().remove(backend);
-        if let Some(link) = slot.and_then(|slot| slot.take()) {
-            tasks::spawn("close-link", async move { link.close().await });
+    pub(crate) fn part_from(&self, backend: &str) {
+        let slot = self.conversations.lock().remove(backend);
+        if let Some(conversation) = slot.and_then(|slot| slot.take()) {
+            tasks::spawn("close-link", async move { conversation.link.close().await });
         }
     }
 
     /// The client listens: notification streams of open conversations are wanted from now on.
     pub(crate) async fn start_listening(self: &Arc<Self>) {
         self.listening.store(true, Ordering::Relaxed);
-        let links = self.open_links();
         let mut opening = tokio::task::JoinSet::new();
-        for (backend, link) in links {
-            let owner: Arc<dyn Owner> = Arc::new(SessionOwner::new(self, &backend));
+        for Conversation { link, origin } in self.conversations() {
+            let owner: Arc<dyn Owner> = Arc::new(SessionOwner::new(self, &origin));
             opening.spawn(async move { listen(&link, owner).await });
         }
         opening.join_all().await;
     }
 
-    /// Notes a log level for conversations to come.
-    pub(crate) fn set_level(&self, request: Frame) {
-        self.settings.lock().level = Some(request);
+    /// Makes sure that updates from a backend arrive.
+    pub(crate) async fn listen_to(self: &Arc<Self>, conversation: &Conversation) {
+        listen(&conversation.link, Arc::new(SessionOwner::new(self, &conversation.origin))).await;
     }
 
-    /// Notes a subscription made (or ended) at a backend.
-    pub(crate) async fn set_subscription(self: &Arc<Self>, backend: &Arc<str>, uri: &str, on: bool) {
-        {
-            let mut settings = self.settings.lock();
-            let uris = settings.subscriptions.entry(Arc::clone(backend)).or_default();
-            if on {
-                uris.insert(uri.to_owned());
-            } else {
-                uris.remove(uri);
-            }
-        }
-        if on && let Some(link) = self.open_link_of(backend) {
-            listen(&link, Arc::new(SessionOwner::new(self, backend))).await;
-        }
+    /// A backend's request in the form in which this client answers it, with the id that the client sees. `None` when
+    /// too many wait.
+    pub(crate) fn ask(&self, origin: &Origin, request: &Frame) -> Option<(Id, Bytes)> {
+        self.asked.lock().open(origin.clone(), request)
     }
 
-    fn has_subscriptions(&self, backend: &Arc<str>) -> bool {
-        self.settings.lock().subscriptions.get(backend).is_some_and(|uris| !uris.is_empty())
-    }
-
-    /// Enters a request of the client's; the entry lives as long as the guard.
-    pub(crate) fn enter(self: &Arc<Self>, id: Id, link: &Arc<Link>) -> CallGuard {
-        self.calls.lock().insert(id.clone(), Arc::clone(link));
-        CallGuard { session: Arc::clone(self), id }
-    }
-
-    /// Where a request of the client's went.
-    pub(crate) fn call(&self, id: &Id) -> Option<Arc<Link>> {
-        self.calls.lock().get(id).cloned()
-    }
-
-    /// A backend's request in the form in which this client answers it. `None` when too many wait.
-    pub(crate) fn ask(&self, backend: &Arc<str>, request: &Frame) -> Option<Bytes> {
-        self.asked.lock().open(Arc::clone(backend), request)
-    }
-
-    /// A backend's notification in the form in which this client reads it.
-    pub(crate) fn show(&self, backend: &Arc<str>, notification: &Frame) -> Option<Bytes> {
-        if notification.method() == Method::Cancelled {
-            return self.asked.lock().cancelled(backend, notification);
-        }
-        Some(notification.bytes().clone())
-    }
-
-    /// Whose request a response (or progress) of the client's is about.
-    pub(crate) fn answered(&self, frame: &Frame) -> Option<(Arc<str>, Bytes)> {
+    /// Forgets requests whose call has ended.
+    pub(crate) fn withdraw(&self, questions: &[Id]) {
         let mut asked = self.asked.lock();
-        if frame.is_response() { asked.close(frame) } else { asked.progress(frame) }
+        for question in questions {
+            asked.withdraw(question);
+        }
     }
-}
 
-/// A request of the client's in flight.
-pub(crate) struct CallGuard {
-    session: Arc<Session>,
-    id: Id,
-}
+    /// A backend's notification in the form in which this client reads it, if it may. The merged endpoint's lists are
+    /// the gateway's own, and so are the news about them.
+    pub(crate) fn show(&self, origin: &Origin, notification: &Frame) -> Option<Bytes> {
+        match notification.method() {
+            Method::Cancelled => self.asked.lock().cancelled(origin, notification),
+            Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged
+                if self.scope == Scope::Merged =>
+            {
+                None
+            }
+            _ => Some(notification.bytes().clone()),
+        }
+    }
 
-impl Drop for CallGuard {
-    fn drop(&mut self) {
-        self.session.calls.lock().remove(&self.id);
+    /// The conversation that a response (or progress) of the client's is for, unless it has ended, and the bytes for it.
+    pub(crate) fn answered(&self, frame: &Frame) -> Option<(Conversation, Bytes)> {
+        let (origin, bytes) = {
+            let mut asked = self.asked.lock();
+            if frame.is_response() { asked.close(frame)? } else { asked.progress(frame)? }
+        };
+        let conversation = self.open_with(&origin.backend).filter(|open| open.origin == origin)?;
+        Some((conversation, bytes))
     }
 }

@@ -11,10 +11,11 @@ mod listen;
 
 use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
+use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
-use bridge_transport::frontend::body::ReplyBody;
 use bytes::Bytes;
+use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use channel::{Channel, ChannelCall, Wire};
@@ -45,7 +46,7 @@ pub(crate) enum Answer {
         bytes: Bytes,
     },
     /// A large answer, forwarded unread.
-    Forward(ReplyBody),
+    Forward(Incoming),
     /// Messages that come before the answer, then the answer.
     Stream(Messages),
 }
@@ -159,29 +160,30 @@ impl Link {
         }
     }
 
-    /// Asks on the gateway's own behalf and waits for the answer.
+    /// Asks on the gateway's own behalf and waits for the answer. What the backend asks meanwhile is refused, or given
+    /// to the owner of the conversation.
     pub(crate) async fn ask(
         &self,
         frame: &Frame,
         mirrored: ::http::HeaderMap,
     ) -> Result<Frame, UpstreamError> {
-        let (backend, limits) = match self {
-            Self::Http(link) => (link.backend(), link.limits()),
-            Self::Channel(channel) => (channel.backend(), channel.limits()),
-        };
-        let bytes = match self.request(frame, mirrored, OnLeave::Cancel).await? {
-            Answer::Whole { bytes, .. } => bytes,
-            Answer::Forward(body) => collect(body, limits.max_bytes).await.map_err(|error| {
-                Refusal::backend(Reason::BackendLost, backend, format_args!("its answer broke off: {error}"))
-            })?,
-            Answer::Stream(mut messages) => loop {
-                if let Event::Answer(bytes) = messages.next().await? {
-                    break bytes;
+        match self {
+            Self::Http(link) => {
+                let (answer, _) = link.exchange(frame, mirrored).await?;
+                link.own_answer(answer).await
+            }
+            Self::Channel(channel) => {
+                let answer = channel.request_own(frame).await?;
+                let Answer::Stream(mut messages) = answer else {
+                    return Err(no_answer(channel.backend()).into());
+                };
+                loop {
+                    if let Event::Answer(bytes) = messages.next().await? {
+                        return parse_answer(bytes, channel.limits(), channel.backend()).map_err(Into::into);
+                    }
                 }
-            },
-        };
-        Frame::parse(bytes, limits)
-            .map_err(|error| Refusal::backend(Reason::BackendProtocol, backend, error).into())
+            }
+        }
     }
 
     /// Whether it can still carry requests.
@@ -217,10 +219,13 @@ impl Link {
     }
 }
 
-pub(crate) async fn collect(body: ReplyBody, max: usize) -> Result<Bytes, String> {
-    use http_body_util::{BodyExt as _, Limited};
-    match Limited::new(body, max).collect().await {
-        Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) => Err(error.to_string()),
-    }
+/// Reads an answer to a request of the gateway's own.
+fn parse_answer(bytes: Bytes, limits: &Limits, backend: &str) -> Result<Frame, Refusal> {
+    let frame = Frame::parse(bytes, limits)
+        .map_err(|error| Refusal::backend(Reason::BackendProtocol, backend, error))?;
+    if frame.is_response() { Ok(frame) } else { Err(no_answer(backend)) }
+}
+
+fn no_answer(backend: &str) -> Refusal {
+    Refusal::backend(Reason::BackendProtocol, backend, "its answer is no response")
 }

@@ -22,7 +22,7 @@ use bridge_runtime::tasks;
 use tokio::sync::{Notify, watch};
 
 use super::{Cluster, RECHECK, fetch};
-use crate::upstream::{Handshake, Hello, Link, Owner, listen};
+use crate::upstream::{Handshake, Link, Owner, listen};
 
 /// Age at which a list is read again when somebody asks for it and the backend announces no changes.
 const STALE: Duration = Duration::from_secs(30);
@@ -180,6 +180,8 @@ async fn run(cluster: &Arc<Cluster>, era: Era) {
         let refusal = match open(cluster, era).await {
             Ok((link, handshake)) => {
                 backoff.succeeded(Instant::now());
+                let _listening =
+                    (era == Era::Modern).then(|| fetch::listen_modern(cluster, &link, &handshake));
                 let outcome = keep_reading(cluster, catalogue, &link, handshake).await;
                 if era == Era::Legacy {
                     link.close().await;
@@ -199,20 +201,17 @@ async fn run(cluster: &Arc<Cluster>, era: Era) {
         if !known || refusal.reason == Reason::EraMismatch {
             publish(cluster, catalogue, Offer::Absent(refusal));
         }
-        tokio::select! {
-            () = tokio::time::sleep(wait) => {}
-            () = catalogue.refresh.notified() => {}
-        }
+        // No client may shorten this wait: that would defeat the backoff.
+        tokio::time::sleep(wait).await;
     }
 }
 
 async fn open(cluster: &Arc<Cluster>, era: Era) -> Result<(Arc<Link>, Handshake), Refusal> {
-    let owner = cluster.owner(era);
     match era {
         Era::Legacy => {
-            let (link, handshake) = cluster.open_legacy(&Hello::gateway(), Arc::clone(&owner)).await?;
+            let (link, handshake) = cluster.probe_legacy().await?;
             if announces_any_change(&handshake) {
-                listen(&link, owner).await;
+                listen(&link, cluster.owner(era)).await;
             }
             Ok((link, handshake))
         }
@@ -222,7 +221,6 @@ async fn open(cluster: &Arc<Cluster>, era: Era) -> Result<(Arc<Link>, Handshake)
                 Some(handshake) => handshake,
                 None => cluster.rediscover(&link).await?,
             };
-            fetch::listen_modern(cluster, &link, &handshake);
             Ok((link, handshake))
         }
     }

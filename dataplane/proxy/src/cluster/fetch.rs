@@ -13,6 +13,7 @@ use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use http::HeaderMap;
 use serde_json::{Value, json};
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::open::mirrored;
 use super::{Cluster, Lists};
@@ -107,33 +108,30 @@ async fn ask(cluster: &Cluster, link: &Link, method: Method, params: &Value) -> 
     Ok(answer)
 }
 
-/// Opens a listen for list changes beside the requests of a modern backend. Without one the catalogue is still
-/// refreshed by age.
-pub(super) fn listen_modern(cluster: &Arc<Cluster>, link: &Arc<Link>, handshake: &Handshake) {
+/// Listens for list changes beside the requests of a modern backend, until the guard is dropped. Without a listen the
+/// catalogue is still refreshed by age.
+pub(super) fn listen_modern(cluster: &Arc<Cluster>, link: &Arc<Link>, handshake: &Handshake) -> DropGuard {
     let mut wanted = serde_json::Map::new();
     for (capability, filter) in [
         ("tools", "toolsListChanged"),
         ("prompts", "promptsListChanged"),
         ("resources", "resourcesListChanged"),
     ] {
-        let announced = handshake.capabilities.get(capability).and_then(|value| value.get("listChanged"));
-        if announced.and_then(Value::as_bool).unwrap_or(false) {
+        if handshake.offers(&[capability, "listChanged"]) {
             wanted.insert(filter.to_owned(), json!(true));
         }
     }
-    if wanted.is_empty() {
-        return;
+    let stop = CancellationToken::new();
+    if !wanted.is_empty() {
+        let (cluster, link, stop) = (Arc::clone(cluster), Arc::clone(link), stop.clone());
+        tasks::spawn("backend-listen", async move {
+            tokio::select! {
+                () = stop.cancelled() => {}
+                () = keep_listening(&cluster, &link, &wanted) => {}
+            }
+        });
     }
-    let (cluster, link) = (Arc::clone(cluster), Arc::clone(link));
-    tasks::spawn("backend-listen", async move {
-        let closed = link.closed();
-        let stop = cluster.closed.clone();
-        tokio::select! {
-            () = closed.cancelled() => {}
-            () = stop.cancelled() => {}
-            () = keep_listening(&cluster, &link, &wanted) => {}
-        }
-    });
+    stop.drop_guard()
 }
 
 async fn keep_listening(cluster: &Cluster, link: &Link, wanted: &serde_json::Map<String, Value>) {

@@ -13,20 +13,19 @@ use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::{StdioBackend, Target};
 use bridge_transport::stdio::{ChildSpec, StartError};
-use http::HeaderValue;
-use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
 use crate::upstream::{
-    Answer, Channel, Event, Handshake, Hello, HttpLink, Link, Opening, Owner, UpstreamError, Wire, discover,
-    initialize, initialized, mirror, verdict,
+    Channel, Handshake, Hello, HttpLink, Link, Opening, Owner, Wire, discover, initialize, initialized,
+    mirror, verdict,
 };
 
 /// How long a child may take to end after its input was closed, and again after each stronger signal.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Cluster {
-    /// Opens a legacy conversation on behalf of a client.
+    /// Opens a legacy conversation on behalf of a client. What comes of it says nothing about the backend's generation:
+    /// the client's own words may be what it refuses.
     pub(crate) async fn open_legacy(
         &self,
         hello: &Hello,
@@ -35,23 +34,43 @@ impl Cluster {
         if !self.may_speak(Era::Legacy, Instant::now()) {
             return Err(self.era_mismatch(Era::Legacy));
         }
-        let timeout = self.config.connect_timeout;
-        let opening = tokio::time::timeout(timeout, self.try_legacy(hello, owner)).await;
-        match opening.map_err(|_| self.silent())? {
-            Ok((link, Opening::Open(handshake))) => {
-                self.set_verdict(Era::Legacy, true, Instant::now());
-                Ok((link, handshake))
-            }
-            Ok((link, Opening::OtherEra)) => {
-                link.close().await;
-                self.set_verdict(Era::Legacy, false, Instant::now());
+        match self.open_as(hello, owner).await? {
+            Some(opened) => Ok(opened),
+            None => {
+                // Nobody but the gateway's own probe knows, and at a start it may be under way.
+                drop(
+                    tokio::time::timeout(self.config.connect_timeout, self.legacy_catalogue.settled()).await,
+                );
+                if self.may_speak(Era::Legacy, Instant::now()) {
+                    let detail = "it refuses this client's `initialize`";
+                    return Err(Refusal::backend(Reason::BackendProtocol, &self.name, detail));
+                }
                 Err(self.era_mismatch(Era::Legacy))
             }
-            Ok((link, Opening::Failed(refusal))) => {
-                link.close().await;
-                Err(self.named(refusal))
-            }
-            Err(refusal) => Err(self.named(refusal)),
+        }
+    }
+
+    /// Opens a legacy conversation of the gateway's own, and learns whether the backend speaks that generation.
+    pub(super) async fn probe_legacy(&self) -> Result<(Arc<Link>, Handshake), Refusal> {
+        if !self.is_allowed(Era::Legacy) {
+            return Err(self.era_mismatch(Era::Legacy));
+        }
+        let opened = self.open_as(&Hello::gateway(), self.owner(Era::Legacy)).await?;
+        self.set_verdict(Era::Legacy, opened.is_some(), Instant::now());
+        opened.ok_or_else(|| self.era_mismatch(Era::Legacy))
+    }
+
+    /// `None` when the backend answers, but not in this generation.
+    async fn open_as(
+        &self,
+        hello: &Hello,
+        owner: Arc<dyn Owner>,
+    ) -> Result<Option<(Arc<Link>, Handshake)>, Refusal> {
+        let opening = tokio::time::timeout(self.config.connect_timeout, self.try_legacy(hello, owner)).await;
+        match opening.map_err(|_| self.silent())?.map_err(|refusal| self.named(refusal))? {
+            (link, Opening::Open(handshake)) => Ok(Some((link, handshake))),
+            (_, Opening::OtherEra) => Ok(None),
+            (_, Opening::Failed(refusal)) => Err(self.named(refusal)),
         }
     }
 
@@ -62,13 +81,15 @@ impl Cluster {
     ) -> Result<(Arc<Link>, Opening), Refusal> {
         let frame = initialize(hello)?;
         let (link, opening) = if let Some(target) = &self.http {
-            let link = HttpLink::new(Arc::clone(target), Era::Legacy);
-            let (answer, session) = self.first_answer(&link, &frame).await;
-            let opening = verdict(answer);
-            let link = match &opening {
-                Opening::Open(handshake) => link.opened(handshake.version, session),
-                _ => link,
+            let mut link = HttpLink::new(Arc::clone(target), Era::Legacy, self.closed.child_token());
+            let (answer, session) = match link.exchange(&frame, http::HeaderMap::new()).await {
+                Ok((answer, session)) => (link.own_answer(answer).await, session),
+                Err(error) => (Err(error), None),
             };
+            let opening = verdict(answer);
+            if let Opening::Open(handshake) = &opening {
+                link.open_session(handshake.version, session);
+            }
             (Arc::new(Link::Http(link)), opening)
         } else {
             let link = self.start_child(Era::Legacy, owner).await?;
@@ -79,35 +100,6 @@ impl Cluster {
             link.tell(initialized()).await.map_err(|error| error.into_refusal(&self.name))?;
         }
         Ok((link, opening))
-    }
-
-    async fn first_answer(
-        &self,
-        link: &HttpLink,
-        frame: &Frame,
-    ) -> (Result<Frame, UpstreamError>, Option<HeaderValue>) {
-        let (answer, session) = match link.exchange(frame, http::HeaderMap::new()).await {
-            Ok(exchanged) => exchanged,
-            Err(error) => return (Err(error), None),
-        };
-        let bytes = match answer {
-            Answer::Whole { bytes, .. } => Ok(bytes),
-            Answer::Forward(body) => crate::upstream::collect(body, self.limits.max_bytes)
-                .await
-                .map_err(|error| Refusal::backend(Reason::BackendLost, &self.name, error)),
-            Answer::Stream(mut messages) => loop {
-                match messages.next().await {
-                    Ok(Event::Answer(bytes)) => break Ok(bytes),
-                    Ok(_) => {}
-                    Err(refusal) => break Err(refusal),
-                }
-            },
-        };
-        let frame = bytes.and_then(|bytes| {
-            Frame::parse(bytes, &self.limits)
-                .map_err(|error| Refusal::backend(Reason::BackendProtocol, &self.name, error))
-        });
-        (frame.map_err(UpstreamError::Failed), session)
     }
 
     /// The conversation that modern clients share, with what the backend said of itself when it was just opened.
@@ -132,7 +124,7 @@ impl Cluster {
 
     async fn open_modern(&self, owner: Arc<dyn Owner>) -> Result<(Arc<Link>, Handshake), Refusal> {
         let link = if let Some(target) = &self.http {
-            Arc::new(Link::Http(HttpLink::new(Arc::clone(target), Era::Modern)))
+            Arc::new(Link::Http(HttpLink::new(Arc::clone(target), Era::Modern, self.closed.child_token())))
         } else {
             self.start_child(Era::Modern, owner).await?
         };
@@ -144,14 +136,10 @@ impl Cluster {
             }
             // Old servers may stay silent to a request that they do not know.
             Ok(Opening::OtherEra) | Err(_) => {
-                link.close().await;
                 self.set_verdict(Era::Modern, false, Instant::now());
                 Err(self.era_mismatch(Era::Modern))
             }
-            Ok(Opening::Failed(refusal)) => {
-                link.close().await;
-                Err(self.named(refusal))
-            }
+            Ok(Opening::Failed(refusal)) => Err(self.named(refusal)),
         }
     }
 
@@ -175,7 +163,7 @@ impl Cluster {
         };
         let spec = self.child_spec(stdio);
         let child = self.shared.supervisor.start(&spec).await.map_err(|error| self.not_started(&error))?;
-        let stop = CancellationToken::new();
+        let stop = self.closed.child_token();
         let control = child.control;
         let wire = Wire { outbound: child.input, inbound: child.output };
         let channel =

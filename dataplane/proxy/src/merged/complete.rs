@@ -32,7 +32,7 @@ pub(crate) async fn route(context: &Context, era: Era, frame: &Frame) -> Result<
         Reference::Resource { uri } => (by_uri(&view, era, &uri)?, Edits::new()),
         Reference::Prompt { name, span: at } => {
             let (position, original) = resolve(&view, &view.prompts, "prompt", &name)?;
-            let (cluster, _) = view
+            let cluster = view
                 .member(position)
                 .ok_or_else(|| Refusal::new(Reason::UnknownTarget, "its backend is gone; list again"))?;
             let mut edits = Edits::new();

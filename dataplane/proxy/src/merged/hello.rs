@@ -47,7 +47,7 @@ pub(crate) async fn discover_result(context: &Context) -> Bytes {
 /// The lists are the gateway's own, so they are always offered and always announced when they change: a backend may
 /// come later. The rest is offered when a backend offers it.
 fn capabilities(view: &View) -> Value {
-    let any = |path: &[&str]| view.members().iter().any(|(_, lists)| lists.handshake.offers(path));
+    let any = |path: &[&str]| view.ready().any(|(_, _, lists)| lists.handshake.offers(path));
     let mut capabilities = Map::new();
     capabilities.insert("tools".to_owned(), json!({ "listChanged": true }));
     capabilities.insert("prompts".to_owned(), json!({ "listChanged": true }));
@@ -68,9 +68,8 @@ fn capabilities(view: &View) -> Value {
 
 fn add_instructions(result: &mut Value, view: &View) {
     let parts: Vec<_> = view
-        .members()
-        .iter()
-        .filter_map(|(cluster, lists)| {
+        .ready()
+        .filter_map(|(_, cluster, lists)| {
             let text = lists.handshake.instructions.as_deref()?;
             let end = text.char_indices().map(|(at, _)| at).find(|at| *at >= MAX_INSTRUCTIONS);
             let shown = end.and_then(|end| text.get(..end)).unwrap_or(text);

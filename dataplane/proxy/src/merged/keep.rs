@@ -18,7 +18,7 @@ pub(crate) fn keep_views(gateway: &Arc<Gateway>) {
     tasks::spawn("views", async move {
         loop {
             wake.notified().await;
-            rebuilt.views.rebuild(&rebuilt.plan.load());
+            rebuilt.views.rebuild(&rebuilt.plan);
         }
     });
     let mut changes = gateway.views.changes.subscribe();

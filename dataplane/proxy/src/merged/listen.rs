@@ -127,7 +127,11 @@ impl Listen {
                     }
                     self.due.retain(|method| self.filter.matches(method, None));
                 }
-                Some(update) = self.updates.recv() => return tag(&update, &self.id),
+                Some(update) = self.updates.recv() => {
+                    if self.filter.matches(&update.method_name(), update.target().as_deref()) {
+                        return tag(&update, &self.id);
+                    }
+                }
             }
         }
     }
@@ -162,8 +166,8 @@ async fn watch(
     tokio::select! {
         () = stop.cancelled() => {}
         () = async {
-            loop {
-                if let Err(refusal) = follow(&cluster, &uris, &updates).await {
+            for again in std::iter::once(false).chain(std::iter::repeat(true)) {
+                if let Err(refusal) = follow(&cluster, &uris, &updates, again).await {
                     tracing::debug!(backend = %cluster.name, error = %refusal, "resource listen lost");
                 }
                 tokio::time::sleep(std::time::Duration::from_secs(1)).await;
@@ -176,6 +180,7 @@ async fn follow(
     cluster: &Arc<Cluster>,
     uris: &[Box<str>],
     updates: &mpsc::Sender<Frame>,
+    again: bool,
 ) -> Result<(), Refusal> {
     let (link, _) = cluster.modern_link().await?;
     let filter = json!({ "notifications": { "resourceSubscriptions": uris } });
@@ -187,6 +192,18 @@ async fn follow(
     };
     loop {
         match messages.next().await? {
+            Event::Notice(frame) if frame.method() == Method::Acknowledged && again => {
+                // What changed while nobody listened is not known, so all of it may have.
+                for uri in uris {
+                    let text = json!({
+                        "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": uri }
+                    });
+                    if let Ok(update) = Frame::parse(text.to_string().into(), &Limits::backend(usize::MAX, 8))
+                    {
+                        drop(updates.send(update).await);
+                    }
+                }
+            }
             Event::Notice(frame) if frame.method() == Method::ResourcesUpdated => {
                 // The listen is gone when nobody receives; `stop` ends this task.
                 drop(updates.send(frame).await);

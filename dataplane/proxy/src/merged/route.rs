@@ -13,7 +13,7 @@ use serde_json::Value;
 
 use super::settled_view;
 use super::view::View;
-use crate::cluster::{Cluster, Lists};
+use crate::cluster::Cluster;
 use crate::pipeline::Context;
 
 /// Where a request goes, as its backend reads it.
@@ -45,7 +45,7 @@ fn by_name(
     shown: &str,
 ) -> Result<Routed, Refusal> {
     let (position, original) = resolve(view, names, kind, shown)?;
-    let (cluster, _) = member(view, position)?;
+    let cluster = member(view, position)?;
     if *original == *shown {
         return Ok(Routed { cluster: Arc::clone(cluster), frame: frame.clone() });
     }
@@ -88,13 +88,14 @@ pub(super) fn by_uri(view: &View, era: Era, uri: &str) -> Result<Arc<Cluster>, R
     let position = match view.resources.owner_of_reference(uri) {
         Ownership::Listed(position) | Ownership::Template(position) => Some(position),
         Ownership::Unknown => {
-            let members = view.members().iter().enumerate();
-            let mut offering = members.filter(|(_, (_, lists))| lists.handshake.offers(&["resources"]));
-            offering.next().filter(|_| offering.next().is_none()).map(|(position, _)| position)
+            let mut offering = view.ready().filter(|(_, _, lists)| lists.handshake.offers(&["resources"]));
+            let only = offering.next().filter(|_| offering.next().is_none());
+            // Its owner may be one of those that are away.
+            only.filter(|_| !view.misses_backends()).map(|(position, ..)| position)
         }
     };
     match position {
-        Some(position) => member(view, position).map(|(cluster, _)| Arc::clone(cluster)),
+        Some(position) => member(view, position).map(Arc::clone),
         None => {
             let hint = if view.misses_backends() { "; some backends are not available now" } else { "" };
             let text = format!("no backend lists the resource `{uri}` or a template for it{hint}");
@@ -107,7 +108,7 @@ pub(super) fn by_uri(view: &View, era: Era, uri: &str) -> Result<Arc<Cluster>, R
     }
 }
 
-fn member(view: &View, position: usize) -> Result<&(Arc<Cluster>, Arc<Lists>), Refusal> {
+fn member(view: &View, position: usize) -> Result<&Arc<Cluster>, Refusal> {
     view.member(position)
         .ok_or_else(|| Refusal::new(Reason::UnknownTarget, "its backend is gone; list again"))
 }

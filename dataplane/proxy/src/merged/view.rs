@@ -6,15 +6,17 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bridge_mcp::cursor::{Cursor, CursorError, CursorKey};
-use bridge_mcp::merge::{CacheHints, ListKind, MergedList, ModernFields, PageLimits};
+use bridge_mcp::merge::{CacheHints, Item, ListKind, MergedList, ModernFields, PageLimits};
 use bridge_mcp::names::{BackendNames, NameTable, Naming};
 use bridge_mcp::resource::{BackendResources, ResourceTable};
 use bridge_mcp::version::Era;
+use bridge_policy::refusal::Reason;
 use bridge_snapshot::Naming as ConfiguredNaming;
 use bytes::BytesMut;
 use parking_lot::Mutex;
 use tokio::sync::broadcast;
 
+use super::keep::notification;
 use crate::cluster::{Cluster, Lists, Offer};
 use crate::gateway::Plan;
 
@@ -39,7 +41,14 @@ pub(crate) struct Views {
     cursor_key: CursorKey,
     pub(crate) changes: broadcast::Sender<Change>,
     /// Names that were in conflict before: they stay prefixed when one of their owners goes away.
-    conflicts: Mutex<BTreeSet<String>>,
+    conflicts: Mutex<Conflicts>,
+}
+
+/// Names that were in conflict, of tools and of prompts.
+#[derive(Default)]
+struct Conflicts {
+    tools: BTreeSet<String>,
+    prompts: BTreeSet<String>,
 }
 
 impl Views {
@@ -61,15 +70,19 @@ impl Views {
     }
 
     /// Merges the catalogues as they are now, and announces what differs from before.
-    pub(crate) fn rebuild(&self, plan: &Plan) {
-        // One rebuild at a time, so that an older one never replaces a newer one.
+    pub(crate) fn rebuild(&self, plan: &ArcSwap<Plan>) {
+        // One rebuild at a time, of the plan that is current then, so that an older one never replaces a newer one.
         let mut conflicts = self.conflicts.lock();
+        let plan = plan.load();
         for (era, slot) in [(Era::Legacy, &self.legacy), (Era::Modern, &self.modern)] {
-            let view = View::build(era, plan, &mut conflicts);
+            let view = View::build(era, &plan, &mut conflicts);
             let before = slot.swap(Arc::new(view));
             let now = slot.load();
+            let mut told = Vec::new();
             for kind in ListKind::ALL {
-                if before.list(kind).generation() != now.list(kind).generation() {
+                let news = notification(kind);
+                if before.list(kind).generation() != now.list(kind).generation() && !told.contains(&news) {
+                    told.push(news);
                     // Nobody listens, nobody to tell.
                     drop(self.changes.send(Change { era, kind }));
                 }
@@ -78,12 +91,16 @@ impl Views {
     }
 }
 
+/// A configured backend, and what it lists.
+type Member = (Arc<Cluster>, Option<Arc<Lists>>);
+
 /// Merged lists and owners.
 pub(crate) struct View {
     era: Era,
     settled: bool,
-    /// Backends that are part of it, in order, with what they list. Positions are those of the tables below.
-    members: Vec<(Arc<Cluster>, Arc<Lists>)>,
+    /// All configured backends in order, with what they list when it is known. Positions are those of the tables below:
+    /// a backend that is away keeps its place and its prefix.
+    members: Vec<Member>,
     lists: Vec<(MergedList, CacheHints)>,
     pub(super) tools: NameTable,
     pub(super) prompts: NameTable,
@@ -95,19 +112,26 @@ pub(crate) struct View {
 impl View {
     /// What is known before the first look at the catalogues: nothing, and that is not settled.
     fn empty(era: Era) -> Self {
-        Self { settled: false, ..Self::merge(era, Vec::new(), Naming::Never, &mut BTreeSet::new()) }
+        Self { settled: false, ..Self::merge(era, Vec::new(), Naming::Never, &mut Conflicts::default()) }
     }
 
-    fn build(era: Era, plan: &Plan, conflicts: &mut BTreeSet<String>) -> Self {
+    fn build(era: Era, plan: &Plan, conflicts: &mut Conflicts) -> Self {
         let mut settled = true;
         let mut absent = false;
         let mut members = Vec::new();
         for cluster in &plan.clusters {
-            match cluster.catalogue(era).offer() {
-                Offer::Ready(lists) => members.push((Arc::clone(cluster), lists)),
-                Offer::Loading => settled = false,
-                Offer::Absent(_) => absent = true,
-            }
+            let lists = match cluster.catalogue(era).offer() {
+                Offer::Ready(lists) => Some(lists),
+                Offer::Loading => {
+                    settled = false;
+                    None
+                }
+                Offer::Absent(refusal) => {
+                    absent |= refusal.reason != Reason::EraMismatch;
+                    None
+                }
+            };
+            members.push((Arc::clone(cluster), lists));
         }
         let naming = match plan.snapshot.naming {
             ConfiguredNaming::Never => Naming::Never,
@@ -118,16 +142,11 @@ impl View {
         Self { settled, absent, ..view }
     }
 
-    fn merge(
-        era: Era,
-        members: Vec<(Arc<Cluster>, Arc<Lists>)>,
-        naming: Naming,
-        conflicts: &mut BTreeSet<String>,
-    ) -> Self {
-        let tools = names(&members, ListKind::Tools, naming, conflicts);
-        let prompts = names(&members, ListKind::Prompts, naming, conflicts);
+    fn merge(era: Era, members: Vec<Member>, naming: Naming, conflicts: &mut Conflicts) -> Self {
+        let tools = names(&members, ListKind::Tools, naming, &mut conflicts.tools);
+        let prompts = names(&members, ListKind::Prompts, naming, &mut conflicts.prompts);
         let lists = ListKind::ALL.map(|kind| {
-            let catalogues: Vec<_> = members.iter().map(|(_, lists)| lists.items(kind)).collect();
+            let catalogues: Vec<_> = members.iter().map(|member| items(member, kind)).collect();
             let table = match kind {
                 ListKind::Tools => Some(&tools),
                 ListKind::Prompts => Some(&prompts),
@@ -138,14 +157,11 @@ impl View {
                 let backend = members.get(left_out.backend).map(|(cluster, _)| &cluster.name);
                 tracing::debug!(?backend, item = %left_out.key, list = kind.member(), "hidden by an earlier backend");
             }
-            let hints = CacheHints::merged(members.iter().filter_map(|(_, lists)| lists.hints(kind)));
+            let hints = CacheHints::merged(members.iter().filter_map(|(_, lists)| lists.as_ref()?.hints(kind)));
             (list, hints)
         });
         let keys = |kind| -> Vec<Vec<&str>> {
-            members
-                .iter()
-                .map(|(_, lists)| lists.items(kind).iter().map(|item| &*item.key).collect())
-                .collect()
+            members.iter().map(|member| items(member, kind).iter().map(|item| &*item.key).collect()).collect()
         };
         let (uris, templates) = (keys(ListKind::Resources), keys(ListKind::Templates));
         let owned: Vec<_> = uris
@@ -167,18 +183,21 @@ impl View {
         self.absent || !self.settled
     }
 
-    pub(crate) fn member(&self, position: usize) -> Option<&(Arc<Cluster>, Arc<Lists>)> {
-        self.members.get(position)
+    /// The backend at a position, if what it lists is known.
+    pub(crate) fn member(&self, position: usize) -> Option<&Arc<Cluster>> {
+        self.members.get(position).filter(|(_, lists)| lists.is_some()).map(|(cluster, _)| cluster)
     }
 
-    /// Whether a member's capabilities have something at `path`.
+    /// Whether a backend's capabilities have something at `path`.
     pub(crate) fn offers(&self, cluster: &Cluster, path: &[&str]) -> bool {
         let member = self.members.iter().find(|(member, _)| member.name == cluster.name);
-        member.is_some_and(|(_, lists)| lists.handshake.offers(path))
+        member.and_then(|(_, lists)| lists.as_ref()).is_some_and(|lists| lists.handshake.offers(path))
     }
 
-    pub(crate) fn members(&self) -> &[(Arc<Cluster>, Arc<Lists>)] {
-        &self.members
+    /// The backends whose lists are known, with their positions.
+    pub(crate) fn ready(&self) -> impl Iterator<Item = (usize, &Arc<Cluster>, &Arc<Lists>)> {
+        let members = self.members.iter().enumerate();
+        members.filter_map(|(position, (cluster, lists))| Some((position, cluster, lists.as_ref()?)))
     }
 
     fn list(&self, kind: ListKind) -> &MergedList {
@@ -211,23 +230,22 @@ impl View {
     }
 }
 
-fn names(
-    members: &[(Arc<Cluster>, Arc<Lists>)],
-    kind: ListKind,
-    naming: Naming,
-    conflicts: &mut BTreeSet<String>,
-) -> NameTable {
+fn items(member: &Member, kind: ListKind) -> &[Item] {
+    member.1.as_ref().map_or(&[], |lists| lists.items(kind))
+}
+
+fn names(members: &[Member], kind: ListKind, naming: Naming, conflicts: &mut BTreeSet<String>) -> NameTable {
     let names: Vec<Vec<&str>> =
-        members.iter().map(|(_, lists)| lists.items(kind).iter().map(|item| &*item.key).collect()).collect();
+        members.iter().map(|member| items(member, kind).iter().map(|item| &*item.key).collect()).collect();
     let backends: Vec<_> = members
         .iter()
         .zip(&names)
         .map(|((cluster, _), names)| BackendNames { prefix: &cluster.name, names })
         .collect();
-    let table = NameTable::build(naming, &backends, conflicts);
     if conflicts.len() > MAX_CONFLICTS {
         conflicts.clear();
     }
+    let table = NameTable::build(naming, &backends, conflicts);
     conflicts.extend(table.conflicts().map(ToOwned::to_owned));
     table
 }

@@ -18,12 +18,11 @@ use bridge_transport::frontend::body::ReplyBody;
 use bridge_transport::frontend::request::text;
 use bytes::Bytes;
 use http::HeaderMap;
-use http_body_util::BodyExt as _;
+use http_body_util::{BodyExt as _, Collected, Limited};
 use tokio::task::JoinSet;
 
-use super::{Context, Reply, legacy, refuse, respond};
+use super::{Context, Reply, error_of, legacy, refuse, respond, shutting_down};
 use crate::session::Session;
-use crate::upstream::collect;
 
 /// Answers a batch.
 pub(super) async fn handle(
@@ -55,6 +54,9 @@ pub(super) async fn handle(
             }
             Ok(frame) if frame.is_response() => legacy::answer(&session, &frame).await,
             Ok(frame) if frame.raw_id().is_none() => legacy::notify(context, &session, &frame).await,
+            Ok(frame) if context.gateway.drain.has_started() => {
+                answers.push((position, error_of(frame.raw_id(), &shutting_down())));
+            }
             Ok(frame) => {
                 let (context, session) = (context.clone(), Arc::clone(&session));
                 calls.spawn(async move { (position, call(&context, &session, frame).await) });
@@ -85,11 +87,12 @@ async fn call(context: &Context, session: &Arc<Session>, frame: Frame) -> Bytes 
     let answer = if is_stream {
         from_stream(context, session, id.as_ref(), body).await
     } else {
-        collect(body, context.plan.backend_limits.max_bytes).await.ok()
+        let limited = Limited::new(body, context.plan.backend_limits.max_bytes);
+        limited.collect().await.ok().map(Collected::to_bytes)
     };
     answer.unwrap_or_else(|| {
         let refusal = Refusal::new(Reason::BackendLost, "the answer broke off");
-        super::error_of(raw_id.as_deref(), &refusal)
+        error_of(raw_id.as_deref(), &refusal)
     })
 }
 

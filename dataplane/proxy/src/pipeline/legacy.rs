@@ -1,7 +1,7 @@
 //! Requests of clients that opened a session. Changes when the rules of 2024-11-05 to 2025-11-25 are served differently.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, result_response};
@@ -12,15 +12,16 @@ use bridge_mcp::scan::{Kind as Json, kind_of};
 use bridge_mcp::version::{Era, Version};
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_policy::route::Scope;
+use bridge_runtime::tasks;
 use bridge_transport::frontend::request::text;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{Context, Reply, legacy_stream, refuse, refuse_request, respond};
+use super::{Context, Reply, legacy_call, refuse, refuse_request, respond};
 use crate::cluster::Cluster;
 use crate::merged;
 use crate::session::{LogBounds, Session, SessionId};
-use crate::upstream::{Answer, Hello, Link, OnLeave, SESSION_ID, UpstreamError, with_member};
+use crate::upstream::{Hello, SESSION_ID, UpstreamError, with_member};
 
 /// Answers `initialize` and opens a session.
 pub(super) async fn open(context: &Context, frame: &Frame) -> Reply {
@@ -55,16 +56,22 @@ pub(super) async fn open(context: &Context, frame: &Frame) -> Reply {
         Instant::now(),
     ));
     let result = match context.only_cluster() {
-        Some(cluster) => match session.link_fresh(cluster).await {
+        Some(cluster) => match session.converse(cluster).await {
             Ok((_, Some(handshake))) => with_member(&handshake.result, "protocolVersion", version.as_str()),
-            Ok((_, None)) => Bytes::from_static(b"{}"),
+            Ok((_, None)) => {
+                let refusal =
+                    Refusal::backend(Reason::BackendProtocol, &cluster.name, "it said nothing of itself");
+                return refuse_request(context, Some(id), &refusal);
+            }
             Err(refusal) => return refuse_request(context, Some(id), &refusal),
         },
         None => merged::initialize_result(context, version).await,
     };
     let max = context.plan.snapshot.sessions.max_sessions;
     if !gateway.sessions.insert(Arc::clone(&session), max) {
-        session.close();
+        for link in session.close() {
+            tasks::spawn("close-link", async move { link.close().await });
+        }
         let text = format!("{max} sessions are open, the limit; try again later");
         return refuse_request(context, Some(id), &Refusal::new(Reason::Exhausted, text));
     }
@@ -158,104 +165,33 @@ pub(super) async fn request(context: &Context, session: &Arc<Session>, frame: Fr
     let id = Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null"));
     match frame.method() {
         Method::Ping => return respond::json(200, result_response(&id, b"{}")),
-        Method::Initialize => {
-            let text =
-                "this session is open already; send `initialize` without Mcp-Session-Id to open another";
-            return respond::json(400, error_response(Some(&id), code::INVALID_REQUEST, text, None));
-        }
         method if !method.exists_in(Era::Legacy) => return respond::json(200, method_not_found(&frame)),
-        Method::SetLevel if names_level(&frame) => session.set_level(frame.clone()),
+        Method::SetLevel => {
+            if let Some(level) = level_of(&frame) {
+                session.settings.set_level(&level);
+            }
+        }
         _ => {}
     }
     let outcome = match context.only_cluster() {
-        Some(cluster) => forward(context, session, cluster, &frame).await,
+        Some(cluster) => legacy_call::forward(context, session, cluster, &frame).await,
         None => merged::legacy_request(context, session, &frame).await,
     };
     outcome.unwrap_or_else(|refusal| refuse_request(context, Some(&id), &refusal))
 }
 
-/// Whether a `logging/setLevel` names a level that exists (MCP "Logging: log levels").
-pub(crate) fn names_level(frame: &Frame) -> bool {
+/// The level that a `logging/setLevel` names, if it exists (MCP "Logging: log levels").
+pub(crate) fn level_of(frame: &Frame) -> Option<std::borrow::Cow<'_, str>> {
     const LEVELS: [&str; 8] =
         ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"];
-    let level = frame.envelope().params.as_ref().and_then(|params| frame.text(params.members.level));
-    level.is_some_and(|level| LEVELS.contains(&&*level))
+    let level = frame.text(frame.envelope().params.as_ref()?.members.level)?;
+    LEVELS.contains(&&*level).then_some(level)
 }
 
 /// The error for a method that nobody serves.
 pub(crate) fn method_not_found(frame: &Frame) -> Bytes {
     let text = format!("method `{}` is not available", frame.method_name());
     error_response(frame.raw_id(), code::METHOD_NOT_FOUND, &text, None)
-}
-
-/// Sends a request to one backend and answers with what comes back.
-pub(crate) async fn forward(
-    context: &Context,
-    session: &Arc<Session>,
-    cluster: &Arc<Cluster>,
-    frame: &Frame,
-) -> Result<Reply, Refusal> {
-    let permit = cluster.permit()?;
-    let id = frame.id().unwrap_or(Id::Int(0));
-    let timeout = cluster.config.request_timeout;
-    let mut link = session.link(cluster).await?;
-    let mut call = session.enter(id.clone(), &link);
-    let mut answer = ask(&link, frame, timeout, cluster).await;
-    if matches!(answer, Err(UpstreamError::SessionLost)) {
-        // The backend did not know the session, so it executed nothing: open another and send again, once.
-        link = session.link(cluster).await?;
-        call = session.enter(id, &link);
-        answer = ask(&link, frame, timeout, cluster).await;
-    }
-    let answer = answer.map_err(|error| error.into_refusal(&cluster.name))?;
-    note_subscription(session, cluster, frame).await;
-    match answer {
-        Answer::Whole { bytes, .. } => Ok(respond::json(200, bytes)),
-        Answer::Forward(body) => Ok(respond::forward(body)),
-        Answer::Stream(messages) => {
-            let stream = legacy_stream::Stream {
-                session: Arc::clone(session),
-                cluster: Arc::clone(cluster),
-                link,
-                request: frame.clone(),
-                messages,
-                held: (permit, call),
-            };
-            legacy_stream::answer(context, stream).await
-        }
-    }
-}
-
-async fn ask(
-    link: &Link,
-    frame: &Frame,
-    timeout: Duration,
-    cluster: &Cluster,
-) -> Result<Answer, UpstreamError> {
-    let sent = link.request(frame, HeaderMap::new(), OnLeave::Continue);
-    match tokio::time::timeout(timeout, sent).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            legacy_stream::cancel(link, frame, "the gateway's time limit for this backend passed").await;
-            Err(timed_out(cluster).into())
-        }
-    }
-}
-
-pub(super) fn timed_out(cluster: &Cluster) -> Refusal {
-    let limit = cluster.config.request_timeout;
-    Refusal::backend(Reason::BackendTimeout, &cluster.name, format_args!("no answer within {limit:?}"))
-}
-
-async fn note_subscription(session: &Arc<Session>, cluster: &Arc<Cluster>, frame: &Frame) {
-    let on = match frame.method() {
-        Method::ResourcesSubscribe => true,
-        Method::ResourcesUnsubscribe => false,
-        _ => return,
-    };
-    if let Some(uri) = frame.target() {
-        session.set_subscription(&cluster.name, &uri, on).await;
-    }
 }
 
 pub(super) async fn notify(context: &Context, session: &Arc<Session>, frame: &Frame) {
@@ -266,22 +202,24 @@ pub(super) async fn notify(context: &Context, session: &Arc<Session>, frame: &Fr
         Method::Cancelled => {
             let id = params.and_then(|params| frame.raw(params.members.request_id)).and_then(Id::from_raw);
             let Some(id) = id else { return };
-            if let Some(link) = session.call(&id) {
+            if let Some((link, cancelled)) = session.calls.find(&id) {
                 log_failure(link.cancel(&id, frame).await);
+                // Servers do not answer what was cancelled, so nobody waits any more.
+                cancelled.cancel();
             }
         }
         Method::Progress => answer(session, frame).await,
         Method::RootsListChanged => {
-            for (_, link) in session.open_links() {
-                log_failure(link.tell(frame.bytes().clone()).await);
+            for conversation in session.conversations() {
+                log_failure(conversation.link.tell(frame.bytes().clone()).await);
             }
         }
         _ => {
             // Not ours to know on an endpoint of one backend; on the merged one nobody is meant.
             if let Some(cluster) = context.only_cluster()
-                && let Some(link) = session.open_link_of(&cluster.name)
+                && let Some(conversation) = session.open_with(&cluster.name)
             {
-                log_failure(link.tell(frame.bytes().clone()).await);
+                log_failure(conversation.link.tell(frame.bytes().clone()).await);
             }
         }
     }
@@ -289,12 +227,9 @@ pub(super) async fn notify(context: &Context, session: &Arc<Session>, frame: &Fr
 
 /// Passes a client's answer (or progress) on to the backend that asked.
 pub(super) async fn answer(session: &Arc<Session>, frame: &Frame) {
-    let Some((backend, bytes)) = session.answered(frame) else {
-        tracing::debug!(session = ?session.id, "answer to no request that waits");
-        return;
-    };
-    if let Some(link) = session.open_link_of(&backend) {
-        log_failure(link.tell(bytes).await);
+    match session.answered(frame) {
+        Some((conversation, bytes)) => log_failure(conversation.link.tell(bytes).await),
+        None => tracing::debug!(session = ?session.id, "answer to no request that waits"),
     }
 }
 

@@ -3,34 +3,34 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_mcp::error::{code, error_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Version;
 use bridge_policy::refusal::{Reason, Refusal};
-use bridge_runtime::drain::InFlight;
 use bridge_runtime::tasks;
 use bridge_transport::frontend::request::{accepts, text};
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::sync::OwnedSemaphorePermit;
 
-use super::legacy::{find, timed_out};
+use super::legacy::find;
+use super::legacy_call::{Held, refuse_question, timed_out};
 use super::{Context, Reply, error_of, refuse, respond};
 use crate::cluster::Cluster;
-use crate::session::{CallGuard, Session, StreamLog};
+use crate::session::{Conversation, Session, StreamLog};
 use crate::upstream::{Event, Link, Messages};
 
 /// A call whose answer comes as messages.
 pub(super) struct Stream {
     pub(super) session: Arc<Session>,
     pub(super) cluster: Arc<Cluster>,
-    pub(super) link: Arc<Link>,
+    pub(super) conversation: Conversation,
     pub(super) request: Frame,
     pub(super) messages: Messages,
+    /// What the backend has asked the client in the course of this call.
+    pub(super) questions: Vec<Id>,
     /// Released when the call is over.
-    pub(super) held: (OwnedSemaphorePermit, CallGuard),
+    pub(super) held: Held,
 }
 
 /// Opens a notification stream, or resumes a stream from `Last-Event-ID`.
@@ -65,7 +65,12 @@ fn primes(session: &Session) -> bool {
 /// Answers with JSON when the answer is the first message and comes soon, else with an event stream.
 pub(super) async fn answer(context: &Context, mut stream: Stream) -> Result<Reply, Refusal> {
     let keep_alive = context.plan.snapshot.limits.keep_alive;
-    let first = match tokio::time::timeout(keep_alive, stream.messages.next()).await {
+    let cancelled = stream.held.call.cancelled.clone();
+    let first = tokio::select! {
+        first = tokio::time::timeout(keep_alive, stream.messages.next()) => first,
+        () = cancelled.cancelled() => return Ok(respond::accepted()),
+    };
+    let first = match first {
         Ok(Ok(Event::Answer(bytes))) => return Ok(respond::json(200, bytes)),
         Ok(Ok(event)) => Some(event),
         Ok(Err(refusal)) => return Err(refusal),
@@ -75,23 +80,27 @@ pub(super) async fn answer(context: &Context, mut stream: Stream) -> Result<Repl
     let reader = log.reader(None, primes(&stream.session));
     let deadline = Instant::now() + context.plan.snapshot.limits.max_request_duration;
     let in_flight = context.gateway.drain.guard();
-    tasks::spawn("call", pump(stream, first, log, deadline, in_flight));
+    tasks::spawn("call", async move {
+        tokio::select! {
+            () = pump(&mut stream, first, &log, deadline) => {}
+            () = cancelled.cancelled() => {}
+        }
+        stream.session.withdraw(&stream.questions);
+        log.end();
+        drop((stream, in_flight));
+    });
     Ok(respond::events(reader, keep_alive))
 }
 
 /// Moves a call's messages into its log until the answer. It does not end with the client's connection: a client that
 /// drops its stream has not cancelled, and may come back for the rest.
-async fn pump(
-    mut stream: Stream,
-    mut first: Option<Event>,
-    log: Arc<StreamLog>,
-    deadline: Instant,
-    in_flight: InFlight,
-) {
-    let mut idle = stream.cluster.config.request_timeout;
+async fn pump(stream: &mut Stream, mut first: Option<Event>, log: &StreamLog, deadline: Instant) {
+    let limit = stream.cluster.config.request_timeout;
+    let mut idle = limit;
     loop {
         // Bounded by the request itself: a client that reads nothing may not keep its call for ever.
-        drop(tokio::time::timeout(deadline.saturating_duration_since(Instant::now()), log.room()).await);
+        let left = deadline.saturating_duration_since(Instant::now());
+        drop(tokio::time::timeout(left, log.room()).await);
         let left = deadline.saturating_duration_since(Instant::now());
         let event = match first.take() {
             Some(event) => Ok(Ok(event)),
@@ -99,14 +108,14 @@ async fn pump(
         };
         match event {
             Ok(Ok(Event::Notice(frame))) => {
-                if let Some(message) = stream.session.show(&stream.cluster.name, &frame) {
+                if let Some(message) = stream.session.show(&stream.conversation.origin, &frame) {
                     log.append(message);
                 }
             }
             Ok(Ok(Event::Request(frame))) => {
                 // A person may have to answer; only the hard limit bounds that.
                 idle = Duration::MAX;
-                ask_client(&stream, &frame, &log).await;
+                ask_client(stream, &frame, log).await;
             }
             Ok(Ok(Event::Primed)) => {}
             Ok(Ok(Event::Paused(retry_ms))) => {
@@ -114,42 +123,38 @@ async fn pump(
                     log.pause(retry_ms);
                 }
             }
-            Ok(Ok(Event::Answer(bytes))) => break log.append(bytes),
-            Ok(Err(refusal)) => break log.append(error_of(stream.request.raw_id(), &refusal)),
+            Ok(Ok(Event::Answer(bytes))) => return log.append(bytes),
+            Ok(Err(refusal)) => return log.append(error_of(stream.request.raw_id(), &refusal)),
             Err(_) => {
-                cancel(&stream.link, &stream.request, "the gateway's time limit passed").await;
-                break log.append(error_of(stream.request.raw_id(), &timed_out(&stream.cluster)));
+                cancel(&stream.conversation.link, &stream.request, "the gateway's time limit passed");
+                let refusal = timed_out(idle.min(limit), &stream.cluster);
+                return log.append(error_of(stream.request.raw_id(), &refusal));
             }
         }
     }
-    log.end();
-    drop((stream.held, in_flight));
 }
 
-async fn ask_client(stream: &Stream, frame: &Frame, log: &StreamLog) {
-    if let Some(message) = stream.session.ask(&stream.cluster.name, frame) {
-        log.append(message);
-        return;
-    }
-    let text = "too many requests wait for this client";
-    let reply = error_response(frame.raw_id(), code::INTERNAL, text, None);
-    if let Err(error) = stream.link.tell(reply).await {
-        tracing::warn!(backend = %stream.cluster.name, ?error, "refusal not delivered");
+async fn ask_client(stream: &mut Stream, frame: &Frame, log: &StreamLog) {
+    match stream.session.ask(&stream.conversation.origin, frame) {
+        Some((question, message)) => {
+            stream.questions.push(question);
+            log.append(message);
+        }
+        None => refuse_question(&stream.conversation.link, frame).await,
     }
 }
 
-/// Cancels a request upstream on the gateway's own decision.
-pub(super) async fn cancel(link: &Link, request: &Frame, reason: &str) {
+/// Cancels a request upstream on the gateway's own decision. Nobody waits for it: what is cancelled may well be silent.
+pub(super) fn cancel(link: &Arc<Link>, request: &Frame, reason: &str) {
     let (Some(id), Some(raw)) = (request.id(), request.raw_id()) else { return };
     let notification = cancellation(raw, reason);
     let Ok(frame) = Frame::parse(notification, &Limits::backend(usize::MAX, 8)) else { return };
-    send_cancel(link, &id, &frame).await;
-}
-
-async fn send_cancel(link: &Link, id: &Id, frame: &Frame) {
-    if let Err(error) = link.cancel(id, frame).await {
-        tracing::debug!(?error, "cancellation not delivered");
-    }
+    let link = Arc::clone(link);
+    tasks::spawn("cancel", async move {
+        if let Err(error) = link.cancel(&id, &frame).await {
+            tracing::debug!(?error, "cancellation not delivered");
+        }
+    });
 }
 
 fn cancellation(id: &[u8], reason: &str) -> Bytes {

@@ -1,7 +1,6 @@
 //! Requests that describe themselves (2026-07-28). Changes when that revision is served differently.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, result_response};
@@ -11,10 +10,12 @@ use bridge_mcp::method::Method;
 use bridge_mcp::modern::{self, Violation};
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
+use bridge_transport::frontend::body::ReplyBody;
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::legacy_call::timed_out;
 use super::{Context, Reply, headers as mirrored, legacy, modern_stream, refuse_request, respond};
 use crate::cluster::Cluster;
 use crate::merged;
@@ -92,23 +93,27 @@ async fn forward(
             HeaderMap::new()
         }
     };
-    let timeout =
-        if frame.method() == Method::Listen { Duration::MAX } else { cluster.config.request_timeout };
+    let timeout = cluster.config.request_timeout;
     let sent = link.request(frame, upstream_headers, OnLeave::Cancel);
     let answer = match tokio::time::timeout(timeout, sent).await {
         Ok(answer) => answer.map_err(|error: UpstreamError| error.into_refusal(&cluster.name))?,
-        Err(_) => return Err(legacy::timed_out(cluster)),
+        Err(_) => return Err(timed_out(timeout, cluster)),
     };
     match answer {
-        Answer::Whole { status, bytes } => Ok(respond::json(status, bytes)),
-        Answer::Forward(body) => Ok(respond::forward(body)),
+        // Only the statuses that mean something to a client pass: a 401 would send it to an authorization server.
+        Answer::Whole { status: status @ (400 | 404), bytes } => Ok(respond::json(status, bytes)),
+        Answer::Whole { bytes, .. } => Ok(respond::json(200, bytes)),
+        Answer::Forward(body) => {
+            let limit = context.plan.snapshot.limits.max_request_duration;
+            Ok(respond::forward(ReplyBody::forwarded(body, limit, permit)))
+        }
         Answer::Stream(messages) => {
             let streamed = matches!(link.as_ref(), Link::Http(_));
             let stream = modern_stream::Stream {
                 backend: Arc::clone(cluster),
                 request: frame.clone(),
                 messages,
-                timeout,
+                timeout: (frame.method() != Method::Listen).then_some(timeout),
                 held: permit,
             };
             modern_stream::answer(context, stream, streamed).await

@@ -5,15 +5,18 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_mcp::envelope::Kind;
 use bridge_mcp::frame::Frame;
+use bridge_mcp::limits::Limits;
 use bridge_mcp::sse;
+use bridge_mcp::subscription::finished;
 use bridge_policy::refusal::Refusal;
 use bridge_runtime::drain::InFlight;
 use bridge_transport::frontend::body::EventSource;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
 
-use super::legacy::timed_out;
+use super::legacy_call::timed_out;
 use super::modern::status_of;
 use super::{Context, Reply, error_of, respond};
 use crate::cluster::Cluster;
@@ -24,8 +27,8 @@ pub(super) struct Stream {
     pub(super) backend: Arc<Cluster>,
     pub(super) request: Frame,
     pub(super) messages: Messages,
-    /// Longest silence of the backend.
-    pub(super) timeout: Duration,
+    /// Longest silence of the backend; `None` for a listen, which is silent until something changes.
+    pub(super) timeout: Option<Duration>,
     #[allow(dead_code, reason = "held for its Drop")]
     pub(super) held: OwnedSemaphorePermit,
 }
@@ -54,6 +57,7 @@ fn events(context: &Context, stream: Stream, first: Option<Event>) -> Reply {
         stream,
         first,
         deadline,
+        limits: context.plan.backend_limits.clone(),
         ended: false,
         in_flight: context.gateway.drain.guard(),
         draining: context.gateway.drain.token(),
@@ -65,6 +69,7 @@ struct Source {
     stream: Stream,
     first: Option<Event>,
     deadline: Instant,
+    limits: Limits,
     ended: bool,
     #[allow(dead_code, reason = "held for its Drop")]
     in_flight: InFlight,
@@ -76,22 +81,30 @@ impl Source {
         if let Some(first) = self.first.take() {
             return Ok(first);
         }
-        let is_listen = self.stream.timeout == Duration::MAX;
-        let wait = if is_listen {
-            Duration::MAX
-        } else {
-            self.stream.timeout.min(self.deadline.saturating_duration_since(Instant::now()))
-        };
+        let is_listen = self.stream.timeout.is_none();
+        let left = self.deadline.saturating_duration_since(Instant::now());
+        let wait = self.stream.timeout.map_or(Duration::MAX, |timeout| timeout.min(left));
         tokio::select! {
             event = tokio::time::timeout(wait, self.stream.messages.next()) => match event {
                 Ok(event) => event,
-                Err(_) => Err(timed_out(&self.stream.backend)),
+                Err(_) => Err(timed_out(wait, &self.stream.backend)),
             },
             // A listen would hold up the shutdown for ever; the client opens another elsewhere.
             () = self.draining.cancelled(), if is_listen => {
                 let id = self.stream.request.raw_id().unwrap_or(b"null");
-                Ok(Event::Answer(bridge_mcp::subscription::finished(id)))
+                Ok(Event::Answer(finished(id)))
             }
+        }
+    }
+}
+
+impl Source {
+    /// The end of a listen names the subscription, and on a shared wire that is a number of the gateway's own.
+    fn answer(&self, bytes: Bytes) -> Bytes {
+        let id = self.stream.request.raw_id().unwrap_or(b"null");
+        match Frame::parse(bytes.clone(), &self.limits) {
+            Ok(answer) if self.stream.timeout.is_none() && answer.kind() == Kind::Result => finished(id),
+            _ => bytes,
         }
     }
 }
@@ -103,7 +116,7 @@ impl EventSource for Source {
                 Ok(Event::Notice(frame)) => frame.bytes().clone(),
                 Ok(Event::Answer(bytes)) => {
                     self.ended = true;
-                    bytes
+                    self.answer(bytes)
                 }
                 // Neither exists in this revision.
                 Ok(Event::Request(_) | Event::Primed | Event::Paused(_)) => continue,

@@ -11,6 +11,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Instant;
 
 use bridge_mcp::sse;
 use bridge_transport::frontend::body::EventSource;
@@ -55,9 +56,9 @@ impl Streams {
     pub(crate) fn open(&self) -> Arc<StreamLog> {
         let log = Arc::new(StreamLog::new(self.next.fetch_add(1, Ordering::Relaxed), self.bounds));
         let mut calls = self.calls.lock();
-        let mut ended = calls.iter().filter(|log| log.state.lock().ended).count();
+        let mut ended = calls.iter().filter(|log| log.state.lock().ended.is_some()).count();
         calls.retain(|log| {
-            let keep = ended < KEPT || !log.state.lock().ended;
+            let keep = ended < KEPT || log.state.lock().ended.is_none();
             ended -= usize::from(!keep);
             keep
         });
@@ -79,6 +80,11 @@ impl Streams {
     /// Whether the client reads any stream now.
     pub(crate) fn has_reader(&self) -> bool {
         self.standalone.has_reader() || self.calls.lock().iter().any(|log| log.has_reader())
+    }
+
+    /// Drops streams that ended before `before`.
+    pub(crate) fn expire(&self, before: Instant) {
+        self.calls.lock().retain(|log| log.state.lock().ended.is_none_or(|ended| ended > before));
     }
 
     /// Ends all streams.
@@ -109,7 +115,8 @@ struct State {
     last: u64,
     /// Number of the last event that a reader was given.
     given: u64,
-    ended: bool,
+    /// When nothing more could follow.
+    ended: Option<Instant>,
     /// Which reader is the current one; 0 when there is none.
     reader: u64,
     readers: u64,
@@ -118,7 +125,7 @@ struct State {
 
 impl State {
     fn has_room(&self, bounds: LogBounds) -> bool {
-        if self.reader == 0 || self.ended {
+        if self.reader == 0 || self.ended.is_some() {
             return true;
         }
         let unread = self.events.iter().rev().take_while(|(number, _)| *number > self.given);
@@ -136,7 +143,7 @@ impl StreamLog {
     /// Adds an event. The oldest go when a bound is passed.
     pub(crate) fn append(&self, message: Bytes) {
         let mut state = self.state.lock();
-        if state.ended {
+        if state.ended.is_some() {
             return;
         }
         state.last += 1;
@@ -178,8 +185,9 @@ impl StreamLog {
 
     /// Nothing follows; the reader ends when it has read the rest.
     pub(crate) fn end(&self) {
-        self.state.lock().ended = true;
+        self.state.lock().ended.get_or_insert_with(Instant::now);
         self.wake.notify_waiters();
+        self.read.notify_waiters();
     }
 
     /// Sends the reader away, to come back after `retry_ms`.
@@ -248,7 +256,7 @@ impl LogReader {
             sse::encode(&mut out, None, None, Some(retry_ms), b"");
             self.done = true;
         }
-        self.done |= state.ended;
+        self.done |= state.ended.is_some();
         if self.done {
             state.reader = 0;
         }

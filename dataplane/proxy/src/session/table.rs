@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use bridge_policy::principal::Principal;
 use bridge_policy::route::Scope;
+use bridge_runtime::tasks;
 use parking_lot::Mutex;
 
 use super::Session;
@@ -60,7 +61,9 @@ impl SessionTable {
         let removed = self.shard(id).and_then(|shard| shard.lock().remove(id));
         if let Some(session) = &removed {
             self.count.fetch_sub(1, Ordering::Relaxed);
-            session.close();
+            for link in session.close() {
+                tasks::spawn("close-link", async move { link.close().await });
+            }
         }
         removed.is_some()
     }

@@ -1,6 +1,7 @@
 //! A byte stream that carries all requests of one conversation. Changes when multiplexing over a stream changes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, result_response};
@@ -23,6 +24,9 @@ use super::{Answer, Event, Messages, OnLeave, Owner};
 
 /// Messages that may wait for a slow caller; what comes on top is dropped and logged, the answer never is.
 const NOTICES: usize = 128;
+
+/// How long a message without an answer may wait to be written.
+const TELL: Duration = Duration::from_secs(5);
 
 /// Both ends of a byte stream, in whole messages.
 pub(crate) struct Wire {
@@ -47,7 +51,8 @@ struct Shared {
 }
 
 struct Caller {
-    notices: mpsc::Sender<Event>,
+    /// `None` for the gateway itself.
+    notices: Option<mpsc::Sender<Event>>,
     answer: oneshot::Sender<Result<Bytes, Refusal>>,
 }
 
@@ -110,8 +115,24 @@ impl Channel {
 
     /// Sends a request under a number of the channel's own.
     pub(crate) async fn request(&self, frame: &Frame, on_leave: OnLeave) -> Result<Answer, Refusal> {
-        let shared = &self.shared;
         let (notices_in, notices) = mpsc::channel(NOTICES);
+        self.enter(frame, on_leave, Some(notices_in), notices).await
+    }
+
+    /// Sends a request of the gateway's own: what the backend asks meanwhile is not about it.
+    pub(crate) async fn request_own(&self, frame: &Frame) -> Result<Answer, Refusal> {
+        let (_, notices) = mpsc::channel(1);
+        self.enter(frame, OnLeave::Cancel, None, notices).await
+    }
+
+    async fn enter(
+        &self,
+        frame: &Frame,
+        on_leave: OnLeave,
+        notices_in: Option<mpsc::Sender<Event>>,
+        notices: mpsc::Receiver<Event>,
+    ) -> Result<Answer, Refusal> {
+        let shared = &self.shared;
         let (answer_in, answer) = oneshot::channel();
         let caller = Caller { notices: notices_in, answer: answer_in };
         let Some((number, bytes)) = shared.pending.lock().open(frame, caller) else {
@@ -133,7 +154,11 @@ impl Channel {
     }
 
     pub(crate) async fn tell(&self, message: Bytes) -> Result<(), Refusal> {
-        if self.shared.send(message).await { Ok(()) } else { Err(self.shared.unavailable()) }
+        match tokio::time::timeout(TELL, self.shared.send(message)).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(self.shared.unavailable()),
+            Err(_) => Err(Refusal::backend(Reason::BackendTimeout, &self.shared.backend, "it does not read")),
+        }
     }
 
     pub(crate) async fn cancel(&self, id: &Id, notification: &Frame) -> Result<(), Refusal> {
@@ -146,6 +171,13 @@ impl Channel {
     }
 }
 
+/// Nobody can send on it any more, so the wire may end. Calls in flight hold what they need themselves.
+impl Drop for Channel {
+    fn drop(&mut self) {
+        self.shared.closed.cancel();
+    }
+}
+
 impl Shared {
     /// Waits for room. `false` when the channel closes meanwhile.
     async fn send(&self, message: Bytes) -> bool {
@@ -153,6 +185,11 @@ impl Shared {
             () = self.closed.cancelled() => false,
             sent = self.outbound.send(message) => sent.is_ok(),
         }
+    }
+
+    /// The one client's call in flight, when there is exactly one.
+    fn sole(&self) -> Option<mpsc::Sender<Event>> {
+        self.pending.lock().sole(|caller| caller.notices.is_some())?.owner.notices.clone()
     }
 
     fn unavailable(&self) -> Refusal {
@@ -192,7 +229,7 @@ impl Shared {
             return;
         }
         // A request names no call. It is given to the only one there is; with several, or none, to the owner.
-        let sole = self.pending.lock().sole().map(|call| call.owner.notices.clone());
+        let sole = self.sole();
         let taken = match sole {
             Some(caller) => caller.try_send(Event::Request(frame)).is_ok(),
             None => owner.request(frame),
@@ -203,32 +240,19 @@ impl Shared {
     }
 
     fn notify(&self, frame: Frame, owner: &dyn Owner) {
-        let pending = self.pending.lock();
-        let mapped = match frame.method() {
-            Method::Progress => Some(pending.progress(&frame)),
-            _ if frame
-                .envelope()
-                .params
-                .as_ref()
-                .is_some_and(|params| params.meta.subscription_id.is_some()) =>
-            {
-                Some(pending.subscription(&frame))
-            }
-            _ => None,
+        let tagged =
+            frame.envelope().params.as_ref().is_some_and(|params| params.meta.subscription_id.is_some());
+        let (caller, frame) = if frame.method() == Method::Progress || tagged {
+            // Of a call that has ended: nobody may see it.
+            let Some((caller, bytes)) = self.mapped(&frame) else { return };
+            let Ok(frame) = Frame::parse(bytes, &self.limits) else { return };
+            (caller, frame)
+        } else if frame.method() == Method::Message && self.era == Era::Legacy {
+            (self.sole(), frame)
+        } else {
+            // A modern backend serves many clients on this wire, and a log message does not say whose it is.
+            (None, frame)
         };
-        let (caller, frame) = match mapped {
-            Some(Some((call, bytes))) => match Frame::parse(bytes, &self.limits) {
-                Ok(frame) => (Some(call.owner.notices.clone()), frame),
-                Err(_) => return,
-            },
-            // Progress or a subscription of a call that has ended: nobody may see it.
-            Some(None) => return,
-            None if frame.method() == Method::Message => {
-                (pending.sole().map(|call| call.owner.notices.clone()), frame)
-            }
-            None => (None, frame),
-        };
-        drop(pending);
         match caller {
             Some(caller) => {
                 if caller.try_send(Event::Notice(frame)).is_err() {
@@ -237,6 +261,16 @@ impl Shared {
             }
             None => owner.notice(frame),
         }
+    }
+
+    /// The caller of the call that a notification names, and the notification in the caller's spelling.
+    fn mapped(&self, frame: &Frame) -> Option<(Option<mpsc::Sender<Event>>, Bytes)> {
+        let pending = self.pending.lock();
+        let (call, bytes) = match frame.method() {
+            Method::Progress => pending.progress(frame)?,
+            _ => pending.subscription(frame)?,
+        };
+        Some((call.owner.notices.clone(), bytes))
     }
 
     fn reply(&self, message: Bytes) {

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use bridge_mcp::envelope::Kind;
+use bridge_mcp::error::{code, error_response, raw_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::param_headers::encode_value;
@@ -14,7 +15,6 @@ use bridge_mcp::version::{Era, Version};
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_transport::backend::events::EventStream;
 use bridge_transport::backend::http::{Content, HttpClient, SendError, content};
-use bridge_transport::frontend::body::ReplyBody;
 use bridge_transport::frontend::request::collect;
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -22,7 +22,7 @@ use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, HttpStream, Messages, UpstreamError};
+use super::{Answer, Event, HttpStream, Messages, UpstreamError, error_code, parse_answer};
 
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -32,6 +32,8 @@ pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// Answers up to this size are held whole before they are forwarded, so that a backend lost in the middle of one still
 /// gives the client a typed error.
 const HOLD: u64 = 64 * 1024;
+/// How long a message without an answer may take.
+const TELL: Duration = Duration::from_secs(5);
 
 /// An endpoint with what every conversation with it shares.
 pub(crate) struct HttpTarget {
@@ -56,6 +58,18 @@ impl HttpTarget {
         post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
         Self { backend, client, uri, post, limits }
     }
+
+    /// Headers of a POST in a conversation.
+    pub(super) fn headers(&self, version: Option<Version>, session: Option<&HeaderValue>) -> HeaderMap {
+        let mut headers = self.post.clone();
+        if let Some(version) = version {
+            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
+        }
+        if let Some(session) = session {
+            headers.insert(SESSION_ID, session.clone());
+        }
+        headers
+    }
 }
 
 /// One conversation over HTTP: a legacy session, or stateless requests. Small, because each session has one for each
@@ -73,34 +87,32 @@ pub(crate) struct HttpLink {
 }
 
 impl HttpLink {
-    /// A conversation that has not opened yet: no session, no negotiated version.
-    pub(crate) fn new(target: Arc<HttpTarget>, era: Era) -> Self {
+    /// A conversation that has not opened yet: no session, no negotiated version. It ends with `stop`.
+    pub(crate) fn new(target: Arc<HttpTarget>, era: Era, stop: CancellationToken) -> Self {
         Self {
             target,
             era,
             version: (era == Era::Modern).then_some(Version::NEWEST_MODERN),
             session: None,
             open: AtomicBool::new(true),
-            stop: CancellationToken::new(),
+            stop,
             listening: AtomicBool::new(false),
         }
     }
 
-    /// The same conversation after its handshake.
-    pub(crate) fn opened(self, version: Version, session: Option<HeaderValue>) -> Self {
-        Self { version: (version >= Version::V2025_06_18).then_some(version), session, ..self }
+    /// Takes over what the handshake agreed on.
+    pub(crate) fn open_session(&mut self, version: Version, session: Option<HeaderValue>) {
+        self.version = (version >= Version::V2025_06_18).then_some(version);
+        self.session = session;
     }
 
     /// Headers of a POST.
-    pub(super) fn post_headers(&self) -> HeaderMap {
-        let mut headers = self.target.post.clone();
-        if let Some(version) = self.version {
-            headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
-        }
-        if let Some(session) = &self.session {
-            headers.insert(SESSION_ID, session.clone());
-        }
-        headers
+    fn post_headers(&self) -> HeaderMap {
+        self.target.headers(self.version, self.session.as_ref())
+    }
+
+    pub(super) fn version(&self) -> Option<Version> {
+        self.version
     }
 
     pub(crate) fn backend(&self) -> &str {
@@ -116,13 +128,37 @@ impl HttpLink {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        self.open.load(Ordering::Relaxed)
+        self.open.load(Ordering::Relaxed) && !self.stop.is_cancelled()
     }
 
-    /// Marks the session as lost; the next request opens a new one.
+    /// Marks the conversation as lost; the next request opens a new one.
     pub(super) fn lose(&self) {
         self.open.store(false, Ordering::Relaxed);
         self.stop.cancel();
+    }
+
+    pub(super) fn session(&self) -> Option<&HeaderValue> {
+        self.session.as_ref()
+    }
+
+    /// The answer to a request of the gateway's own, read whole.
+    pub(crate) async fn own_answer(&self, answer: Answer) -> Result<Frame, UpstreamError> {
+        let bytes = match answer {
+            Answer::Whole { bytes, .. } => bytes,
+            Answer::Forward(body) => self.body(body).await?,
+            Answer::Stream(mut messages) => loop {
+                match messages.next().await? {
+                    Event::Answer(bytes) => break bytes,
+                    Event::Request(question) => {
+                        let text = "no client can answer this request";
+                        let reply = error_response(question.raw_id(), code::INTERNAL, text, None);
+                        self.tell(reply).await?;
+                    }
+                    Event::Notice(_) | Event::Primed | Event::Paused(_) => {}
+                }
+            },
+        };
+        parse_answer(bytes, self.limits(), self.backend()).map_err(UpstreamError::Failed)
     }
 
     /// Sends a request and reads the head of the answer.
@@ -158,18 +194,17 @@ impl HttpLink {
                 let short =
                     length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length <= HOLD);
                 if !short {
-                    return Ok(Answer::Forward(ReplyBody::forwarded(response.into_body(), ())));
+                    return Ok(Answer::Forward(response.into_body()));
                 }
-                let bytes = self.body(response).await?;
+                let bytes = self.body(response.into_body()).await?;
                 Ok(Answer::Whole { status: status.as_u16(), bytes })
             }
-            _ => self.read_refusal(status, response).await,
+            _ => self.read_refusal(frame, status, response).await,
         }
     }
 
-    async fn body(&self, response: Response<Incoming>) -> Result<Bytes, UpstreamError> {
-        collect(response.into_body(), self.target.limits.max_bytes).await.map_err(|error| {
-            self.lose();
+    async fn body(&self, body: Incoming) -> Result<Bytes, UpstreamError> {
+        collect(body, self.target.limits.max_bytes).await.map_err(|error| {
             Refusal::backend(Reason::BackendLost, self.backend(), format_args!("its answer: {error}")).into()
         })
     }
@@ -177,40 +212,44 @@ impl HttpLink {
     /// An answer that is no success, or not of a known media type.
     async fn read_refusal(
         &self,
+        request: &Frame,
         status: StatusCode,
         response: Response<Incoming>,
     ) -> Result<Answer, UpstreamError> {
-        let bytes = self.body(response).await?;
+        let bytes = self.body(response.into_body()).await?;
         let answer = Frame::parse(bytes.clone(), &self.target.limits).ok().filter(Frame::is_response);
-        if self.session.is_some() && session_is_lost(status, answer.as_ref(), &bytes) {
+        if self.session.is_some() && session_is_lost(request, status, answer.as_ref(), &bytes) {
             self.lose();
             return Err(UpstreamError::SessionLost);
         }
-        if answer.is_some() {
-            return Ok(Answer::Whole { status: status.as_u16(), bytes });
+        if let Some(answer) = answer {
+            return Ok(Answer::Whole { status: status.as_u16(), bytes: addressed_to(request, &answer) });
         }
-        let detail = match status {
+        let (reason, detail) = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                format!("it refuses the gateway's credentials (HTTP {status})")
+                (Reason::BackendUnavailable, format!("it refuses the gateway's credentials (HTTP {status})"))
             }
-            _ => format!("it answered HTTP {status} without a JSON-RPC message"),
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+                (Reason::BackendUnavailable, format!("it takes no requests now (HTTP {status})"))
+            }
+            _ if status.is_server_error() => (Reason::BackendLost, format!("it failed (HTTP {status})")),
+            _ => (Reason::BackendProtocol, format!("it answered HTTP {status} without a JSON-RPC message")),
         };
-        let reason =
-            if status.is_server_error() { Reason::BackendUnavailable } else { Reason::BackendProtocol };
         Err(Refusal::backend(reason, self.backend(), detail).into())
     }
 
     /// Sends a message that has no answer.
     pub(crate) async fn tell(&self, message: Bytes) -> Result<(), UpstreamError> {
-        let headers = match Frame::parse(message.clone(), &self.target.limits) {
-            Ok(frame) if self.era == Era::Modern => {
-                let mut headers = self.post_headers();
-                headers.extend(mirror(&frame));
-                headers
-            }
-            _ => self.post_headers(),
-        };
-        let sent = self.target.client.send(Method::POST, &self.target.uri, headers, message).await;
+        let mut headers = self.post_headers();
+        if self.era == Era::Modern
+            && let Ok(frame) = Frame::parse(message.clone(), &self.target.limits)
+        {
+            headers.extend(mirror(&frame));
+        }
+        let sent = self.target.client.send(Method::POST, &self.target.uri, headers, message);
+        let sent = tokio::time::timeout(TELL, sent).await.map_err(|_| {
+            Refusal::backend(Reason::BackendTimeout, self.backend(), "it does not take messages")
+        })?;
         let response = sent.map_err(|error| self.failed(&error))?;
         let status = response.status();
         if status == StatusCode::NOT_FOUND && self.session.is_some() {
@@ -226,13 +265,19 @@ impl HttpLink {
 
     fn failed(&self, error: &SendError) -> UpstreamError {
         tracing::warn!(backend = %self.target.backend, %error, "backend request failed");
-        self.lose();
         match error {
-            SendError::Connect(_) => Refusal::backend(
-                Reason::BackendUnavailable,
-                self.backend(),
-                "it cannot be reached; nothing was executed, send the request again later",
-            ),
+            SendError::Connect(_) => {
+                // A session may outlive this, so only the backend's own word ends it; what modern clients share is
+                // asked again what it is.
+                if self.era == Era::Modern {
+                    self.lose();
+                }
+                Refusal::backend(
+                    Reason::BackendUnavailable,
+                    self.backend(),
+                    "it cannot be reached; nothing was executed, send the request again later",
+                )
+            }
             SendError::Lost(_) => Refusal::backend(
                 Reason::BackendLost,
                 self.backend(),
@@ -245,27 +290,42 @@ impl HttpLink {
     /// Ends a legacy session. Best effort: a backend may not know DELETE (405).
     pub(crate) async fn close(&self) {
         self.lose();
-        if self.session.is_some() {
-            let headers = self.post_headers();
-            if let Err(error) =
-                self.target.client.send(Method::DELETE, &self.target.uri, headers, Bytes::new()).await
-            {
-                tracing::debug!(backend = %self.target.backend, %error, "session not deleted");
-            }
+        if self.session.is_none() {
+            return;
+        }
+        let headers = self.post_headers();
+        let deleted = self.target.client.send(Method::DELETE, &self.target.uri, headers, Bytes::new());
+        if !matches!(tokio::time::timeout(TELL, deleted).await, Ok(Ok(_))) {
+            tracing::debug!(backend = %self.target.backend, "session not deleted");
         }
     }
 }
 
-/// Whether a refusal means that the session is unknown. 404 is the rule; servers on older SDKs answer 400 with a text
-/// about the session. Either way the request was not executed.
-fn session_is_lost(status: StatusCode, answer: Option<&Frame>, body: &[u8]) -> bool {
+/// Nobody can send on it any more, so its notification stream may end.
+impl Drop for HttpLink {
+    fn drop(&mut self) {
+        self.stop.cancel();
+    }
+}
+
+/// Whether a refusal means that the session is unknown; then the request was not executed. 404 is the rule; servers on
+/// older SDKs answer 400 with a text about the session, and then not under the request's id.
+fn session_is_lost(request: &Frame, status: StatusCode, answer: Option<&Frame>, body: &[u8]) -> bool {
     match status {
-        StatusCode::NOT_FOUND => answer.is_none_or(|answer| answer.kind() == Kind::Error),
+        StatusCode::NOT_FOUND => answer.and_then(error_code) != Some(code::METHOD_NOT_FOUND),
         StatusCode::BAD_REQUEST => {
-            let text = String::from_utf8_lossy(body).to_ascii_lowercase();
-            text.contains("session")
+            let about_request = answer.is_some_and(|answer| answer.id() == request.id());
+            !about_request && String::from_utf8_lossy(body).to_ascii_lowercase().contains("session")
         }
         _ => false,
+    }
+}
+
+/// An error with the id of the request that it answers: some servers refuse a POST under an id of their own.
+pub(super) fn addressed_to(request: &Frame, answer: &Frame) -> Bytes {
+    match (answer.id() == request.id(), answer.raw(answer.envelope().error), request.raw_id()) {
+        (false, Some(error), Some(id)) => raw_response(id, "error", error),
+        _ => answer.bytes().clone(),
     }
 }
 

@@ -3,19 +3,21 @@
 //! Source: MCP 2025-11-25 "Streamable HTTP: sending messages, resumability and redelivery"; 2026-07-28 has no
 //! resumption.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use bridge_mcp::envelope::Kind;
 use bridge_mcp::frame::Frame;
-use bridge_mcp::id::Id;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::sse;
-use bridge_mcp::version::Era;
+use bridge_mcp::version::{Era, Version};
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_transport::backend::events::{EventStream, StreamError};
 use bridge_transport::backend::http::{Content, content};
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
+use super::http::addressed_to;
 use super::{Event, HttpLink};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -28,21 +30,27 @@ const MAX_IDLE_RESUMES: u32 = 8;
 
 /// What it takes to ask for the rest of a stream.
 pub(super) struct Resumer {
-    target: std::sync::Arc<super::HttpTarget>,
-    headers: HeaderMap,
+    target: Arc<super::HttpTarget>,
+    version: Option<Version>,
+    session: Option<HeaderValue>,
     era: Era,
 }
 
 impl HttpLink {
     pub(super) fn resumer(&self) -> Resumer {
-        Resumer { target: std::sync::Arc::clone(&self.target), headers: self.post_headers(), era: self.era() }
+        Resumer {
+            target: Arc::clone(&self.target),
+            version: self.version(),
+            session: self.session().cloned(),
+            era: self.era(),
+        }
     }
 }
 
 impl Resumer {
     /// Opens a GET stream, from `last` on when given.
     pub(super) async fn get(&self, last: Option<&str>) -> Result<EventStream, StatusCode> {
-        let mut headers = self.headers.clone();
+        let mut headers = self.target.headers(self.version, self.session.as_ref());
         headers.remove(CONTENT_TYPE);
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         if let Some(last) = last.and_then(|last| HeaderValue::from_str(last).ok()) {
@@ -71,7 +79,7 @@ impl Resumer {
 /// Messages of one call that is answered by an event stream.
 pub(crate) struct HttpStream {
     resumer: Resumer,
-    request: Option<Id>,
+    request: Frame,
     state: State,
     last: Option<Box<str>>,
     retry_ms: Option<u64>,
@@ -90,7 +98,7 @@ impl HttpStream {
     pub(super) fn new(resumer: Resumer, request: &Frame, events: EventStream) -> Self {
         Self {
             resumer,
-            request: request.id(),
+            request: request.clone(),
             state: State::Reading(events),
             last: None,
             retry_ms: None,
@@ -144,9 +152,10 @@ impl HttpStream {
         };
         if frame.is_response() {
             // An error without an id can only be about the one request of this stream.
-            if frame.id() == self.request || frame.raw_id().is_none() {
+            let foreign_error = frame.kind() == Kind::Error && frame.raw_id().is_none();
+            if frame.id() == self.request.id() || foreign_error {
                 self.state = State::Ended;
-                return Some(Event::Answer(frame.bytes().clone()));
+                return Some(Event::Answer(addressed_to(&self.request, &frame)));
             }
             tracing::warn!(
                 backend = self.resumer.backend(),

@@ -2,8 +2,8 @@
 //!
 //! 405 means that the backend has no such stream, which is no failure. Requests never wait for this stream.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use bridge_mcp::error::{code, error_response};
@@ -32,7 +32,7 @@ pub(crate) async fn listen(link: &Arc<Link>, owner: Arc<dyn Owner>) {
     if http.era() == Era::Modern || http.listening.swap(true, Ordering::Relaxed) {
         return;
     }
-    let (stop, resumer, link) = (http.stop.clone(), http.resumer(), Arc::clone(link));
+    let (stop, resumer, link) = (http.stop.clone(), http.resumer(), Arc::downgrade(link));
     let (opened_in, opened) = oneshot::channel();
     tasks::spawn("backend-listen", async move {
         tokio::select! {
@@ -44,8 +44,7 @@ pub(crate) async fn listen(link: &Arc<Link>, owner: Arc<dyn Owner>) {
     drop(tokio::time::timeout(OPENING, opened).await);
 }
 
-async fn run(link: &Link, resumer: &Resumer, owner: &dyn Owner, opened: oneshot::Sender<()>) {
-    let Link::Http(http) = link else { return };
+async fn run(link: &Weak<Link>, resumer: &Resumer, owner: &dyn Owner, opened: oneshot::Sender<()>) {
     let mut opened = Some(opened);
     let mut last: Option<Box<str>> = None;
     let mut retry_ms = None;
@@ -69,7 +68,12 @@ async fn run(link: &Link, resumer: &Resumer, owner: &dyn Owner, opened: oneshot:
             }
             Err(StatusCode::METHOD_NOT_ALLOWED | StatusCode::BAD_REQUEST) => return,
             // The session is gone; whoever needs it next opens another.
-            Err(StatusCode::NOT_FOUND) => return http.lose(),
+            Err(StatusCode::NOT_FOUND) => {
+                if let Some(Link::Http(http)) = link.upgrade().as_deref() {
+                    http.lose();
+                }
+                return;
+            }
             Err(status) => {
                 tracing::debug!(backend = resumer.backend(), %status, "no notification stream yet");
             }
@@ -79,7 +83,7 @@ async fn run(link: &Link, resumer: &Resumer, owner: &dyn Owner, opened: oneshot:
     }
 }
 
-async fn deliver(link: &Link, resumer: &Resumer, owner: &dyn Owner, data: bytes::Bytes) {
+async fn deliver(link: &Weak<Link>, resumer: &Resumer, owner: &dyn Owner, data: bytes::Bytes) {
     let frame = match Frame::parse(data, resumer.limits()) {
         Ok(frame) => frame,
         Err(error) => {
@@ -100,6 +104,7 @@ async fn deliver(link: &Link, resumer: &Resumer, owner: &dyn Owner, data: bytes:
     } else {
         error_response(Some(&id), code::INTERNAL, "no client can answer this request", None)
     };
+    let Some(link) = link.upgrade() else { return };
     if link.tell(reply).await.is_err() {
         tracing::debug!(backend = resumer.backend(), "reply not delivered");
     }

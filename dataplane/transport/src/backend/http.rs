@@ -12,8 +12,9 @@ use hyper_util::client::legacy::Client;
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 
-/// Idle connections are closed before common servers close theirs, so that a request rarely meets a closing one.
-const POOL_IDLE: Duration = Duration::from_secs(50);
+/// Idle connections are closed before common servers close theirs (five seconds is usual), so that a request rarely meets
+/// a closing one.
+const POOL_IDLE: Duration = Duration::from_secs(4);
 
 /// A client whose connections are shared by all backends.
 #[derive(Clone)]

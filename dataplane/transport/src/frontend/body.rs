@@ -18,8 +18,8 @@ pub struct ReplyBody(Inner);
 enum Inner {
     Empty,
     Whole(Bytes),
-    /// A backend's body, forwarded as it comes; the value beside it lives as long as the body.
-    Forwarded(Incoming, #[allow(dead_code, reason = "held for its Drop")] Box<dyn Send>),
+    /// A backend's body, forwarded as it comes until the limit; the last value lives as long as the body.
+    Forwarded(Incoming, Pin<Box<Sleep>>, #[allow(dead_code, reason = "held for its Drop")] Box<dyn Send>),
     Events(Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>),
 }
 
@@ -34,9 +34,9 @@ impl ReplyBody {
         Self(Inner::Whole(bytes.into()))
     }
 
-    /// A backend's body as it comes. `guard` is dropped when the body ends or is dropped.
-    pub fn forwarded(body: Incoming, guard: impl Send + 'static) -> Self {
-        Self(Inner::Forwarded(body, Box::new(guard)))
+    /// A backend's body as it comes, for at most `limit`. `guard` is dropped when the body ends or is dropped.
+    pub fn forwarded(body: Incoming, limit: Duration, guard: impl Send + 'static) -> Self {
+        Self(Inner::Forwarded(body, Box::pin(tokio::time::sleep(limit)), Box::new(guard)))
     }
 
     /// An event stream with a comment after each `keep_alive` of silence.
@@ -45,14 +45,25 @@ impl ReplyBody {
     }
 }
 
+/// Why a body broke off; the client's connection breaks off with it.
+#[derive(Debug, thiserror::Error)]
+pub enum BodyError {
+    /// The backend's connection was lost.
+    #[error("the backend's answer broke off: {0}")]
+    Lost(#[from] hyper::Error),
+    /// The backend took too long.
+    #[error("the backend's answer took too long")]
+    TooSlow,
+}
+
 impl Body for ReplyBody {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         match &mut self.0 {
             Inner::Empty => Poll::Ready(None),
             Inner::Whole(bytes) => {
@@ -60,12 +71,16 @@ impl Body for ReplyBody {
                 self.0 = Inner::Empty;
                 Poll::Ready(Some(Ok(Frame::data(bytes))))
             }
-            Inner::Forwarded(body, _) => {
-                let frame = ready!(Pin::new(body).poll_frame(cx));
+            Inner::Forwarded(body, limit, _) => {
+                let Poll::Ready(frame) = Pin::new(body).poll_frame(cx) else {
+                    ready!(limit.as_mut().poll(cx));
+                    self.0 = Inner::Empty;
+                    return Poll::Ready(Some(Err(BodyError::TooSlow)));
+                };
                 if frame.is_none() {
                     self.0 = Inner::Empty;
                 }
-                Poll::Ready(frame)
+                Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Lost)))
             }
             Inner::Events(events) => {
                 let frame = ready!(events.as_mut().poll_frame(cx));
@@ -77,7 +92,7 @@ impl Body for ReplyBody {
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Inner::Empty => true,
-            Inner::Forwarded(body, _) => body.is_end_stream(),
+            Inner::Forwarded(body, ..) => body.is_end_stream(),
             Inner::Whole(_) | Inner::Events(_) => false,
         }
     }
@@ -86,7 +101,7 @@ impl Body for ReplyBody {
         match &self.0 {
             Inner::Empty => SizeHint::with_exact(0),
             Inner::Whole(bytes) => SizeHint::with_exact(bytes.len() as u64),
-            Inner::Forwarded(body, _) => body.size_hint(),
+            Inner::Forwarded(body, ..) => body.size_hint(),
             Inner::Events(_) => SizeHint::default(),
         }
     }
