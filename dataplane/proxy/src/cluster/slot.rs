@@ -72,3 +72,6 @@ impl<T: Openable> LinkSlot<T> {
         self.current.lock().take()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -219,3 +219,34 @@ async fn a_slow_caller_loses_notifications_but_never_its_answer() {
     }
     assert_eq!(notices, NOTICES);
 }
+
+#[tokio::test]
+async fn a_log_message_of_a_shared_backend_reaches_no_client() {
+    let (channel, mut backend, owner) = start(Era::Modern);
+    let mut only = open(&channel, &call("1"), OnLeave::Cancel).await;
+    let number = raw_id(&backend.read().await);
+    backend.write(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}"#).await;
+    backend.write(&format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{{}}}}"#)).await;
+    answer(&mut only).await;
+    assert_eq!(*owner.notices.lock(), [Method::Message]);
+}
+
+#[tokio::test]
+async fn what_a_backend_asks_during_the_gateways_own_request_goes_to_the_owner() {
+    let (channel, mut backend, owner) = start(Era::Legacy);
+    let own = channel.request_own(&call("1")).await.unwrap();
+    let number = raw_id(&backend.read().await);
+    backend.write(r#"{"jsonrpc":"2.0","id":"r","method":"roots/list"}"#).await;
+    backend.settle().await;
+    assert_eq!(*owner.requests.lock(), [Method::RootsList]);
+    backend.write(&format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{{}}}}"#)).await;
+    let Answer::Stream(mut messages) = own else { panic!("a channel answers with messages") };
+    answer(&mut messages).await;
+}
+
+#[tokio::test]
+async fn a_channel_that_nobody_holds_ends_its_wire() {
+    let (channel, mut backend, _) = start(Era::Legacy);
+    drop(channel);
+    assert!(backend.reads.recv().await.is_none(), "the child sees the end of its input");
+}
