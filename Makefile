@@ -19,7 +19,7 @@ run: build ## Start a gateway on localhost with two backends and print how to us
 	exec target/debug/mcp-gateway --config $(QUICKSTART) --welcome
 
 test: build peers ## Run all tests; installs what they need first
-	$(CARGO) test --locked --workspace
+	$(CARGO) test --locked --workspace --no-fail-fast
 
 lint: ## Formatting, clippy, documentation, layers, licences, file sizes
 	tests/lint

@@ -182,9 +182,10 @@ impl<'a> Reference<'a> {
         }
         let first = path.split('/').next().unwrap_or_default();
         // What is built or installed is not in a fresh checkout.
-        let ours = first != "target" && path.contains('/') && resolve(first).is_some();
+        let built = first == "target";
+        let ours = path.contains('/') && resolve(first).is_some();
         let source = SOURCES.iter().any(|ending| path.ends_with(ending));
-        (ours || source).then_some(Self { path, item })
+        (!built && (ours || source)).then_some(Self { path, item })
     }
 
     fn check(&self) -> Result<(), String> {
