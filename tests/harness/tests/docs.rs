@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use anyhow::{Context as _, Result, ensure};
-use bridge_tests::cargo;
+use bridge_tests::gateway::binary;
+use bridge_tests::{TempDir, cargo};
 
 /// A newcomer reads this one whole.
 const README_LINES: usize = 200;
@@ -76,6 +78,22 @@ fn make_targets_in_documents_exist() -> Result<()> {
     }
     ensure!(named.contains("run") && named.contains("test"), "only {named:?} is named");
     ensure!(unknown.is_empty(), "not in the Makefile: {unknown:#?}");
+    Ok(())
+}
+
+#[test]
+fn configurations_in_documents_are_usable() -> Result<()> {
+    let folder = TempDir::new()?;
+    for document in ["README.md", "docs/configuration.md"] {
+        let text = read(&cargo::root().join(document))?;
+        let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
+        let file = folder.path().join("gateway.yaml");
+        fs::write(&file, example.with_context(|| format!("{document} has no example"))?)?;
+        let check = Command::new(binary("mcp-gateway")?).arg("check").arg("--config").arg(&file).output()?;
+        let said = String::from_utf8_lossy(&check.stdout);
+        ensure!(check.status.success(), "{document}: {said}");
+        ensure!(!said.contains("unknown key") && !said.contains("not available"), "{document}: {said}");
+    }
     Ok(())
 }
 
