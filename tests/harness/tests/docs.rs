@@ -83,12 +83,12 @@ fn make_targets_in_documents_exist() -> Result<()> {
 
 #[test]
 fn configurations_in_documents_are_usable() -> Result<()> {
-    let folder = TempDir::new()?;
+    let folder = TempDir::new("docs")?;
     for document in ["README.md", "docs/configuration.md"] {
         let text = read(&cargo::root().join(document))?;
         let example = text.split("```yaml\n").nth(1).and_then(|rest| rest.split("```").next());
-        let file = folder.path().join("gateway.yaml");
-        fs::write(&file, example.with_context(|| format!("{document} has no example"))?)?;
+        let example = example.with_context(|| format!("{document} has no example"))?;
+        let file = folder.write("gateway.yaml", example)?;
         let check = Command::new(binary("mcp-gateway")?).arg("check").arg("--config").arg(&file).output()?;
         let said = String::from_utf8_lossy(&check.stdout);
         ensure!(check.status.success(), "{document}: {said}");
