@@ -39,7 +39,7 @@ pub(crate) async fn legacy_request(
     frame: &Frame,
 ) -> Result<Reply, Refusal> {
     if let Some(kind) = ListKind::of_method(frame.method()) {
-        return Ok(respond::json(200, list(context, Era::Legacy, kind, frame).await));
+        return Ok(respond::json(200, Box::pin(list(context, Era::Legacy, kind, frame)).await));
     }
     match frame.method() {
         Method::SetLevel if legacy::level_of(frame).is_none() => {
@@ -48,11 +48,13 @@ pub(crate) async fn legacy_request(
             Ok(respond::json(200, error_response(frame.raw_id(), code::INVALID_PARAMS, text, None)))
         }
         Method::SetLevel => {
-            set_level(session, frame).await;
+            Box::pin(set_level(session, frame)).await;
             Ok(respond::json(200, result_response(frame.raw_id().unwrap_or(b"null"), b"{}")))
         }
-        Method::Complete => match route_completion(context, Era::Legacy, frame).await? {
-            Some(routed) => legacy_call::forward(context, session, &routed.cluster, &routed.frame).await,
+        Method::Complete => match Box::pin(route_completion(context, Era::Legacy, frame)).await? {
+            Some(routed) => {
+                Box::pin(legacy_call::forward(context, session, &routed.cluster, &routed.frame)).await
+            }
             None => Ok(respond::json(200, no_completion(frame, Era::Legacy))),
         },
         Method::ToolsCall
@@ -111,15 +113,18 @@ pub(crate) async fn list(context: &Context, era: Era, kind: ListKind, frame: &Fr
 /// and no longer, so that one that hangs delays nobody but the first clients. Later backends are announced by
 /// `list_changed`.
 pub(crate) async fn settled_view(context: &Context, era: Era) -> Arc<View> {
-    let views = &context.gateway.views;
-    if !views.get(era).is_settled() {
-        let wait = context.plan.snapshot.limits.catalogue_wait;
-        for cluster in &context.plan.clusters {
-            // Whoever is not there by then is left out for now.
-            drop(tokio::time::timeout_at(cluster.started() + wait, cluster.catalogue(era).settled()).await);
-        }
-        // Not the plan of this request: a newer one may have been loaded meanwhile.
-        views.rebuild(&context.gateway.plan);
+    let view = context.gateway.views.get(era);
+    if view.is_settled() { view } else { Box::pin(settle(context, era)).await }
+}
+
+async fn settle(context: &Context, era: Era) -> Arc<View> {
+    let wait = context.plan.snapshot.limits.catalogue_wait;
+    for cluster in &context.plan.clusters {
+        // Whoever is not there by then is left out for now.
+        drop(tokio::time::timeout_at(cluster.started() + wait, cluster.catalogue(era).settled()).await);
     }
+    // Not the plan of this request: a newer one may have been loaded meanwhile.
+    let views = &context.gateway.views;
+    views.rebuild(&context.gateway.plan);
     views.get(era)
 }

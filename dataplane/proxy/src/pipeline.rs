@@ -81,7 +81,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, listener: &Listener, request:
     let context = Context { gateway: Arc::clone(gateway), plan, scope, principal };
     match *request.method() {
         Method::POST => post(&context, request).await,
-        Method::GET => legacy_stream::get(&context, request.headers()).await,
+        Method::GET => Box::pin(legacy_stream::get(&context, request.headers())).await,
         Method::DELETE => legacy::delete(&context, request.headers()),
         _ => {
             respond::with_allow(refuse(gateway, &Refusal::new(Reason::HttpMethod, "use POST, GET or DELETE")))
@@ -116,12 +116,12 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
         Ok(Body::Single(frame)) => {
             let method = frame.method();
             let timer = gateway.metrics.start(method);
-            let reply = single(context, &parts.headers, frame).await;
+            let reply = single(context, &parts.headers, &frame).await;
             tracing::debug!(method = method.as_str(), scope = %context.scope, status = reply.status().as_u16(), "answered");
             timer.finish(reply.status());
             reply
         }
-        Ok(Body::Batch(messages)) => batch::handle(context, &parts.headers, messages).await,
+        Ok(Body::Batch(messages)) => Box::pin(batch::handle(context, &parts.headers, messages)).await,
         Err(error) => {
             gateway.metrics.refused(Reason::BadMessage);
             respond::json(400, error.response())
@@ -129,16 +129,17 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
     }
 }
 
-async fn single(context: &Context, headers: &HeaderMap, frame: Frame) -> Reply {
+async fn single(context: &Context, headers: &HeaderMap, frame: &Frame) -> Reply {
     let session = text(headers, "mcp-session-id");
     let version_header = text(headers, "mcp-protocol-version");
     // Answers and notifications still reach the calls that wait for them.
     if context.gateway.drain.has_started() && frame.kind() == Kind::Request {
         return refuse_request(context, frame.raw_id(), &shutting_down());
     }
-    match detect(&frame, Beside { version_header, has_session: session.is_some() }) {
+    match detect(frame, Beside { version_header, has_session: session.is_some() }) {
         Detected::Modern => modern::handle(context, headers, frame).await,
-        Detected::LegacyOpening => legacy::open(context, &frame).await,
+        // What is rare is boxed: the future of a request is moved several times and should be small.
+        Detected::LegacyOpening => Box::pin(legacy::open(context, frame)).await,
         Detected::LegacySession => legacy::handle(context, session.unwrap_or_default(), frame).await,
         Detected::Refused { code, message } => {
             context.gateway.metrics.refused(Reason::BadMessage);

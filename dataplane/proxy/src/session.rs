@@ -129,13 +129,13 @@ impl Session {
             return Ok((conversation, None));
         }
         let mut handshake = None;
-        let (conversation, fresh) = slot
-            .open(|| async {
-                let (conversation, opened) = self.open(cluster).await?;
-                handshake = Some(opened);
-                Ok(conversation)
-            })
-            .await?;
+        // Boxed, like everything that is not done for each request: a request's future is moved several times.
+        let opening = slot.open(|| async {
+            let (conversation, opened) = self.open(cluster).await?;
+            handshake = Some(opened);
+            Ok(conversation)
+        });
+        let (conversation, fresh) = Box::pin(opening).await?;
         // A session that ended meanwhile has emptied its slots already.
         if fresh && self.is_closed() {
             conversation.link.close().await;

@@ -111,14 +111,12 @@ impl Cluster {
             return Err(self.era_mismatch(Era::Modern));
         }
         let mut handshake = None;
-        let (link, _) = self
-            .modern
-            .open(|| async {
-                let (link, opened) = self.open_modern(self.owner(Era::Modern)).await?;
-                handshake = Some(opened);
-                Ok(link)
-            })
-            .await?;
+        let opening = self.modern.open(|| async {
+            let (link, opened) = self.open_modern(self.owner(Era::Modern)).await?;
+            handshake = Some(opened);
+            Ok(link)
+        });
+        let (link, _) = Box::pin(opening).await?;
         Ok((link, handshake))
     }
 

@@ -81,7 +81,7 @@ pub(super) async fn handle(
 /// The answer to one request of a batch.
 async fn call(context: &Context, session: &Arc<Session>, frame: Frame) -> Bytes {
     let (raw_id, id) = (frame.raw_id().map(Bytes::copy_from_slice), frame.id());
-    let reply = legacy::request(context, session, frame).await;
+    let reply = legacy::request(context, session, &frame).await;
     let is_stream = content(reply.headers()) == Content::Events;
     let body = reply.into_body();
     let answer = if is_stream {

@@ -143,7 +143,7 @@ fn unknown_session() -> Refusal {
 }
 
 /// Answers one message of an open session.
-pub(super) async fn handle(context: &Context, session: &str, frame: Frame) -> Reply {
+pub(super) async fn handle(context: &Context, session: &str, frame: &Frame) -> Reply {
     let Some(session) = context.gateway.sessions.get(session, &context.principal, &context.scope) else {
         return refuse_request(context, frame.raw_id(), &unknown_session());
     };
@@ -151,31 +151,31 @@ pub(super) async fn handle(context: &Context, session: &str, frame: Frame) -> Re
     match frame.kind() {
         Kind::Request => request(context, &session, frame).await,
         Kind::Notification => {
-            notify(context, &session, &frame).await;
+            Box::pin(notify(context, &session, frame)).await;
             respond::accepted()
         }
         Kind::Result | Kind::Error => {
-            answer(&session, &frame).await;
+            Box::pin(answer(&session, frame)).await;
             respond::accepted()
         }
     }
 }
 
-pub(super) async fn request(context: &Context, session: &Arc<Session>, frame: Frame) -> Reply {
+pub(super) async fn request(context: &Context, session: &Arc<Session>, frame: &Frame) -> Reply {
     let id = Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null"));
     match frame.method() {
         Method::Ping => return respond::json(200, result_response(&id, b"{}")),
-        method if !method.exists_in(Era::Legacy) => return respond::json(200, method_not_found(&frame)),
+        method if !method.exists_in(Era::Legacy) => return respond::json(200, method_not_found(frame)),
         Method::SetLevel => {
-            if let Some(level) = level_of(&frame) {
+            if let Some(level) = level_of(frame) {
                 session.settings.set_level(&level);
             }
         }
         _ => {}
     }
     let outcome = match context.only_cluster() {
-        Some(cluster) => legacy_call::forward(context, session, cluster, &frame).await,
-        None => merged::legacy_request(context, session, &frame).await,
+        Some(cluster) => legacy_call::forward(context, session, cluster, frame).await,
+        None => merged::legacy_request(context, session, frame).await,
     };
     outcome.unwrap_or_else(|refusal| refuse_request(context, Some(&id), &refusal))
 }

@@ -43,8 +43,8 @@ pub(crate) async fn forward(
     let (conversation, call, answer) = send(session, cluster, frame).await?;
     let held = Held { permit, call };
     if subscribes {
-        let bytes = whole(context, session, &conversation, answer).await?;
-        note_subscription(context, session, &conversation, frame, &bytes).await;
+        let bytes = Box::pin(whole(context, session, &conversation, answer)).await?;
+        Box::pin(note_subscription(context, session, &conversation, frame, &bytes)).await;
         return Ok(respond::json(200, bytes));
     }
     match answer {
@@ -63,7 +63,7 @@ pub(crate) async fn forward(
                 questions: Vec::new(),
                 held,
             };
-            legacy_stream::answer(context, stream).await
+            Box::pin(legacy_stream::answer(context, stream)).await
         }
     }
 }

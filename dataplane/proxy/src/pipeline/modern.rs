@@ -22,7 +22,7 @@ use crate::merged;
 use crate::upstream::{Answer, Link, OnLeave, UpstreamError, mirror};
 
 /// Answers one message.
-pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: Frame) -> Reply {
+pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: &Frame) -> Reply {
     match frame.kind() {
         Kind::Request => {}
         // HTTP cancels by closing the stream, and nothing else is told this way.
@@ -32,13 +32,13 @@ pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: Frame)
             return respond::json(400, error_response(frame.raw_id(), code::INVALID_REQUEST, text, None));
         }
     }
-    if let Err(violation) = modern::check(&frame, Some(mirrored::of(headers))) {
-        return refuse(&frame, &violation);
+    if let Err(violation) = modern::check(frame, Some(mirrored::of(headers))) {
+        return refuse(frame, &violation);
     }
     let id = Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null"));
     let outcome = match context.only_cluster() {
-        Some(cluster) => forward(context, cluster, &frame, headers).await,
-        None => merged(context, headers, &frame, &id).await,
+        Some(cluster) => forward(context, cluster, frame, headers).await,
+        None => merged(context, headers, frame, &id).await,
     };
     outcome.unwrap_or_else(|refusal| refuse_request(context, Some(&id), &refusal))
 }
@@ -50,15 +50,15 @@ fn refuse(frame: &Frame, violation: &Violation) -> Reply {
 
 async fn merged(context: &Context, headers: &HeaderMap, frame: &Frame, id: &[u8]) -> Result<Reply, Refusal> {
     if let Some(kind) = ListKind::of_method(frame.method()) {
-        return Ok(respond::json(200, merged::list(context, Era::Modern, kind, frame).await));
+        return Ok(respond::json(200, Box::pin(merged::list(context, Era::Modern, kind, frame)).await));
     }
     match frame.method() {
         Method::Discover => {
-            Ok(respond::json(200, result_response(id, &merged::discover_result(context).await)))
+            Ok(respond::json(200, result_response(id, &Box::pin(merged::discover_result(context)).await)))
         }
-        Method::Listen => merged::listen(context, frame).await,
-        Method::Complete => match merged::route_completion(context, Era::Modern, frame).await? {
-            Some(routed) => forward(context, &routed.cluster, &routed.frame, headers).await,
+        Method::Listen => Box::pin(merged::listen(context, frame)).await,
+        Method::Complete => match Box::pin(merged::route_completion(context, Era::Modern, frame)).await? {
+            Some(routed) => Box::pin(forward(context, &routed.cluster, &routed.frame, headers)).await,
             None => Ok(respond::json(200, merged::no_completion(frame, Era::Modern))),
         },
         Method::ToolsCall | Method::PromptsGet | Method::ResourcesRead => {
@@ -116,7 +116,7 @@ async fn forward(
                 timeout: (frame.method() != Method::Listen).then_some(timeout),
                 held: permit,
             };
-            modern_stream::answer(context, stream, streamed).await
+            Box::pin(modern_stream::answer(context, stream, streamed)).await
         }
     }
 }

@@ -177,7 +177,9 @@ impl HttpLink {
         let sent =
             self.target.client.send(Method::POST, &self.target.uri, headers, frame.bytes().clone()).await;
         let response = sent.map_err(|error| self.failed(&error))?;
-        let session = response.headers().get(SESSION_ID).cloned();
+        // Copied: a header shares the buffer of everything that was read with it, and a session keeps this one.
+        let session = response.headers().get(SESSION_ID);
+        let session = session.and_then(|value| HeaderValue::from_bytes(value.as_bytes()).ok());
         Ok((self.read(frame, response).await?, session))
     }
 
@@ -199,7 +201,7 @@ impl HttpLink {
                 let bytes = self.body(response.into_body()).await?;
                 Ok(Answer::Whole { status: status.as_u16(), bytes })
             }
-            _ => self.read_refusal(frame, status, response).await,
+            _ => Box::pin(self.read_refusal(frame, status, response)).await,
         }
     }
 

@@ -225,7 +225,9 @@ async fn a_log_message_of_a_shared_backend_reaches_no_client() {
     let (channel, mut backend, owner) = start(Era::Modern);
     let mut only = open(&channel, &call("1"), OnLeave::Cancel).await;
     let number = raw_id(&backend.read().await);
-    backend.write(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}"#).await;
+    backend
+        .write(r#"{"jsonrpc":"2.0","method":"notifications/message","params":{"level":"info","data":"x"}}"#)
+        .await;
     backend.write(&format!(r#"{{"jsonrpc":"2.0","id":{number},"result":{{}}}}"#)).await;
     answer(&mut only).await;
     assert_eq!(*owner.notices.lock(), [Method::Message]);
