@@ -9,6 +9,7 @@ mod keep;
 mod listen;
 mod route;
 mod view;
+mod watch;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

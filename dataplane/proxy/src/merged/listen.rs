@@ -3,11 +3,11 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::merge::ListKind;
-use bridge_mcp::method::Method;
 use bridge_mcp::sse;
 use bridge_mcp::subscription::{Filter, Supported, acknowledged, finished, tag};
 use bridge_mcp::version::Era;
@@ -15,21 +15,22 @@ use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_transport::frontend::body::EventSource;
 use bytes::{Bytes, BytesMut};
-use serde_json::json;
-use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot};
+use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::keep::notification;
 use super::route::by_uri;
+use super::watch::Watch;
 use super::{Change, settled_view};
-use crate::cluster::Cluster;
 use crate::pipeline::{Context, Reply, listen_permit, respond};
-use crate::upstream::{Answer, Event, OnLeave, modern_request};
 
 /// Updates that may wait for a slow client.
 const UPDATES: usize = 64;
 /// Resources that one listen may name.
 const MAX_ENTRIES: usize = 1000;
+/// How long the acknowledgement waits for backends to watch. A backend that comes later tells everything as updated.
+const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 
 /// Opens a listen.
 pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Refusal> {
@@ -47,7 +48,7 @@ pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Re
         resource_subscriptions: true,
         tasks: false,
     });
-    let mut owners: BTreeMap<Arc<str>, Watched> = BTreeMap::new();
+    let mut owners: BTreeMap<Arc<str>, _> = BTreeMap::new();
     honoured.resource_subscriptions.retain(|uri| {
         let Ok(cluster) = by_uri(&view, Era::Modern, uri) else { return false };
         let watches = view.offers(&cluster, &["resources", "subscribe"]);
@@ -64,12 +65,19 @@ pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Re
     let changes = context.gateway.views.changes.subscribe();
     let (updates_in, updates) = mpsc::channel(UPDATES);
     let stop = CancellationToken::new();
+    let mut unconfirmed = Vec::new();
     for (_, (cluster, uris)) in owners {
-        tasks::spawn("listen", watch(cluster, uris, updates_in.clone(), stop.clone()));
+        let (confirm, confirmed) = oneshot::channel();
+        unconfirmed.push(Unconfirmed { uris: uris.clone(), confirmed });
+        let limits = context.plan.backend_limits.clone();
+        let watch = Watch { cluster, uris, limits, updates: updates_in.clone() };
+        tasks::spawn("listen", watch.run(confirm, stop.clone()));
     }
     let source = Listen {
         id: Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null")),
         filter: honoured,
+        unconfirmed,
+        confirm_until: Instant::now() + CONFIRM_WAIT,
         acknowledged: false,
         ended: false,
         due: VecDeque::new(),
@@ -83,13 +91,19 @@ pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Re
     Ok(respond::events(source, context.plan.snapshot.limits.keep_alive))
 }
 
-/// A backend and the resources to watch there.
-type Watched = (Arc<Cluster>, Vec<Box<str>>);
+/// Resources whose backend has not said yet whether it watches them.
+struct Unconfirmed {
+    uris: Vec<Box<str>>,
+    /// Those that it watches.
+    confirmed: oneshot::Receiver<Filter>,
+}
 
 /// One open listen.
 struct Listen {
     id: Bytes,
     filter: Filter,
+    unconfirmed: Vec<Unconfirmed>,
+    confirm_until: Instant,
     acknowledged: bool,
     ended: bool,
     /// Notifications to be written.
@@ -106,6 +120,7 @@ struct Listen {
 impl Listen {
     async fn message(&mut self) -> Bytes {
         if !self.acknowledged {
+            self.confirm().await;
             self.acknowledged = true;
             return acknowledged(&self.id, &self.filter);
         }
@@ -136,6 +151,19 @@ impl Listen {
         }
     }
 
+    /// Waits until the backends watch, so that no update after the acknowledgement is missed, and drops from the filter
+    /// what they refuse to watch.
+    async fn confirm(&mut self) {
+        for Unconfirmed { uris, confirmed } in std::mem::take(&mut self.unconfirmed) {
+            if let Ok(Ok(watched)) = tokio::time::timeout_at(self.confirm_until, confirmed).await {
+                let refused = uris.iter().filter(|uri| !watched.resource_subscriptions.contains(*uri));
+                for uri in refused {
+                    self.filter.resource_subscriptions.remove(uri);
+                }
+            }
+        }
+    }
+
     fn take_due(&mut self) -> Option<Bytes> {
         let method = self.due.pop_front()?;
         let text = format!(r#"{{"jsonrpc":"2.0","method":"{method}"}}"#);
@@ -153,63 +181,5 @@ impl EventSource for Listen {
         let mut out = BytesMut::new();
         sse::encode(&mut out, None, Some("message"), None, &message);
         Some(out.freeze())
-    }
-}
-
-/// Watches resources of one backend for one listen, and again after the backend was lost.
-async fn watch(
-    cluster: Arc<Cluster>,
-    uris: Vec<Box<str>>,
-    updates: mpsc::Sender<Frame>,
-    stop: CancellationToken,
-) {
-    tokio::select! {
-        () = stop.cancelled() => {}
-        () = async {
-            for again in std::iter::once(false).chain(std::iter::repeat(true)) {
-                if let Err(refusal) = follow(&cluster, &uris, &updates, again).await {
-                    tracing::debug!(backend = %cluster.name, error = %refusal, "resource listen lost");
-                }
-                tokio::time::sleep(std::time::Duration::from_secs(1)).await;
-            }
-        } => {}
-    }
-}
-
-async fn follow(
-    cluster: &Arc<Cluster>,
-    uris: &[Box<str>],
-    updates: &mpsc::Sender<Frame>,
-    again: bool,
-) -> Result<(), Refusal> {
-    let (link, _) = cluster.modern_link().await?;
-    let filter = json!({ "notifications": { "resourceSubscriptions": uris } });
-    let frame = modern_request("subscriptions/listen", &filter)?;
-    let headers = crate::cluster::mirrored(&link, &frame);
-    let answer = link.request(&frame, headers, OnLeave::Cancel).await;
-    let Answer::Stream(mut messages) = answer.map_err(|error| error.into_refusal(&cluster.name))? else {
-        return Ok(());
-    };
-    loop {
-        match messages.next().await? {
-            Event::Notice(frame) if frame.method() == Method::Acknowledged && again => {
-                // What changed while nobody listened is not known, so all of it may have.
-                for uri in uris {
-                    let text = json!({
-                        "jsonrpc": "2.0", "method": "notifications/resources/updated", "params": { "uri": uri }
-                    });
-                    if let Ok(update) = Frame::parse(text.to_string().into(), &Limits::backend(usize::MAX, 8))
-                    {
-                        drop(updates.send(update).await);
-                    }
-                }
-            }
-            Event::Notice(frame) if frame.method() == Method::ResourcesUpdated => {
-                // The listen is gone when nobody receives; `stop` ends this task.
-                drop(updates.send(frame).await);
-            }
-            Event::Answer(_) => return Ok(()),
-            _ => {}
-        }
     }
 }
