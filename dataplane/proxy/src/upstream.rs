@@ -14,8 +14,8 @@ use bridge_mcp::id::Id;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
+use bridge_transport::backend::body::Rest;
 use bytes::Bytes;
-use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use channel::{Channel, ChannelCall, Wire};
@@ -46,7 +46,7 @@ pub(crate) enum Answer {
         bytes: Bytes,
     },
     /// A large answer, forwarded unread.
-    Forward(Incoming),
+    Forward(Rest),
     /// Messages that come before the answer, then the answer.
     Stream(Messages),
 }
@@ -152,11 +152,11 @@ impl Link {
         }
     }
 
-    /// Forwards a legacy client's cancellation of the request with `id`.
-    pub(crate) async fn cancel(&self, id: &Id, notification: &Frame) -> Result<(), UpstreamError> {
+    /// The cancellation of the request with `id` as the backend reads it. `None` when that is not in flight any more.
+    pub(crate) fn cancellation(&self, id: &Id, notification: &Frame) -> Option<Bytes> {
         match self {
-            Self::Http(link) => link.tell(notification.bytes().clone()).await,
-            Self::Channel(channel) => channel.cancel(id, notification).await.map_err(UpstreamError::Failed),
+            Self::Http(_) => Some(notification.bytes().clone()),
+            Self::Channel(channel) => channel.cancellation(id, notification),
         }
     }
 

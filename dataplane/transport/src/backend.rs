@@ -1,4 +1,5 @@
 //! The server side of HTTP: sending requests and reading answers within bounds. Changes with the HTTP client.
 
+pub mod body;
 pub mod events;
 pub mod http;

@@ -45,19 +45,20 @@ impl Metrics {
         String::from_utf8(response.body).context("metrics are UTF-8")
     }
 
-    /// The value of a series, written as it is on the page: `name` or `name{label="value"}`. 0 when it is absent.
-    pub fn value(&self, series: &str) -> Result<f64> {
+    /// The value of a counter or gauge, written as it is on the page: `name` or `name{label="value"}`. 0 when it is
+    /// absent.
+    pub fn value(&self, series: &str) -> Result<i64> {
         let text = self.text()?;
         let line = text.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-        line.map_or(Ok(0.0), |value| value.parse().with_context(|| format!("{series} {value}")))
+        line.map_or(Ok(0), |value| value.parse().with_context(|| format!("{series} {value}")))
     }
 
     /// Waits until a series has this value.
-    pub fn wait(&self, series: &str, wanted: f64) -> Result<()> {
+    pub fn wait(&self, series: &str, wanted: i64) -> Result<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let value = self.value(series)?;
-            if (value - wanted).abs() < f64::EPSILON {
+            if value == wanted {
                 return Ok(());
             }
             if Instant::now() > deadline {

@@ -222,7 +222,7 @@ fn a_peer_that_closes_its_half_leaves_nothing_behind() -> Result<()> {
         while let Ok(Some(_)) = connection.read_some() {}
         assert!(connection.is_closed_by_peer()?, "after {bytes} bytes");
     }
-    metrics.wait("mcp_gateway_connections_active", 0.0)?;
+    metrics.wait("mcp_gateway_connections_active", 0)?;
 
     // After a whole request it means what closing means: the client has left, so the call is cancelled.
     let mut connection = part(usize::MAX)?;
@@ -234,8 +234,8 @@ fn a_peer_that_closes_its_half_leaves_nothing_behind() -> Result<()> {
         .process()
         .wait_line(bridge_tests::PATIENCE, |line| line.contains("sleep cancelled").then_some(()))?;
     assert!(connection.is_closed_by_peer()?);
-    metrics.wait("mcp_gateway_connections_active", 0.0)?;
-    metrics.wait("mcp_gateway_requests_in_flight", 0.0)?;
+    metrics.wait("mcp_gateway_connections_active", 0)?;
+    metrics.wait("mcp_gateway_requests_in_flight", 0)?;
     serves(&gateway)
 }
 

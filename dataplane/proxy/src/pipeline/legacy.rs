@@ -203,7 +203,9 @@ pub(super) async fn notify(context: &Context, session: &Arc<Session>, frame: &Fr
             let id = params.and_then(|params| frame.raw(params.members.request_id)).and_then(Id::from_raw);
             let Some(id) = id else { return };
             if let Some((link, cancelled)) = session.calls.find(&id) {
-                log_failure(link.cancel(&id, frame).await);
+                if let Some(message) = link.cancellation(&id, frame) {
+                    log_failure(link.tell(message).await);
+                }
                 // Servers do not answer what was cancelled, so nobody waits any more.
                 cancelled.cancel();
             }

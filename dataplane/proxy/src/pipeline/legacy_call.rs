@@ -11,7 +11,6 @@ use bridge_mcp::id::Id;
 use bridge_mcp::method::Method;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_transport::frontend::body::ReplyBody;
-use bridge_transport::frontend::request::collect;
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
@@ -113,7 +112,8 @@ async fn whole(
     let backend = &conversation.origin.backend;
     match answer {
         Answer::Whole { bytes, .. } => Ok(bytes),
-        Answer::Forward(body) => collect(body, context.plan.backend_limits.max_bytes)
+        Answer::Forward(rest) => rest
+            .collect(context.plan.backend_limits.max_bytes)
             .await
             .map_err(|error| Refusal::backend(Reason::BackendLost, backend, error)),
         Answer::Stream(messages) => last(session, conversation, messages).await,

@@ -20,6 +20,9 @@ use crate::cluster::Cluster;
 use crate::session::{Conversation, Session, StreamLog};
 use crate::upstream::{Event, Link, Messages};
 
+/// Why a backend is told that a call was cancelled.
+const OUT_OF_TIME: &str = "the gateway's time limit passed";
+
 /// A call whose answer comes as messages.
 pub(super) struct Stream {
     pub(super) session: Arc<Session>,
@@ -64,25 +67,32 @@ fn primes(session: &Session) -> bool {
 
 /// Answers with JSON when the answer is the first message and comes soon, else with an event stream.
 pub(super) async fn answer(context: &Context, mut stream: Stream) -> Result<Reply, Refusal> {
-    let keep_alive = context.plan.snapshot.limits.keep_alive;
+    let limits = &context.plan.snapshot.limits;
+    let keep_alive = limits.keep_alive;
+    let deadline = Instant::now() + limits.max_request_duration;
     let cancelled = stream.held.call.cancelled.clone();
+    let limit = stream.cluster.config.request_timeout.min(limits.max_request_duration);
     let first = tokio::select! {
-        first = tokio::time::timeout(keep_alive, stream.messages.next()) => first,
+        first = tokio::time::timeout(keep_alive.min(limit), stream.messages.next()) => first,
         () = cancelled.cancelled() => return Ok(respond::accepted()),
     };
     let first = match first {
         Ok(Ok(Event::Answer(bytes))) => return Ok(respond::json(200, bytes)),
         Ok(Ok(event)) => Some(event),
         Ok(Err(refusal)) => return Err(refusal),
+        Err(_) if limit <= keep_alive => {
+            cancel(&stream.conversation.link, &stream.request, OUT_OF_TIME);
+            return Err(timed_out(limit, &stream.cluster));
+        }
         Err(_) => None,
     };
+    let silent_for = if first.is_none() { keep_alive } else { Duration::ZERO };
     let log = stream.session.streams.open();
     let reader = log.reader(None, primes(&stream.session));
-    let deadline = Instant::now() + context.plan.snapshot.limits.max_request_duration;
     let in_flight = context.gateway.drain.guard();
     tasks::spawn("call", async move {
         tokio::select! {
-            () = pump(&mut stream, first, &log, deadline) => {}
+            () = pump(&mut stream, first, silent_for, &log, deadline) => {}
             () = cancelled.cancelled() => {}
         }
         stream.session.withdraw(&stream.questions);
@@ -94,9 +104,15 @@ pub(super) async fn answer(context: &Context, mut stream: Stream) -> Result<Repl
 
 /// Moves a call's messages into its log until the answer. It does not end with the client's connection: a client that
 /// drops its stream has not cancelled, and may come back for the rest.
-async fn pump(stream: &mut Stream, mut first: Option<Event>, log: &StreamLog, deadline: Instant) {
+async fn pump(
+    stream: &mut Stream,
+    mut first: Option<Event>,
+    silent_for: Duration,
+    log: &StreamLog,
+    deadline: Instant,
+) {
     let limit = stream.cluster.config.request_timeout;
-    let mut idle = limit;
+    let mut idle = limit.saturating_sub(silent_for);
     loop {
         // Bounded by the request itself: a client that reads nothing may not keep its call for ever.
         let left = deadline.saturating_duration_since(Instant::now());
@@ -106,6 +122,7 @@ async fn pump(stream: &mut Stream, mut first: Option<Event>, log: &StreamLog, de
             Some(event) => Ok(Ok(event)),
             None => tokio::time::timeout(idle.min(left), stream.messages.next()).await,
         };
+        idle = idle.max(limit);
         match event {
             Ok(Ok(Event::Notice(frame))) => {
                 if let Some(message) = stream.session.show(&stream.conversation.origin, &frame) {
@@ -126,8 +143,8 @@ async fn pump(stream: &mut Stream, mut first: Option<Event>, log: &StreamLog, de
             Ok(Ok(Event::Answer(bytes))) => return log.append(bytes),
             Ok(Err(refusal)) => return log.append(error_of(stream.request.raw_id(), &refusal)),
             Err(_) => {
-                cancel(&stream.conversation.link, &stream.request, "the gateway's time limit passed");
-                let refusal = timed_out(idle.min(limit), &stream.cluster);
+                cancel(&stream.conversation.link, &stream.request, OUT_OF_TIME);
+                let refusal = timed_out(limit, &stream.cluster);
                 return log.append(error_of(stream.request.raw_id(), &refusal));
             }
         }
@@ -149,9 +166,11 @@ pub(super) fn cancel(link: &Arc<Link>, request: &Frame, reason: &str) {
     let (Some(id), Some(raw)) = (request.id(), request.raw_id()) else { return };
     let notification = cancellation(raw, reason);
     let Ok(frame) = Frame::parse(notification, &Limits::backend(usize::MAX, 8)) else { return };
+    // Before the call is forgotten, and with it the number under which the backend knows it.
+    let Some(message) = link.cancellation(&id, &frame) else { return };
     let link = Arc::clone(link);
     tasks::spawn("cancel", async move {
-        if let Err(error) = link.cancel(&id, &frame).await {
+        if let Err(error) = link.tell(message).await {
             tracing::debug!(?error, "cancellation not delivered");
         }
     });

@@ -36,26 +36,30 @@ pub(super) struct Stream {
 /// Keeps the form that an HTTP backend chose. Any other backend is answered for with JSON when the answer is the first
 /// message and comes soon, else with an event stream.
 pub(super) async fn answer(context: &Context, mut stream: Stream, streamed: bool) -> Result<Reply, Refusal> {
-    let keep_alive = context.plan.snapshot.limits.keep_alive;
+    let limits = &context.plan.snapshot.limits;
     if streamed {
-        return Ok(events(context, stream, None));
+        return Ok(events(context, stream, None, Duration::ZERO));
     }
-    let first = match tokio::time::timeout(keep_alive, stream.messages.next()).await {
-        Ok(Ok(Event::Answer(bytes))) => {
-            return Ok(respond::json(status_of(&bytes, context), bytes));
-        }
-        Ok(Ok(event)) => Some(event),
-        Ok(Err(refusal)) => return Err(refusal),
-        Err(_) => None,
-    };
-    Ok(events(context, stream, first))
+    let limit = stream.timeout.map(|timeout| timeout.min(limits.max_request_duration));
+    let wait = limit.map_or(limits.keep_alive, |limit| limit.min(limits.keep_alive));
+    match tokio::time::timeout(wait, stream.messages.next()).await {
+        Ok(Ok(Event::Answer(bytes))) => Ok(respond::json(status_of(&bytes, context), bytes)),
+        Ok(Ok(event)) => Ok(events(context, stream, Some(event), Duration::ZERO)),
+        Ok(Err(refusal)) => Err(refusal),
+        Err(_) => match limit {
+            Some(limit) if limit == wait => Err(timed_out(limit, &stream.backend)),
+            _ => Ok(events(context, stream, None, wait)),
+        },
+    }
 }
 
-fn events(context: &Context, stream: Stream, first: Option<Event>) -> Reply {
-    let deadline = Instant::now() + context.plan.snapshot.limits.max_request_duration;
+fn events(context: &Context, stream: Stream, first: Option<Event>, silent_for: Duration) -> Reply {
+    let deadline =
+        Instant::now() + context.plan.snapshot.limits.max_request_duration.saturating_sub(silent_for);
     let source = Source {
         stream,
         first,
+        silent_for,
         deadline,
         limits: context.plan.backend_limits.clone(),
         ended: false,
@@ -68,6 +72,8 @@ fn events(context: &Context, stream: Stream, first: Option<Event>) -> Reply {
 struct Source {
     stream: Stream,
     first: Option<Event>,
+    /// How long the backend has been silent before.
+    silent_for: Duration,
     deadline: Instant,
     limits: Limits,
     ended: bool,
@@ -83,7 +89,9 @@ impl Source {
         }
         let is_listen = self.stream.timeout.is_none();
         let left = self.deadline.saturating_duration_since(Instant::now());
-        let wait = self.stream.timeout.map_or(Duration::MAX, |timeout| timeout.min(left));
+        let silent_for = std::mem::take(&mut self.silent_for);
+        let wait =
+            self.stream.timeout.map_or(Duration::MAX, |timeout| timeout.saturating_sub(silent_for).min(left));
         tokio::select! {
             event = tokio::time::timeout(wait, self.stream.messages.next()) => match event {
                 Ok(event) => event,

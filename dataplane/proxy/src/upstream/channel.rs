@@ -161,13 +161,12 @@ impl Channel {
         }
     }
 
-    pub(crate) async fn cancel(&self, id: &Id, notification: &Frame) -> Result<(), Refusal> {
-        let Some(number) = self.shared.pending.lock().find(id) else { return Ok(()) };
-        let params = notification.envelope().params.as_ref();
-        let Some(span) = params.and_then(|params| params.members.request_id) else { return Ok(()) };
+    pub(crate) fn cancellation(&self, id: &Id, notification: &Frame) -> Option<Bytes> {
+        let number = self.shared.pending.lock().find(id)?;
+        let span = notification.envelope().params.as_ref()?.members.request_id?;
         let mut edits = Edits::new();
         edits.replace(span, number.to_string());
-        self.tell(notification.edited(edits)).await
+        Some(notification.edited(edits))
     }
 }
 

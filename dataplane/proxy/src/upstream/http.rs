@@ -7,17 +7,19 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, raw_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::param_headers::encode_value;
 use bridge_mcp::version::{Era, Version};
 use bridge_policy::refusal::{Reason, Refusal};
+use bridge_transport::backend::body::{Beginning, begin};
 use bridge_transport::backend::events::EventStream;
 use bridge_transport::backend::http::{Content, HttpClient, SendError, content};
-use bridge_transport::frontend::request::collect;
+use bridge_transport::frontend::request::{ReadError, collect};
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_LENGTH, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
@@ -31,7 +33,7 @@ pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 
 /// Answers up to this size are held whole before they are forwarded, so that a backend lost in the middle of one still
 /// gives the client a typed error.
-const HOLD: u64 = 64 * 1024;
+const HOLD: usize = 64 * 1024;
 /// How long a message without an answer may take.
 const TELL: Duration = Duration::from_secs(5);
 
@@ -145,7 +147,9 @@ impl HttpLink {
     pub(crate) async fn own_answer(&self, answer: Answer) -> Result<Frame, UpstreamError> {
         let bytes = match answer {
             Answer::Whole { bytes, .. } => bytes,
-            Answer::Forward(body) => self.body(body).await?,
+            Answer::Forward(rest) => {
+                rest.collect(self.limits().max_bytes).await.map_err(|error| self.broken(error))?
+            }
             Answer::Stream(mut messages) => loop {
                 match messages.next().await? {
                     Event::Answer(bytes) => break bytes,
@@ -192,23 +196,34 @@ impl HttpLink {
                 Ok(Answer::Stream(Messages::Http(Box::new(stream))))
             }
             (true, Content::Json) => {
-                let length = response.headers().get(CONTENT_LENGTH).and_then(|value| value.to_str().ok());
-                let short =
-                    length.and_then(|text| text.parse::<u64>().ok()).is_some_and(|length| length <= HOLD);
-                if !short {
-                    return Ok(Answer::Forward(response.into_body()));
+                match begin(response.into_body(), HOLD).await.map_err(|error| self.broken(error))? {
+                    Beginning::Whole(bytes) => {
+                        let bytes = self.answer_to(frame, bytes)?;
+                        Ok(Answer::Whole { status: status.as_u16(), bytes })
+                    }
+                    Beginning::Part(rest) => Ok(Answer::Forward(rest)),
                 }
-                let bytes = self.body(response.into_body()).await?;
-                Ok(Answer::Whole { status: status.as_u16(), bytes })
             }
             _ => Box::pin(self.read_refusal(frame, status, response)).await,
         }
     }
 
-    async fn body(&self, body: Incoming) -> Result<Bytes, UpstreamError> {
-        collect(body, self.target.limits.max_bytes).await.map_err(|error| {
-            Refusal::backend(Reason::BackendLost, self.backend(), format_args!("its answer: {error}")).into()
-        })
+    /// A short answer, which must be one: a proxy's page may claim to be JSON, and a body may end too early unnoticed.
+    fn answer_to(&self, request: &Frame, bytes: Bytes) -> Result<Bytes, Refusal> {
+        let answer = parse_answer(bytes, self.limits(), self.backend())?;
+        if answer.id() != request.id() && answer.kind() != Kind::Error {
+            let detail = "it answered another request than the one that it was sent";
+            return Err(Refusal::backend(Reason::BackendProtocol, self.backend(), detail));
+        }
+        Ok(addressed_to(request, &answer))
+    }
+
+    fn broken(&self, error: ReadError) -> Refusal {
+        let reason = match error {
+            ReadError::TooLarge(_) => Reason::BackendProtocol,
+            ReadError::TooSlow(_) | ReadError::Aborted => Reason::BackendLost,
+        };
+        Refusal::backend(reason, self.backend(), format_args!("its answer: {error}"))
     }
 
     /// An answer that is no success, or not of a known media type.
@@ -218,7 +233,8 @@ impl HttpLink {
         status: StatusCode,
         response: Response<Incoming>,
     ) -> Result<Answer, UpstreamError> {
-        let bytes = self.body(response.into_body()).await?;
+        let bytes = collect(response.into_body(), self.limits().max_bytes).await;
+        let bytes = bytes.map_err(|error| self.broken(error))?;
         let answer = Frame::parse(bytes.clone(), &self.target.limits).ok().filter(Frame::is_response);
         if self.session.is_some() && session_is_lost(request, status, answer.as_ref(), &bytes) {
             self.lose();

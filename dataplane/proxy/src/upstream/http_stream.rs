@@ -23,6 +23,9 @@ use super::{Event, HttpLink};
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 /// Wait before a resumption when the backend names none.
 const DEFAULT_RETRY_MS: u64 = 1000;
+/// Wait before the resumption of a stream whose connection was lost: a caller learns within a second that a backend is
+/// gone.
+const BROKEN_RETRY_MS: u64 = 250;
 /// The longest wait a backend may impose.
 const MAX_RETRY_MS: u64 = 60_000;
 /// Resumptions in a row that bring no event.
@@ -91,6 +94,8 @@ enum State {
     Reading(EventStream),
     /// Closed by the backend; to be resumed after the wait.
     Paused,
+    /// The connection was lost; to be resumed soon, if there is still somebody to ask.
+    Broken,
     Ended,
 }
 
@@ -115,17 +120,20 @@ impl HttpStream {
                             return Ok(step);
                         }
                     }
-                    Ok(None) | Err(StreamError::Lost(_)) if self.may_resume() => {
+                    Ok(None) if self.may_resume() => {
                         self.state = State::Paused;
                         return Ok(Event::Paused(self.wait_ms()));
                     }
+                    // Nobody asked the client to come back later: the gateway itself looks whether there is a rest.
+                    Err(StreamError::Lost(_)) if self.may_resume() => self.state = State::Broken,
                     Ok(None) => return Err(self.lost("it ended the stream before it answered")),
                     Err(StreamError::Lost(_)) => return Err(self.lost("the stream broke before it answered")),
                     Err(StreamError::Refused(error)) => {
                         return Err(self.fail(Reason::BackendProtocol, &error.to_string()));
                     }
                 },
-                State::Paused => self.resume().await?,
+                State::Paused => self.resume(self.wait_ms()).await?,
+                State::Broken => self.resume(self.wait_ms().min(BROKEN_RETRY_MS)).await?,
                 State::Ended => return Err(self.lost("it has answered already")),
             }
         }
@@ -175,8 +183,8 @@ impl HttpStream {
         self.retry_ms.unwrap_or(DEFAULT_RETRY_MS).min(MAX_RETRY_MS)
     }
 
-    async fn resume(&mut self) -> Result<(), Refusal> {
-        tokio::time::sleep(Duration::from_millis(self.wait_ms())).await;
+    async fn resume(&mut self, wait_ms: u64) -> Result<(), Refusal> {
+        tokio::time::sleep(Duration::from_millis(wait_ms)).await;
         self.idle_resumes += 1;
         match self.resumer.get(self.last.as_deref()).await {
             Ok(events) => {

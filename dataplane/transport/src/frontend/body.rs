@@ -9,8 +9,9 @@ use std::time::Duration;
 use bridge_mcp::sse;
 use bytes::{Bytes, BytesMut};
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use tokio::time::{Instant, Sleep};
+
+use crate::backend::body::Rest;
 
 /// The body of an answer to a client.
 pub struct ReplyBody(Inner);
@@ -19,7 +20,7 @@ enum Inner {
     Empty,
     Whole(Bytes),
     /// A backend's body, forwarded as it comes until the limit; the last value lives as long as the body.
-    Forwarded(Incoming, Pin<Box<Sleep>>, #[allow(dead_code, reason = "held for its Drop")] Box<dyn Send>),
+    Forwarded(Rest, Pin<Box<Sleep>>, #[allow(dead_code, reason = "held for its Drop")] Box<dyn Send>),
     Events(Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>),
 }
 
@@ -35,7 +36,7 @@ impl ReplyBody {
     }
 
     /// A backend's body as it comes, for at most `limit`. `guard` is dropped when the body ends or is dropped.
-    pub fn forwarded(body: Incoming, limit: Duration, guard: impl Send + 'static) -> Self {
+    pub fn forwarded(body: Rest, limit: Duration, guard: impl Send + 'static) -> Self {
         Self(Inner::Forwarded(body, Box::pin(tokio::time::sleep(limit)), Box::new(guard)))
     }
 

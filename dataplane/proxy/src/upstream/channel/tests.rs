@@ -178,7 +178,8 @@ async fn a_legacy_cancellation_travels_under_the_wire_number() {
     let _call = open(&channel, &call("\"a\""), OnLeave::Continue).await;
     let number = raw_id(&backend.read().await);
     let cancel = parse(br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"a"}}"#);
-    channel.cancel(&Id::Text("a".into()), &cancel).await.unwrap();
+    let told = channel.cancellation(&Id::Text("a".into()), &cancel).unwrap();
+    channel.tell(told).await.unwrap();
     let told = backend.read().await;
     let params = told.envelope().params.as_ref().unwrap();
     assert_eq!(told.raw(params.members.request_id), Some(number.as_bytes()));
