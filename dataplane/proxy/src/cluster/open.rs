@@ -132,11 +132,17 @@ impl Cluster {
                 self.set_verdict(Era::Modern, true, Instant::now());
                 Ok((link, handshake))
             }
-            // Old servers may stay silent to a request that they do not know.
-            Ok(Opening::OtherEra) | Err(_) => {
+            Ok(Opening::OtherEra) => {
                 self.set_verdict(Era::Modern, false, Instant::now());
                 Err(self.era_mismatch(Era::Modern))
             }
+            // Old servers may stay silent to a request that they do not know; one that is only slow to start is silent in
+            // both generations, and says nothing of either.
+            Err(_) if self.legacy_catalogue.lists().is_some() => {
+                self.set_verdict(Era::Modern, false, Instant::now());
+                Err(self.era_mismatch(Era::Modern))
+            }
+            Err(_) => Err(self.silent()),
             Ok(Opening::Failed(refusal)) => Err(self.named(refusal)),
         }
     }

@@ -12,7 +12,7 @@ use super::{Entry, entry, no_arguments};
 const STEP: Duration = Duration::from_millis(50);
 /// Time between closing the stream and having the result. Longer than the wait that the server asks clients for: the SDK
 /// keeps a result only for a client that has come back by then.
-const AWAY: Duration = Duration::from_millis(1000);
+const AWAY: Duration = Duration::from_secs(1);
 
 pub(super) fn tools() -> Vec<Entry> {
     vec![

@@ -74,7 +74,7 @@ choice! {
 }
 
 /// Time for a connection or a child's first answer, unless configured.
-pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+pub(crate) const CONNECT_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time for an answer, unless configured. Clients have limits of their own; this one only ends what nobody waits for.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_mins(5);
 /// Requests in flight per backend, unless configured.
