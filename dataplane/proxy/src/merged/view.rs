@@ -51,6 +51,12 @@ struct Conflicts {
     prompts: BTreeSet<String>,
 }
 
+impl Conflicts {
+    fn len(&self) -> usize {
+        self.tools.len() + self.prompts.len()
+    }
+}
+
 impl Views {
     pub(crate) fn new(cursor_key: CursorKey) -> Self {
         Self {
@@ -74,8 +80,14 @@ impl Views {
         // One rebuild at a time, of the plan that is current then, so that an older one never replaces a newer one.
         let mut conflicts = self.conflicts.lock();
         let plan = plan.load();
-        for (era, slot) in [(Era::Legacy, &self.legacy), (Era::Modern, &self.modern)] {
-            let view = View::build(era, &plan, &mut conflicts);
+        let mut legacy = View::build(Era::Legacy, &plan, &mut conflicts);
+        let known = conflicts.len();
+        let modern = View::build(Era::Modern, &plan, &mut conflicts);
+        if conflicts.len() != known {
+            // A conflict that only one generation has renames in both, now and not at some later rebuild.
+            legacy = View::build(Era::Legacy, &plan, &mut conflicts);
+        }
+        for (era, slot, view) in [(Era::Legacy, &self.legacy, legacy), (Era::Modern, &self.modern, modern)] {
             let before = slot.swap(Arc::new(view));
             let now = slot.load();
             let mut told = Vec::new();
