@@ -20,6 +20,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::upstream::HttpTarget;
 
@@ -53,6 +54,8 @@ pub(crate) struct Cluster {
     modern_catalogue: Catalogue,
     started: OnceLock<tokio::time::Instant>,
     closed: CancellationToken,
+    /// The tasks that keep the catalogues.
+    keepers: TaskTracker,
 }
 
 /// Generations that the backend was found not to speak, and when.
@@ -95,6 +98,7 @@ impl Cluster {
             modern_catalogue: Catalogue::new(Era::Modern),
             started: OnceLock::new(),
             closed: CancellationToken::new(),
+            keepers: TaskTracker::new(),
             config,
         })
     }
@@ -115,9 +119,15 @@ impl Cluster {
     /// Ends everything that the backend's sessions do not own themselves.
     pub(crate) fn close(&self) {
         self.closed.cancel();
+        self.keepers.close();
         if let Some(link) = self.modern.take() {
             bridge_runtime::tasks::spawn("close-link", async move { link.close().await });
         }
+    }
+
+    /// Waits until the gateway's own conversations have ended. Call [`Cluster::close`] first.
+    pub(crate) async fn ended(&self) {
+        self.keepers.wait().await;
     }
 
     /// What it offers to clients of `era`.

@@ -8,6 +8,7 @@ use bridge_mcp::limits::Limits;
 use bridge_runtime::drain::Drain;
 use bridge_runtime::health::{BackendHealth, BackendState, Health, HealthSource};
 use bridge_snapshot::Snapshot;
+use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Cluster, Offer};
 use crate::merged::Views;
@@ -22,6 +23,9 @@ pub(crate) struct Gateway {
     pub(crate) metrics: GatewayMetrics,
     pub(crate) health: Health,
     pub(crate) drain: Drain,
+    /// Cancelled when calls in flight cannot be waited for any longer. Connections have children of it, so that requests
+    /// do not all wait on one.
+    pub(crate) ending: CancellationToken,
     pub(crate) shared: Arc<cluster::Shared>,
     pub(crate) listens: Arc<tokio::sync::Semaphore>,
 }

@@ -21,6 +21,7 @@ use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
 use crate::pipeline;
@@ -57,6 +58,7 @@ pub(crate) struct Running {
     current: Arc<ArcSwap<Listener>>,
     tls: Option<Arc<tls::Server>>,
     stop: CancellationToken,
+    connections: TaskTracker,
 }
 
 impl Bound {
@@ -71,16 +73,17 @@ impl Bound {
         let Self { config, address, socket, tls } = self;
         tracing::info!(listener = %config.name, %address, tls = tls.is_some(), "listening");
         let current = Arc::new(ArcSwap::from_pointee(Listener { address, ..config.clone() }));
-        let stop = CancellationToken::new();
+        let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared {
             gateway,
             listener: Arc::clone(&current),
             tls: tls.clone(),
             stop: stop.clone(),
             open: Mutex::default(),
+            connections: connections.clone(),
         });
         tasks::spawn("listener", accept(shared, socket));
-        Running { config, address, current, tls, stop }
+        Running { config, address, current, tls, stop, connections }
     }
 }
 
@@ -104,6 +107,12 @@ impl Running {
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
+
+    /// Waits until no connection is open. Call [`Running::stop`] first.
+    pub(crate) async fn ended(&self) {
+        self.connections.close();
+        self.connections.wait().await;
+    }
 }
 
 struct Shared {
@@ -112,6 +121,7 @@ struct Shared {
     tls: Option<Arc<tls::Server>>,
     stop: CancellationToken,
     open: Mutex<Open>,
+    connections: TaskTracker,
 }
 
 /// Open connections.
@@ -130,7 +140,8 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
         match accepted {
             Ok((stream, peer)) => match Slot::take(&shared, peer.ip()) {
                 Ok(slot) => {
-                    tasks::spawn("connection", connection(Arc::clone(&shared), stream, slot));
+                    let connection = connection(Arc::clone(&shared), stream, slot);
+                    tasks::spawn("connection", shared.connections.track_future(connection));
                 }
                 Err(status) => {
                     shared.gateway.metrics.connection_rejected();
@@ -229,13 +240,14 @@ where
         .keep_alive_interval(Some(patience.idle / 2))
         .max_header_list_size(64 * 1024);
     let served = Arc::clone(shared);
+    let ending = shared.gateway.ending.child_token();
     let service = service_fn(move |request| {
-        let shared = Arc::clone(&served);
+        let (shared, ending) = (Arc::clone(&served), ending.clone());
         // In flight until the last byte of the answer is written.
         let held = (activity.begin(), shared.gateway.drain.guard());
         async move {
             let listener = shared.listener.load_full();
-            let reply = pipeline::handle(&shared.gateway, &listener, request).await;
+            let reply = pipeline::handle(&shared.gateway, &listener, ending, request).await;
             Ok::<_, Infallible>(reply.map(|body| Held::new(body, held)))
         }
     });

@@ -46,7 +46,7 @@ pub(crate) async fn legacy_request(
         Method::SetLevel if legacy::level_of(frame).is_none() => {
             let text =
                 "`params.level` must be debug, info, notice, warning, error, critical, alert or emergency";
-            Ok(respond::json(200, error_response(frame.raw_id(), code::INVALID_PARAMS, text, None)))
+            Ok(respond::error(200, error_response(frame.raw_id(), code::INVALID_PARAMS, text, None)))
         }
         Method::SetLevel => {
             Box::pin(set_level(session, frame)).await;
@@ -66,7 +66,7 @@ pub(crate) async fn legacy_request(
             let routed = route(context, Era::Legacy, frame).await?;
             legacy_call::forward(context, session, &routed.cluster, &routed.frame).await
         }
-        _ => Ok(respond::json(200, legacy::method_not_found(frame))),
+        _ => Ok(respond::error(200, legacy::method_not_found(frame))),
     }
 }
 

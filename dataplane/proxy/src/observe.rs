@@ -4,4 +4,4 @@ mod gauges;
 mod metrics;
 
 pub(crate) use gauges::keep_gauges;
-pub(crate) use metrics::GatewayMetrics;
+pub(crate) use metrics::{Failed, GatewayMetrics};

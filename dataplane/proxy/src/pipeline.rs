@@ -29,6 +29,7 @@ use bridge_transport::frontend::request::{ReadError, accepts, is_json, read_body
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
+use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Gateway, Plan};
 
@@ -44,10 +45,34 @@ pub(crate) struct Context {
     pub(crate) plan: Arc<Plan>,
     pub(crate) scope: Scope,
     pub(crate) principal: Principal,
+    /// Cancelled when the gateway cannot wait for this request any longer.
+    pub(crate) ending: CancellationToken,
 }
 
-/// Answers one request.
-pub(crate) async fn handle(gateway: &Arc<Gateway>, listener: &Listener, request: Request<Incoming>) -> Reply {
+impl Context {
+    /// Waits for a step of a call to `backend`, unless the gateway has to end before.
+    pub(crate) async fn or_end<T>(&self, backend: &str, step: impl Future<Output = T>) -> Result<T, Refusal> {
+        tokio::select! {
+            biased;
+            done = step => Ok(done),
+            () = self.ending.cancelled() => Err(stopped(backend)),
+        }
+    }
+}
+
+/// The refusal of a call that the gateway could not wait for.
+fn stopped(backend: &str) -> Refusal {
+    let text = "the gateway had to stop before it answered; the request may have been executed";
+    Refusal::backend(Reason::BackendLost, backend, text)
+}
+
+/// Answers one request. `ending` is cancelled when it cannot be waited for any longer.
+pub(crate) async fn handle(
+    gateway: &Arc<Gateway>,
+    listener: &Listener,
+    ending: CancellationToken,
+    request: Request<Incoming>,
+) -> Reply {
     let plan = gateway.plan.load_full();
     let scope = match route(request.uri().path()) {
         Route::Mcp(scope) => scope,
@@ -78,7 +103,7 @@ pub(crate) async fn handle(gateway: &Arc<Gateway>, listener: &Listener, request:
             &Refusal::new(Reason::UnknownPath, format!("no backend has namespace `{namespace}`")),
         );
     }
-    let context = Context { gateway: Arc::clone(gateway), plan, scope, principal };
+    let context = Context { gateway: Arc::clone(gateway), plan, scope, principal, ending };
     match *request.method() {
         Method::POST => post(&context, request).await,
         Method::GET => Box::pin(legacy_stream::get(&context, request.headers())).await,
@@ -118,7 +143,7 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
             let timer = gateway.metrics.start(method);
             let reply = single(context, &parts.headers, &frame).await;
             tracing::debug!(method = method.as_str(), scope = %context.scope, status = reply.status().as_u16(), "answered");
-            timer.finish(reply.status());
+            timer.finish(&reply);
             reply
         }
         Ok(Body::Batch(messages)) => Box::pin(batch::handle(context, &parts.headers, messages)).await,

@@ -32,6 +32,8 @@ use crate::session::SessionTable;
 const SWEEP: Duration = Duration::from_secs(10);
 /// Time for a TCP connection to a backend.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long clients may take to read that their calls were not waited for.
+const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long backends may take to end their sessions at shutdown.
 const SESSION_GRACE: Duration = Duration::from_secs(2);
 /// How long the end of a call's stream is kept for a client that lost it.
@@ -200,16 +202,41 @@ impl Server {
             },
             () = hurry => tracing::warn!("stopping at once"),
         }
+        if self.gateway.drain.in_flight() > 0 {
+            self.gateway.ending.cancel();
+            // Nobody waits for clients that do not read what they are told.
+            drop(self.gateway.drain.finished(LAST_WORDS).await);
+        }
         for running in &self.listeners {
             running.stop();
         }
+        let ended = async {
+            for running in &self.listeners {
+                running.ended().await;
+            }
+        };
+        drop(tokio::time::timeout(LAST_WORDS, ended).await);
         self.end_sessions().await;
-        for cluster in &self.gateway.plan.load().clusters {
-            cluster.close();
-        }
+        self.end_clusters().await;
         self.gateway.shared.supervisor.shutdown(CHILD_GRACE).await;
         self.admin_stop.cancel();
         tracing::info!("stopped");
+    }
+
+    /// Ends the gateway's own conversations with the backends.
+    async fn end_clusters(&self) {
+        let plan = self.gateway.plan.load_full();
+        for cluster in &plan.clusters {
+            cluster.close();
+        }
+        let ended = async {
+            for cluster in &plan.clusters {
+                cluster.ended().await;
+            }
+        };
+        if tokio::time::timeout(SESSION_GRACE, ended).await.is_err() {
+            tracing::warn!("not every backend was told that the gateway has gone");
+        }
     }
 
     /// Ends all sessions, also at the backends.
@@ -248,6 +275,7 @@ fn build(
         metrics: GatewayMetrics::register(metrics.registry())?,
         health: Health::new(readiness.clone(), source, env!("CARGO_PKG_VERSION")),
         drain,
+        ending: CancellationToken::new(),
         shared,
         listens: Arc::new(tokio::sync::Semaphore::new(max_listens)),
         plan,

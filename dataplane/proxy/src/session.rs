@@ -112,8 +112,9 @@ impl Session {
 
     /// Ends it: calls and streams end. The conversations are given back to be closed.
     pub(crate) fn close(&self) -> Vec<Arc<Link>> {
+        // Calls end their own streams, each with a word about it.
         self.closed.cancel();
-        self.streams.end();
+        self.streams.standalone().end();
         let slots: Vec<_> = self.conversations.lock().drain().collect();
         slots.into_iter().filter_map(|(_, slot)| slot.take()).map(|conversation| conversation.link).collect()
     }

@@ -237,7 +237,7 @@ fn many_changes_in_a_row_lose_nothing_and_leak_nothing() -> Result<()> {
     let fixture = TestServer::http(Era::Both)?;
     let config = |round: usize| {
         let base = Config::new().http("web", fixture.url());
-        if round % 2 == 0 {
+        if round.is_multiple_of(2) {
             base
         } else {
             base.backend(Backend::stdio("child", &command).env("ROUND", &round.to_string()))
@@ -246,30 +246,30 @@ fn many_changes_in_a_row_lose_nothing_and_leak_nothing() -> Result<()> {
     let gateway = Gateway::start(&config(0))?;
     let url = gateway.url("/mcp/web");
     let stop = std::sync::atomic::AtomicBool::new(false);
-    let served = std::thread::scope(|scope| {
+    let rounds = std::thread::scope(|scope| {
         let callers: Vec<_> = (0..2)
             .map(|_| {
                 scope.spawn(|| -> Result<usize> {
                     let mut client = ModernClient::new(&url, &json!({}))?;
                     let mut session = LegacySession::open(&url, &json!({}))?;
-                    let mut served = 0;
+                    let mut done = 0;
                     while !stop.load(std::sync::atomic::Ordering::Relaxed) {
                         let call = json!({ "name": "echo", "arguments": { "message": "hi" } });
                         client.request("tools/call", &call)?.into_result()?;
                         session.request("tools/call", &call)?.into_result()?;
-                        served += 1;
+                        done += 1;
                     }
-                    Ok(served)
+                    Ok(done)
                 })
             })
             .collect();
         let changed = (1..=8).try_for_each(|round| load(&gateway, &config(round), round));
         stop.store(true, std::sync::atomic::Ordering::Relaxed);
-        let served = callers.into_iter().map(|caller| caller.join().map_err(|_| anyhow!("panic"))?);
-        let served = served.sum::<Result<usize>>();
-        changed.and(served)
+        let called = callers.into_iter().map(|caller| caller.join().map_err(|_| anyhow!("panic"))?);
+        let called = called.sum::<Result<usize>>();
+        changed.and(called)
     })?;
-    assert!(served > 8, "{served}");
+    assert!(rounds > 8, "{rounds}");
     let left = find_processes(|line| line.contains(marker))?;
     wait_gone(&left, PATIENCE).context("children of backends that are gone")?;
     serves(&gateway)

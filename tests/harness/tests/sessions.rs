@@ -55,7 +55,7 @@ fn a_call_in_flight_ends_with_its_session() -> Result<()> {
     let (mut fixture, gateway, paths) = both_transports()?;
     for path in paths {
         let mut session = LegacySession::open(&gateway.url(path), &json!({}))?;
-        let (_, mut exchange) = session.start("tools/call", &call("sleep", &json!({ "ms": 60_000 })))?;
+        let (id, exchange) = session.start("tools/call", &call("sleep", &json!({ "ms": 60_000 })))?;
         if path == "/mcp/web" {
             fixture.process().wait_line(PATIENCE, |line| line.contains("sleep started").then_some(()))?;
         } else {
@@ -63,9 +63,10 @@ fn a_call_in_flight_ends_with_its_session() -> Result<()> {
         }
         let deleted = Instant::now();
         assert_eq!(session.delete()?.head.status, 204);
-        // It may still be told or simply cut off; it must not wait.
-        while let Ok(Some(_)) = exchange.next_message() {}
-        assert!(deleted.elapsed() < Duration::from_secs(5), "{path}: {:?}", deleted.elapsed());
+        let error = session.finish(&id, exchange)?.into_error()?;
+        assert_eq!((error.code, &error.data["reason"]), (-32004, &json!("backend_lost")), "{path}: {error}");
+        assert_eq!(error.data["retry"], "may_have_executed");
+        assert!(deleted.elapsed() < Duration::from_secs(3), "{path}: {:?}", deleted.elapsed());
     }
     Ok(())
 }

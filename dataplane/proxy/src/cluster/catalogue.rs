@@ -164,29 +164,28 @@ impl Cluster {
 
 /// Keeps the catalogue of `cluster` for `era` until the cluster closes.
 pub(super) fn keep(cluster: Arc<Cluster>, era: Era) {
-    tasks::spawn("catalogue", async move {
-        let closed = cluster.closed.clone();
-        tokio::select! {
-            () = closed.cancelled() => {}
-            () = run(&cluster, era) => {}
-        }
-    });
+    let tracker = cluster.keepers.clone();
+    tasks::spawn("catalogue", tracker.track_future(async move { run(&cluster, era).await }));
 }
 
 async fn run(cluster: &Arc<Cluster>, era: Era) {
     let catalogue = cluster.catalogue(era);
     let mut backoff = Backoff::new(RETRY);
+    let closed = &cluster.closed;
     loop {
-        let refusal = match open(cluster, era).await {
+        let Some(opened) = closed.run_until_cancelled(open(cluster, era)).await else { return };
+        let refusal = match opened {
             Ok((link, handshake)) => {
                 backoff.succeeded(Instant::now());
                 let _listening =
                     (era == Era::Modern).then(|| fetch::listen_modern(cluster, &link, &handshake));
-                let outcome = keep_reading(cluster, catalogue, &link, handshake).await;
+                let reading = keep_reading(cluster, catalogue, &link, handshake);
+                let outcome = closed.run_until_cancelled(reading).await;
                 if era == Era::Legacy {
                     link.close().await;
                 }
-                outcome
+                let Some(refusal) = outcome else { return };
+                refusal
             }
             Err(refusal) => refusal,
         };
@@ -202,7 +201,9 @@ async fn run(cluster: &Arc<Cluster>, era: Era) {
             publish(cluster, catalogue, Offer::Absent(refusal));
         }
         // No client may shorten this wait: that would defeat the backoff.
-        tokio::time::sleep(wait).await;
+        if closed.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
+            return;
+        }
     }
 }
 

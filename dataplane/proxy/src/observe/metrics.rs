@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use bridge_mcp::method::Method;
 use bridge_policy::refusal::Reason;
-use http::StatusCode;
+use http::Response;
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
@@ -184,6 +184,10 @@ impl GatewayMetrics {
     }
 }
 
+/// Marks an answer as an error of the gateway's own.
+#[derive(Clone)]
+pub(crate) struct Failed;
+
 /// A request in flight. Dropped without an outcome (the client left), it counts as an error.
 pub(crate) struct Timer {
     metrics: GatewayMetrics,
@@ -193,9 +197,9 @@ pub(crate) struct Timer {
 }
 
 impl Timer {
-    /// The head of the answer is known.
-    pub(crate) fn finish(mut self, status: StatusCode) {
-        if status.is_success() {
+    /// The head of the answer is known. An error of the gateway's own counts as one, whatever status it travels with.
+    pub(crate) fn finish<B>(mut self, reply: &Response<B>) {
+        if reply.status().is_success() && reply.extensions().get::<Failed>().is_none() {
             self.outcome = Status::Success;
         }
     }

@@ -165,7 +165,7 @@ pub(super) async fn request(context: &Context, session: &Arc<Session>, frame: &F
     let id = Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null"));
     match frame.method() {
         Method::Ping => return respond::json(200, result_response(&id, b"{}")),
-        method if !method.exists_in(Era::Legacy) => return respond::json(200, method_not_found(frame)),
+        method if !method.exists_in(Era::Legacy) => return respond::error(200, method_not_found(frame)),
         Method::SetLevel => {
             if let Some(level) = level_of(frame) {
                 session.settings.set_level(&level);

@@ -39,7 +39,7 @@ pub(crate) async fn forward(
     if frame.method() == Method::ResourcesSubscribe && !session.settings.has_room() {
         return Err(Refusal::new(Reason::Exhausted, "this session has as many subscriptions as it may have"));
     }
-    let (conversation, call, answer) = send(session, cluster, frame).await?;
+    let (conversation, call, answer) = context.or_end(&cluster.name, send(session, cluster, frame)).await??;
     let held = Held { permit, call };
     if subscribes {
         let bytes = Box::pin(whole(context, session, &conversation, answer)).await?;

@@ -15,7 +15,7 @@ use http::HeaderMap;
 
 use super::legacy::find;
 use super::legacy_call::{Held, refuse_question, timed_out};
-use super::{Context, Reply, error_of, refuse, respond};
+use super::{Context, Reply, error_of, refuse, respond, stopped};
 use crate::cluster::Cluster;
 use crate::session::{Conversation, Session, StreamLog};
 use crate::upstream::{Event, Link, Messages};
@@ -74,7 +74,8 @@ pub(super) async fn answer(context: &Context, mut stream: Stream) -> Result<Repl
     let limit = stream.cluster.config.request_timeout.min(limits.max_request_duration);
     let first = tokio::select! {
         first = tokio::time::timeout(keep_alive.min(limit), stream.messages.next()) => first,
-        () = cancelled.cancelled() => return Ok(respond::accepted()),
+        () = cancelled.cancelled() => return abandoned(&stream).map_or_else(|| Ok(respond::accepted()), Err),
+        () = context.ending.cancelled() => return Err(stopped(&stream.cluster.name)),
     };
     let first = match first {
         Ok(Ok(Event::Answer(bytes))) => return Ok(respond::json(200, bytes)),
@@ -89,17 +90,28 @@ pub(super) async fn answer(context: &Context, mut stream: Stream) -> Result<Repl
     let silent_for = if first.is_none() { keep_alive } else { Duration::ZERO };
     let log = stream.session.streams.open();
     let reader = log.reader(None, primes(&stream.session));
-    let in_flight = context.gateway.drain.guard();
+    let (in_flight, ending) = (context.gateway.drain.guard(), context.ending.clone());
     tasks::spawn("call", async move {
-        tokio::select! {
-            () = pump(&mut stream, first, silent_for, &log, deadline) => {}
-            () = cancelled.cancelled() => {}
+        let unanswered = tokio::select! {
+            () = pump(&mut stream, first, silent_for, &log, deadline) => None,
+            () = cancelled.cancelled() => abandoned(&stream),
+            () = ending.cancelled() => Some(stopped(&stream.cluster.name)),
+        };
+        if let Some(refusal) = unanswered {
+            log.append(error_of(stream.request.raw_id(), &refusal));
         }
         stream.session.withdraw(&stream.questions);
         log.end();
         drop((stream, in_flight));
     });
     Ok(respond::events(reader, keep_alive))
+}
+
+/// What a call is answered with that its client has not cancelled itself: its session has ended.
+fn abandoned(stream: &Stream) -> Option<Refusal> {
+    let text = "the session ended before it answered; the request may have been executed";
+    let ended = || Refusal::backend(Reason::BackendLost, &stream.cluster.name, text);
+    stream.session.is_closed().then(ended)
 }
 
 /// Moves a call's messages into its log until the answer. It does not end with the client's connection: a client that

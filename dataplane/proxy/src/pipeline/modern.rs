@@ -65,7 +65,7 @@ async fn merged(context: &Context, headers: &HeaderMap, frame: &Frame, id: &[u8]
             let routed = merged::route(context, Era::Modern, frame).await?;
             forward(context, &routed.cluster, &routed.frame, headers).await
         }
-        _ => Ok(respond::json(404, legacy::method_not_found(frame))),
+        _ => Ok(respond::error(404, legacy::method_not_found(frame))),
     }
 }
 
@@ -78,7 +78,7 @@ async fn forward(
 ) -> Result<Reply, Refusal> {
     // A listen stays open for as long as its client likes, so it takes no room from calls.
     let permit = if frame.method() == Method::Listen { listen_permit(context)? } else { cluster.permit()? };
-    let (link, _) = cluster.modern_link().await?;
+    let (link, _) = context.or_end(&cluster.name, cluster.modern_link()).await??;
     let upstream_headers = match link.as_ref() {
         Link::Http(_) => {
             let mut upstream = mirror(frame);
@@ -95,7 +95,7 @@ async fn forward(
     };
     let timeout = cluster.config.request_timeout;
     let sent = link.request(frame, upstream_headers, OnLeave::Cancel);
-    let answer = match tokio::time::timeout(timeout, sent).await {
+    let answer = match context.or_end(&cluster.name, tokio::time::timeout(timeout, sent)).await? {
         Ok(answer) => answer.map_err(|error: UpstreamError| error.into_refusal(&cluster.name))?,
         Err(_) => return Err(timed_out(timeout, cluster)),
     };

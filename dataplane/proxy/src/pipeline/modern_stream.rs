@@ -15,10 +15,11 @@ use bridge_runtime::drain::InFlight;
 use bridge_transport::frontend::body::EventSource;
 use bytes::{Bytes, BytesMut};
 use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
 
 use super::legacy_call::timed_out;
 use super::modern::status_of;
-use super::{Context, Reply, error_of, respond};
+use super::{Context, Reply, error_of, respond, stopped};
 use crate::cluster::Cluster;
 use crate::upstream::{Event, Messages};
 
@@ -42,7 +43,8 @@ pub(super) async fn answer(context: &Context, mut stream: Stream, streamed: bool
     }
     let limit = stream.timeout.map(|timeout| timeout.min(limits.max_request_duration));
     let wait = limit.map_or(limits.keep_alive, |limit| limit.min(limits.keep_alive));
-    match tokio::time::timeout(wait, stream.messages.next()).await {
+    let first = tokio::time::timeout(wait, stream.messages.next());
+    match context.or_end(&stream.backend.name, first).await? {
         Ok(Ok(Event::Answer(bytes))) => Ok(respond::json(status_of(&bytes, context), bytes)),
         Ok(Ok(event)) => Ok(events(context, stream, Some(event), Duration::ZERO)),
         Ok(Err(refusal)) => Err(refusal),
@@ -65,6 +67,7 @@ fn events(context: &Context, stream: Stream, first: Option<Event>, silent_for: D
         ended: false,
         in_flight: context.gateway.drain.guard(),
         draining: context.gateway.drain.token(),
+        ending: context.ending.clone(),
     };
     respond::events(source, context.plan.snapshot.limits.keep_alive)
 }
@@ -79,7 +82,8 @@ struct Source {
     ended: bool,
     #[allow(dead_code, reason = "held for its Drop")]
     in_flight: InFlight,
-    draining: tokio_util::sync::CancellationToken,
+    draining: CancellationToken,
+    ending: CancellationToken,
 }
 
 impl Source {
@@ -102,6 +106,7 @@ impl Source {
                 let id = self.stream.request.raw_id().unwrap_or(b"null");
                 Ok(Event::Answer(finished(id)))
             }
+            () = self.ending.cancelled() => Err(stopped(&self.stream.backend.name)),
         }
     }
 }

@@ -10,6 +10,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, 
 use http::{Response, StatusCode};
 
 use super::{Reply, error_of};
+use crate::observe::Failed;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
@@ -18,6 +19,13 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 /// A JSON body.
 pub(crate) fn json(status: u16, body: Bytes) -> Reply {
     with(status, JSON, ReplyBody::whole(body))
+}
+
+/// A JSON-RPC error of the gateway's own.
+pub(crate) fn error(status: u16, body: Bytes) -> Reply {
+    let mut response = json(status, body);
+    response.extensions_mut().insert(Failed);
+    response
 }
 
 /// A JSON body that is forwarded as it comes.
@@ -48,7 +56,7 @@ pub(crate) fn events<S: EventSource + 'static>(source: S, keep_alive: Duration) 
 
 /// A refusal.
 pub(crate) fn refusal(id: Option<&[u8]>, refusal: &Refusal) -> Reply {
-    let mut response = json(refusal.reason.status(), error_of(id, refusal));
+    let mut response = error(refusal.reason.status(), error_of(id, refusal));
     if refusal.reason == Reason::Unauthorized {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

@@ -87,13 +87,6 @@ impl Streams {
         self.calls.lock().retain(|log| log.state.lock().ended.is_none_or(|ended| ended > before));
     }
 
-    /// Ends all streams.
-    pub(crate) fn end(&self) {
-        self.standalone.end();
-        for log in self.calls.lock().iter() {
-            log.end();
-        }
-    }
 }
 
 /// One stream's events.
