@@ -123,8 +123,7 @@ fn an_unknown_name_is_refused() -> Result<()> {
 
 #[test]
 fn prompts_and_completions_come_from_their_owner() -> Result<()> {
-    let several = Several::start()?;
-    for mut client in Client::of_both(&several.gateway)? {
+    Several::for_each(|client| {
         let first = if matches!(client, Client::Legacy(_)) { "old" } else { "new" };
         let shown = names(&client.list("prompts/list", "prompts")?);
         for backend in [first, "both"] {
@@ -135,7 +134,7 @@ fn prompts_and_completions_come_from_their_owner() -> Result<()> {
             let text = "Prompt with arguments: arg1='x', arg2='y'";
             assert_eq!(prompt["messages"][0]["content"]["text"], text);
             let reference = json!({ "type": "ref/prompt", "name": name });
-            assert_eq!(complete(&mut client, &reference, "arg1", "al")?, json!(["alpha"]));
+            assert_eq!(complete(client, &reference, "arg1", "al")?, json!(["alpha"]));
         }
         // Only the second of the two has this prompt.
         client.call("both__test_trigger_prompt_change")?;
@@ -146,15 +145,15 @@ fn prompts_and_completions_come_from_their_owner() -> Result<()> {
         until(|| Ok(!names(&client.list("prompts/list", "prompts")?).contains("test_extra_prompt")))?;
 
         let template = json!({ "type": "ref/resource", "uri": "test://template/{id}/data" });
-        assert_eq!(complete(&mut client, &template, "id", "1")?, json!(["1", "123"]));
+        assert_eq!(complete(client, &template, "id", "1")?, json!(["1", "123"]));
         let params = json!({ "ref": { "type": "ref/prompt", "name": "test_prompt_with_arguments" },
             "argument": { "name": "arg1", "value": "" } });
         let error = client.request("completion/complete", &params)?.into_error()?;
         assert_eq!(error.code, -32602, "{error}");
         let error = client.request("completion/complete", &json!({ "ref": 1 }))?.into_error()?;
         assert_eq!(error.code, -32602, "{error}");
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 fn complete(client: &mut Client, reference: &Value, argument: &str, typed: &str) -> Result<Value> {
@@ -165,13 +164,12 @@ fn complete(client: &mut Client, reference: &Value, argument: &str, typed: &str)
 
 #[test]
 fn resources_are_read_at_their_owner() -> Result<()> {
-    let several = Several::start()?;
-    for mut client in Client::of_both(&several.gateway)? {
+    Several::for_each(|client| {
         for uri in ["test://static-text", "test://template/7/data"] {
             let read = client.request("resources/read", &json!({ "uri": uri }))?.into_result()?;
             assert_eq!(read["contents"][0]["uri"], uri);
         }
-        let uris = uris(&mut client)?;
+        let uris = uris(client)?;
         assert_eq!(
             uris,
             ["test://static-text", "test://static-binary", "test://watched-resource"],
@@ -179,13 +177,13 @@ fn resources_are_read_at_their_owner() -> Result<()> {
         );
         // Only the second of the two has this resource, and the first one refuses it.
         client.call("both__test_trigger_resource_change")?;
-        until(|| Ok(self::uris(&mut client)?.iter().any(|uri| uri == EXTRA)))?;
+        until(|| Ok(self::uris(client)?.iter().any(|uri| uri == EXTRA)))?;
         let read = client.request("resources/read", &json!({ "uri": EXTRA }))?.into_result()?;
         assert_eq!(read["contents"][0]["text"], "The extra resource.");
         client.call("both__test_trigger_resource_change")?;
-        until(|| Ok(!self::uris(&mut client)?.iter().any(|uri| uri == EXTRA)))?;
-    }
-    Ok(())
+        until(|| Ok(!self::uris(client)?.iter().any(|uri| uri == EXTRA)))?;
+        Ok(())
+    })
 }
 
 fn uris(client: &mut Client) -> Result<Vec<String>> {

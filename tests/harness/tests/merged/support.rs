@@ -46,6 +46,17 @@ impl Several {
         Ok(Self { gateway, odd, odder, _both: both })
     }
 
+    /// Runs `check` with a client of each generation, each on a gateway and backends of its own: what one changes, the
+    /// other would see at a moment of its own.
+    pub(crate) fn for_each(check: impl Fn(&mut Client) -> Result<()>) -> Result<()> {
+        for generation in 0..2 {
+            let several = Self::start()?;
+            let mut clients = Client::of_both(&several.gateway)?;
+            check(&mut clients[generation])?;
+        }
+        Ok(())
+    }
+
     /// A session on the merged endpoint.
     pub(crate) fn session(&self) -> Result<LegacySession> {
         LegacySession::open(&self.gateway.url("/mcp"), &json!({}))
