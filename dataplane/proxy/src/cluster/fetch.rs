@@ -145,8 +145,6 @@ async fn keep_listening(cluster: &Cluster, link: &Link, wanted: &serde_json::Map
         }
         tokio::time::sleep(wait).await;
         wait = (wait * 2).min(MAX_WAIT);
-        // Anything may have changed unseen.
-        cluster.catalogue(Era::Modern).refresh();
     }
 }
 
@@ -165,7 +163,11 @@ async fn follow(
     loop {
         match messages.next().await? {
             Event::Notice(frame) => match frame.method() {
-                Method::Acknowledged => acknowledged = true,
+                Method::Acknowledged => {
+                    acknowledged = true;
+                    // What changed between the last reading and this listen was told to nobody.
+                    cluster.catalogue(Era::Modern).refresh();
+                }
                 Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => {
                     cluster.catalogue(Era::Modern).refresh();
                 }
