@@ -28,8 +28,10 @@ pub(crate) use catalogue::{Catalogue, Lists, Offer};
 pub(crate) use open::mirrored;
 pub(crate) use slot::{LinkSlot, Openable};
 
-/// How long a backend that does not speak a generation is believed not to.
-const RECHECK: Duration = Duration::from_mins(1);
+/// How long a server that does not speak a generation is believed not to. Asking a command costs a process, and what a
+/// command speaks changes with its next version only.
+const RECHECK_HTTP: Duration = Duration::from_mins(1);
+const RECHECK_STDIO: Duration = Duration::from_hours(1);
 
 /// What all clusters share.
 pub(crate) struct Shared {
@@ -165,7 +167,12 @@ impl Cluster {
             Era::Legacy => verdicts.not_legacy,
             Era::Modern => verdicts.not_modern,
         };
-        self.is_allowed(era) && denied.is_none_or(|at| now.saturating_duration_since(at) > RECHECK)
+        self.is_allowed(era) && denied.is_none_or(|at| now.saturating_duration_since(at) > self.recheck())
+    }
+
+    /// How long a verdict holds.
+    fn recheck(&self) -> Duration {
+        if self.http.is_some() { RECHECK_HTTP } else { RECHECK_STDIO }
     }
 
     fn set_verdict(&self, era: Era, speaks: bool, now: Instant) {

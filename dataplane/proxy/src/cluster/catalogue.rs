@@ -21,7 +21,7 @@ use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use tokio::sync::{Notify, watch};
 
-use super::{Cluster, RECHECK, fetch};
+use super::{Cluster, fetch};
 use crate::upstream::{Handshake, Link, Owner, listen};
 
 /// Age at which a list is read again when somebody asks for it and the backend announces no changes.
@@ -190,7 +190,7 @@ async fn run(cluster: &Arc<Cluster>, era: Era) {
             Err(refusal) => refusal,
         };
         let wait = if refusal.reason == Reason::EraMismatch {
-            RECHECK
+            cluster.recheck()
         } else {
             tracing::warn!(backend = %cluster.name, %era, error = %refusal, "catalogue not read; trying again");
             backoff.failed(Instant::now(), random())

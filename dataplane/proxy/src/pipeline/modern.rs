@@ -33,7 +33,7 @@ pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: &Frame
         }
     }
     if let Err(violation) = modern::check(frame, Some(mirrored::of(headers))) {
-        return refuse(frame, &violation);
+        return refuse(context, frame, &violation);
     }
     let id = Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null"));
     let outcome = match context.only_cluster() {
@@ -43,7 +43,8 @@ pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: &Frame
     outcome.unwrap_or_else(|refusal| refuse_request(context, Some(&id), &refusal))
 }
 
-fn refuse(frame: &Frame, violation: &Violation) -> Reply {
+fn refuse(context: &Context, frame: &Frame, violation: &Violation) -> Reply {
+    context.gateway.metrics.refused(Reason::BadMessage);
     let body = error_response(frame.raw_id(), violation.code, &violation.message, violation.data.as_ref());
     respond::json(violation.status, body)
 }
@@ -88,7 +89,7 @@ async fn forward(
         // No header reaches this backend, so nobody behind the gateway could compare them.
         Link::Channel(_) => {
             if let Err(violation) = check_params(context, cluster, frame, headers) {
-                return Ok(refuse(frame, &violation));
+                return Ok(refuse(context, frame, &violation));
             }
             HeaderMap::new()
         }
