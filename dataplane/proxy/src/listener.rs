@@ -30,6 +30,9 @@ use crate::pipeline;
 const MAX_HEAD: usize = 64 * 1024;
 /// Pause after an accept that failed for want of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+/// How long the gateway still answers, with a refusal, whoever has not learned yet that it leaves: a request that is on
+/// its way when the drain begins would otherwise meet a closed connection.
+pub(crate) const LAME_DUCK: Duration = Duration::from_millis(500);
 /// Time for a TLS handshake.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -220,6 +223,12 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, slot: Slot) {
     }
 }
 
+/// Waits until connections that were open before the drain are to be closed.
+async fn parting(shared: &Shared) {
+    shared.gateway.drain.started().await;
+    tokio::time::sleep(LAME_DUCK).await;
+}
+
 async fn serve<S>(shared: &Arc<Shared>, stream: S)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
@@ -256,7 +265,7 @@ where
     let leaving = async {
         tokio::select! {
             () = shared.stop.cancelled() => {}
-            () = shared.gateway.drain.started(), if !late => {}
+            () = parting(shared), if !late => {}
         }
     };
     tokio::pin!(leaving);

@@ -23,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use crate::cluster::{self, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
 use crate::gateway::{Gateway, Plan, PlanHealth};
-use crate::listener::{Bound, ListenError, Running};
+use crate::listener::{Bound, LAME_DUCK, ListenError, Running};
 use crate::merged::{Views, keep_views};
 use crate::observe::{GatewayMetrics, keep_gauges};
 use crate::session::SessionTable;
@@ -195,8 +195,12 @@ impl Server {
         tracing::info!(in_flight = self.gateway.drain.in_flight(), ?timeout, "draining");
         self.gateway.drain.start();
         self.gateway.sessions.for_each(|session| session.streams.standalone().end());
+        let drained = async {
+            tokio::time::sleep(LAME_DUCK.min(timeout)).await;
+            self.gateway.drain.finished(timeout.saturating_sub(LAME_DUCK)).await
+        };
         tokio::select! {
-            finished = self.gateway.drain.finished(timeout) => match finished {
+            finished = drained => match finished {
                 Ok(()) => tracing::info!("drained"),
                 Err(unfinished) => tracing::warn!(error = %unfinished, "not drained"),
             },
