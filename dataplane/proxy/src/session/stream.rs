@@ -86,7 +86,6 @@ impl Streams {
     pub(crate) fn expire(&self, before: Instant) {
         self.calls.lock().retain(|log| log.state.lock().ended.is_none_or(|ended| ended > before));
     }
-
 }
 
 /// One stream's events.
