@@ -3,10 +3,12 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::time::Instant;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::{Value, json};
 
+use crate::PATIENCE;
 use crate::http::{Connection, Head, Response, Url, request_bytes};
 use crate::sse::{Event, Parser};
 
@@ -122,10 +124,12 @@ impl Exchange {
         self.parser.comments()
     }
 
-    /// The next event of the stream, `None` at its end.
+    /// The next event of the stream, `None` at its end. Comments that keep the stream open do not extend the wait.
     pub fn next_event(&mut self) -> Result<Option<Event>> {
         self.head()?;
+        let deadline = Instant::now() + PATIENCE;
         loop {
+            ensure!(Instant::now() < deadline, "no event within {PATIENCE:?}, {} comments", self.comments());
             if let Some(event) = self.events.pop_front() {
                 return Ok(Some(event));
             }

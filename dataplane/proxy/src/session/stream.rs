@@ -66,15 +66,17 @@ impl Streams {
         log
     }
 
-    /// The stream and position that a `Last-Event-ID` names.
+    /// The stream and position that a `Last-Event-ID` names. An event that was never written was read by nobody.
     pub(crate) fn find(&self, event_id: &str) -> Option<(Arc<StreamLog>, u64)> {
         let (number, after) = event_id.split_once('-')?;
         let (number, after) = (number.parse::<u32>().ok()?, after.parse::<u64>().ok()?);
-        if number == 0 {
-            return Some((Arc::clone(&self.standalone), after));
-        }
-        let calls = self.calls.lock();
-        calls.iter().find(|log| log.number == number).map(|log| (Arc::clone(log), after))
+        let log = if number == 0 {
+            Arc::clone(&self.standalone)
+        } else {
+            Arc::clone(self.calls.lock().iter().find(|log| log.number == number)?)
+        };
+        let written = log.state.lock().last;
+        (after <= written).then_some((log, after))
     }
 
     /// Whether the client reads any stream now.

@@ -127,7 +127,7 @@ fn ended_streams_are_kept_in_a_bounded_number() {
 #[test]
 fn a_foreign_event_id_finds_nothing() {
     let streams = Streams::new(BOUNDS);
-    for id in ["", "x", "9-1", "1", "-1", "1-x", "4294967296-0"] {
+    for id in ["", "x", "9-1", "1", "-1", "1-x", "4294967296-0", "0-1"] {
         assert!(streams.find(id).is_none(), "{id}");
     }
 }
