@@ -140,7 +140,13 @@ impl Link {
     ) -> Result<Answer, UpstreamError> {
         match self {
             Self::Http(link) => link.request(frame, mirrored).await,
-            Self::Channel(channel) => channel.request(frame, on_leave).await.map_err(UpstreamError::Failed),
+            // Not running, so nothing was sent: another opening may take the request.
+            Self::Channel(channel) => {
+                channel.request(frame, on_leave).await.map_err(|refusal| match refusal.reason {
+                    Reason::BackendUnavailable => UpstreamError::SessionLost,
+                    _ => UpstreamError::Failed(refusal),
+                })
+            }
         }
     }
 

@@ -79,26 +79,32 @@ async fn forward(
 ) -> Result<Reply, Refusal> {
     // A listen stays open for as long as its client likes, so it takes no room from calls.
     let permit = if frame.method() == Method::Listen { listen_permit(context)? } else { cluster.permit()? };
-    let (link, _) = context.or_end(&cluster.name, cluster.modern_link()).await??;
-    let upstream_headers = match link.as_ref() {
-        Link::Http(_) => {
-            let mut upstream = mirror(frame);
-            upstream.extend(mirrored::forwarded_params(headers));
-            upstream
-        }
-        // No header reaches this backend, so nobody behind the gateway could compare them.
-        Link::Channel(_) => {
-            if let Err(violation) = check_params(context, cluster, frame, headers) {
-                return Ok(refuse(context, frame, &violation));
-            }
-            HeaderMap::new()
-        }
-    };
     let timeout = cluster.config.request_timeout;
-    let sent = link.request(frame, upstream_headers, OnLeave::Cancel);
-    let answer = match context.or_end(&cluster.name, tokio::time::timeout(timeout, sent)).await? {
-        Ok(answer) => answer.map_err(|error: UpstreamError| error.into_refusal(&cluster.name))?,
-        Err(_) => return Err(timed_out(timeout, cluster)),
+    let mut again = true;
+    let (link, answer) = loop {
+        let (link, _) = context.or_end(&cluster.name, cluster.modern_link()).await??;
+        let upstream_headers = match link.as_ref() {
+            Link::Http(_) => {
+                let mut upstream = mirror(frame);
+                upstream.extend(mirrored::forwarded_params(headers));
+                upstream
+            }
+            // No header reaches this backend, so nobody behind the gateway could compare them.
+            Link::Channel(_) => {
+                if let Err(violation) = check_params(context, cluster, frame, headers) {
+                    return Ok(refuse(context, frame, &violation));
+                }
+                HeaderMap::new()
+            }
+        };
+        let sent = link.request(frame, upstream_headers, OnLeave::Cancel);
+        match context.or_end(&cluster.name, tokio::time::timeout(timeout, sent)).await? {
+            Ok(Ok(answer)) => break (link, answer),
+            // It was not executed, so another opening may take it, once.
+            Ok(Err(UpstreamError::SessionLost)) if again => again = false,
+            Ok(Err(error)) => return Err(error.into_refusal(&cluster.name)),
+            Err(_) => return Err(timed_out(timeout, cluster)),
+        }
     };
     match answer {
         // Only the statuses that mean something to a client pass: a 401 would send it to an authorization server.
