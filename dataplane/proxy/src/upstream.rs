@@ -66,6 +66,8 @@ pub(crate) enum Event {
     Notice(Frame),
     /// A request for the caller.
     Request(Frame),
+    /// A request for the caller's client that may be about another of its calls.
+    Elsewhere(Frame),
     /// The answer; nothing follows. The caller's id is in place.
     Answer(Bytes),
     /// The backend offers to resume this stream.
@@ -116,8 +118,19 @@ pub(crate) enum OnLeave {
 pub(crate) trait Owner: Send + Sync {
     /// A notification.
     fn notice(&self, frame: Frame);
-    /// A request. `false` when nobody can answer it; the backend is then told so.
-    fn request(&self, frame: Frame) -> bool;
+    /// A request. `in_call` says whether a call is in flight whose stream could carry it.
+    fn request(&self, frame: Frame, in_call: bool) -> Taken;
+}
+
+/// What became of a request that belongs to no call.
+#[allow(clippy::large_enum_variant, reason = "questions are rare, and each is taken apart at once")]
+pub(crate) enum Taken {
+    /// Somebody may answer it.
+    Yes,
+    /// Nobody can answer it; the backend is told so.
+    No,
+    /// The client reads no notification stream: to be put on the stream of one of its calls.
+    ForAnyCall(Frame),
 }
 
 impl Messages {

@@ -22,7 +22,7 @@ use bridge_runtime::tasks;
 use tokio::sync::{Notify, watch};
 
 use super::{Cluster, fetch};
-use crate::upstream::{Handshake, Link, Owner, listen};
+use crate::upstream::{Handshake, Link, Owner, Taken, listen};
 
 /// Age at which a list is read again when somebody asks for it and the backend announces no changes.
 const STALE: Duration = Duration::from_secs(30);
@@ -150,8 +150,8 @@ impl Owner for CatalogueOwner {
         }
     }
 
-    fn request(&self, _: Frame) -> bool {
-        false
+    fn request(&self, _: Frame, _: bool) -> Taken {
+        Taken::No
     }
 }
 

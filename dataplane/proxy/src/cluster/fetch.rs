@@ -174,7 +174,7 @@ async fn follow(
                 _ => {}
             },
             Event::Answer(_) => return Ok(acknowledged),
-            Event::Request(_) | Event::Primed | Event::Paused(_) => {}
+            Event::Request(_) | Event::Elsewhere(_) | Event::Primed | Event::Paused(_) => {}
         }
     }
 }

@@ -134,10 +134,12 @@ async fn last(
                     standalone.append(message);
                 }
             }
-            Event::Request(question) => match session.ask(&conversation.origin, &question) {
-                Some((_, message)) => standalone.append(message),
-                None => refuse_question(&conversation.link, &question).await,
-            },
+            Event::Request(question) | Event::Elsewhere(question) => {
+                match session.ask(&conversation.origin, &question) {
+                    Some((_, message)) => standalone.append(message),
+                    None => refuse_question(&conversation.link, &question).await,
+                }
+            }
             Event::Primed | Event::Paused(_) => {}
         }
     }

@@ -144,8 +144,12 @@ async fn pump(
             Ok(Ok(Event::Request(frame))) => {
                 // A person may have to answer; only the hard limit bounds that.
                 idle = Duration::MAX;
-                ask_client(stream, &frame, log).await;
+                if let Some(question) = ask_client(stream, &frame, log).await {
+                    stream.questions.push(question);
+                }
             }
+            // Not withdrawn with this call: it may be about another.
+            Ok(Ok(Event::Elsewhere(frame))) => drop(ask_client(stream, &frame, log).await),
             Ok(Ok(Event::Primed)) => {}
             Ok(Ok(Event::Paused(retry_ms))) => {
                 if primes(&stream.session) {
@@ -163,14 +167,17 @@ async fn pump(
     }
 }
 
-async fn ask_client(stream: &mut Stream, frame: &Frame, log: &StreamLog) {
-    match stream.session.ask(&stream.conversation.origin, frame) {
-        Some((question, message)) => {
-            stream.questions.push(question);
-            log.append(message);
-        }
-        None => refuse_question(&stream.conversation.link, frame).await,
+/// Puts a backend's request to the client, on a stream that it reads. Gives the id under which the client sees it.
+async fn ask_client(stream: &Stream, frame: &Frame, log: &StreamLog) -> Option<Id> {
+    let Some((question, message)) = stream.session.ask(&stream.conversation.origin, frame) else {
+        refuse_question(&stream.conversation.link, frame).await;
+        return None;
+    };
+    match stream.session.streams.read_instead_of(log) {
+        Some(other) => other.append(message),
+        None => log.append(message),
     }
+    Some(question)
 }
 
 /// Cancels a request upstream on the gateway's own decision. Nobody waits for it: what is cancelled may well be silent.

@@ -132,7 +132,7 @@ impl EventSource for Source {
                     self.answer(bytes)
                 }
                 // Neither exists in this revision.
-                Ok(Event::Request(_) | Event::Primed | Event::Paused(_)) => continue,
+                Ok(Event::Request(_) | Event::Elsewhere(_) | Event::Primed | Event::Paused(_)) => continue,
                 Err(refusal) => {
                     self.ended = true;
                     error_of(self.stream.request.raw_id(), &refusal)

@@ -9,7 +9,7 @@ use bridge_mcp::frame::Frame;
 
 use super::Session;
 use crate::cluster::Openable;
-use crate::upstream::{Link, Owner};
+use crate::upstream::{Link, Owner, Taken};
 
 /// One opening of a conversation between a session and a backend.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,18 +51,18 @@ impl Owner for SessionOwner {
         }
     }
 
-    fn request(&self, frame: Frame) -> bool {
-        let Some(session) = self.session.upgrade() else { return false };
-        // It waits for the client's notification stream, which may be about to open.
+    fn request(&self, frame: Frame, in_call: bool) -> Taken {
+        let Some(session) = self.session.upgrade() else { return Taken::No };
         if session.is_closed() {
-            return false;
+            return Taken::No;
         }
-        match session.ask(&self.origin, &frame) {
-            Some((_, message)) => {
-                session.streams.standalone().append(message);
-                true
-            }
-            None => false,
+        let standalone = session.streams.standalone();
+        if in_call && !standalone.has_reader() {
+            return Taken::ForAnyCall(frame);
         }
+        let Some((_, message)) = session.ask(&self.origin, &frame) else { return Taken::No };
+        // It waits for the client's notification stream, which may be about to open.
+        standalone.append(message);
+        Taken::Yes
     }
 }

@@ -84,6 +84,17 @@ impl Streams {
         self.standalone.has_reader() || self.calls.lock().iter().any(|log| log.has_reader())
     }
 
+    /// A stream that the client reads, when it does not read `log` and may not come back for it.
+    pub(crate) fn read_instead_of(&self, log: &StreamLog) -> Option<Arc<StreamLog>> {
+        if log.has_reader() {
+            return None;
+        }
+        if self.standalone.has_reader() {
+            return Some(Arc::clone(&self.standalone));
+        }
+        self.calls.lock().iter().rev().find(|log| log.has_reader()).map(Arc::clone)
+    }
+
     /// Drops streams that ended before `before`.
     pub(crate) fn expire(&self, before: Instant) {
         self.calls.lock().retain(|log| log.state.lock().ended.is_none_or(|ended| ended > before));
@@ -192,7 +203,7 @@ impl StreamLog {
         self.wake.notify_waiters();
     }
 
-    fn has_reader(&self) -> bool {
+    pub(super) fn has_reader(&self) -> bool {
         self.state.lock().reader != 0
     }
 

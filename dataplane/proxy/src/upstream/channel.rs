@@ -1,5 +1,6 @@
 //! A byte stream that carries all requests of one conversation. Changes when multiplexing over a stream changes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,10 +18,11 @@ use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bytes::Bytes;
 use parking_lot::Mutex;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Event, Messages, OnLeave, Owner};
+use super::{Answer, Event, Messages, OnLeave, Owner, Taken};
 
 /// Messages that may wait for a slow caller; what comes on top is dropped and logged, the answer never is.
 const NOTICES: usize = 128;
@@ -47,6 +49,8 @@ struct Shared {
     limits: Limits,
     outbound: mpsc::Sender<Bytes>,
     pending: Mutex<Pending<Caller>>,
+    /// The client's calls in flight by their numbers, the latest last.
+    callers: Mutex<BTreeMap<i64, mpsc::Sender<Event>>>,
     closed: CancellationToken,
 }
 
@@ -83,6 +87,7 @@ impl Channel {
             limits,
             outbound: wire.outbound,
             pending: Mutex::default(),
+            callers: Mutex::default(),
             closed: stop,
         });
         tasks::spawn("backend-reader", read(Arc::clone(&shared), wire.inbound, owner));
@@ -134,10 +139,13 @@ impl Channel {
     ) -> Result<Answer, Refusal> {
         let shared = &self.shared;
         let (answer_in, answer) = oneshot::channel();
-        let caller = Caller { notices: notices_in, answer: answer_in };
+        let caller = Caller { notices: notices_in.clone(), answer: answer_in };
         let Some((number, bytes)) = shared.pending.lock().open(frame, caller) else {
             return Err(Refusal::new(Reason::BadMessage, "only requests are answered"));
         };
+        if let Some(notices) = notices_in {
+            shared.callers.lock().insert(number, notices);
+        }
         let call = ChannelCall {
             shared: Arc::clone(shared),
             number,
@@ -191,6 +199,24 @@ impl Shared {
         self.pending.lock().sole(|caller| caller.notices.is_some())?.owner.notices.clone()
     }
 
+    fn has_calls(&self) -> bool {
+        !self.callers.lock().is_empty()
+    }
+
+    /// Gives a request to the client's latest call that can take it, or tells the backend that nobody answers.
+    fn give_to_any(&self, frame: Frame) {
+        let callers: Vec<_> = self.callers.lock().values().rev().cloned().collect();
+        let id = frame.raw_id().map(Bytes::copy_from_slice);
+        let mut question = Event::Elsewhere(frame);
+        for caller in callers {
+            match caller.try_send(question) {
+                Ok(()) => return,
+                Err(TrySendError::Full(refused) | TrySendError::Closed(refused)) => question = refused,
+            }
+        }
+        self.refuse(id.as_deref());
+    }
+
     fn unavailable(&self) -> Refusal {
         Refusal::backend(
             Reason::BackendUnavailable,
@@ -227,15 +253,24 @@ impl Shared {
             self.reply(error_response(Some(&id), code::METHOD_NOT_FOUND, text, None));
             return;
         }
-        // A request names no call. It is given to the only one there is; with several, or none, to the owner.
-        let sole = self.sole();
-        let taken = match sole {
+        // A request names no call. It is given to the only one there is; with several, or none, to the owner. All calls
+        // here are of one client, so any of its streams may carry what it would else not read.
+        let taken = match self.sole() {
             Some(caller) => caller.try_send(Event::Request(frame)).is_ok(),
-            None => owner.request(frame),
+            None => match owner.request(frame, self.has_calls()) {
+                Taken::Yes => true,
+                Taken::No => false,
+                Taken::ForAnyCall(frame) => return self.give_to_any(frame),
+            },
         };
         if !taken {
-            self.reply(error_response(Some(&id), code::INTERNAL, "no client can answer this request", None));
+            self.refuse(Some(&id));
         }
+    }
+
+    /// Tells the backend that nobody answers its request.
+    fn refuse(&self, id: Option<&[u8]>) {
+        self.reply(error_response(id, code::INTERNAL, "no client can answer this request", None));
     }
 
     fn notify(&self, frame: Frame, owner: &dyn Owner) {
@@ -333,12 +368,21 @@ impl ChannelCall {
 
 impl Drop for ChannelCall {
     fn drop(&mut self) {
+        self.shared.callers.lock().remove(&self.number);
         let Some(on_leave) = self.on_leave else { return };
-        if self.shared.pending.lock().forget(self.number).is_some() && on_leave == OnLeave::Cancel {
+        let forgotten = self.shared.pending.lock().forget(self.number).is_some();
+        if forgotten && on_leave == OnLeave::Cancel {
             self.shared.reply(Bytes::from(format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"the client left"}}}}"#,
                 self.number
             )));
+        }
+        // What this caller has not read may be about another call of its client.
+        self.notices.close();
+        while let Ok(event) = self.notices.try_recv() {
+            if let Event::Request(question) | Event::Elsewhere(question) = event {
+                self.shared.give_to_any(question);
+            }
         }
     }
 }

@@ -153,7 +153,7 @@ impl HttpLink {
             Answer::Stream(mut messages) => loop {
                 match messages.next().await? {
                     Event::Answer(bytes) => break bytes,
-                    Event::Request(question) => {
+                    Event::Request(question) | Event::Elsewhere(question) => {
                         let text = "no client can answer this request";
                         let reply = error_response(question.raw_id(), code::INTERNAL, text, None);
                         self.tell(reply).await?;

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::*;
 use tokio::sync::mpsc;
 
@@ -11,6 +13,8 @@ struct Backend {
 struct Recorder {
     notices: Mutex<Vec<Method>>,
     requests: Mutex<Vec<Method>>,
+    /// The client reads no notification stream.
+    deaf: AtomicBool,
 }
 
 impl Owner for Recorder {
@@ -18,9 +22,12 @@ impl Owner for Recorder {
         self.notices.lock().push(frame.method());
     }
 
-    fn request(&self, frame: Frame) -> bool {
+    fn request(&self, frame: Frame, in_call: bool) -> Taken {
+        if in_call && self.deaf.load(Ordering::Relaxed) {
+            return Taken::ForAnyCall(frame);
+        }
         self.requests.lock().push(frame.method());
-        true
+        Taken::Yes
     }
 }
 
@@ -252,4 +259,25 @@ async fn a_channel_that_nobody_holds_ends_its_wire() {
     let (channel, mut backend, _) = start(Era::Legacy);
     drop(channel);
     assert!(backend.reads.recv().await.is_none(), "the child sees the end of its input");
+}
+
+#[tokio::test]
+async fn a_question_among_several_calls_reaches_one_that_is_still_read() {
+    let (channel, mut backend, owner) = start(Era::Legacy);
+    owner.deaf.store(true, Ordering::Relaxed);
+    let mut ann = open(&channel, &call("1"), OnLeave::Continue).await;
+    let bob = open(&channel, &call("2"), OnLeave::Continue).await;
+    backend.read().await;
+    backend.read().await;
+    backend.write(r#"{"jsonrpc":"2.0","id":9,"method":"sampling/createMessage","params":{}}"#).await;
+    backend.settle().await;
+    // It was given to the latest call, whose client leaves without having read it.
+    drop(bob);
+    let question = ann.next().await.unwrap();
+    assert!(matches!(&question, Event::Elsewhere(frame) if frame.raw_id() == Some(b"9")), "{question:?}");
+    // With nobody left the backend is told.
+    backend.write(r#"{"jsonrpc":"2.0","id":10,"method":"sampling/createMessage","params":{}}"#).await;
+    backend.settle().await;
+    drop(ann);
+    assert_eq!(backend.read().await.kind(), Kind::Error);
 }
