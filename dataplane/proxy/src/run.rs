@@ -192,8 +192,9 @@ impl Server {
     /// Stops taking requests and waits for those in flight; `hurry` ends the wait.
     pub async fn stop(self, hurry: impl Future<Output = ()>) {
         let timeout = self.gateway.plan.load().snapshot.limits.drain_timeout;
-        tracing::info!(in_flight = self.gateway.drain.in_flight(), ?timeout, "draining");
+        // Said once it is true: whoever reads it may ask the probes next.
         self.gateway.drain.start();
+        tracing::info!(in_flight = self.gateway.drain.in_flight(), ?timeout, "draining");
         self.gateway.sessions.for_each(|session| session.streams.standalone().end());
         let drained = async {
             tokio::time::sleep(LAME_DUCK.min(timeout)).await;
