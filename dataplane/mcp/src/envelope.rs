@@ -76,6 +76,8 @@ members! {
         level "level",
         notifications "notifications",
         task_id "taskId",
+        input_responses "inputResponses",
+        request_state "requestState",
     }
 }
 
