@@ -8,12 +8,14 @@
 
 mod canonical;
 mod capabilities;
+mod content;
 mod members;
 mod question;
 mod reply;
 
 pub mod losses;
 pub mod to_legacy;
+pub mod to_modern;
 
 use crate::version::Era;
 

@@ -7,7 +7,6 @@ use super::members::scanner;
 use crate::scan::{Kind, ScanError, Scanner, decode_string, kind_of};
 
 /// The canonical spelling of a value; `None` when `text` is no JSON value.
-#[cfg(test)]
 pub(super) fn canonical(text: &[u8]) -> Option<Vec<u8>> {
     without(text, &[])
 }

@@ -1,6 +1,10 @@
 //! Everything that cannot cross between generations: one closed table, from which `docs/bridging.md` is written.
 //! Changes when a translator drops, refuses or replaces another thing.
 
+mod page;
+
+pub use page::page;
+
 use crate::error::code;
 
 /// Which way a request goes.

@@ -51,3 +51,16 @@ pub(super) fn failed(request: &Frame, reason: &str, modern: bool) -> Bytes {
         format!(r#"{{{kind}"content":[{{"type":"text","text":{}}}],"isError":true}}"#, quoted(reason));
     result_response(id(request), result.as_bytes())
 }
+
+/// Results that must carry cache hints (2026-07-28, "Caching").
+pub(super) fn is_cacheable(method: Method) -> bool {
+    matches!(
+        method,
+        Method::Discover
+            | Method::ToolsList
+            | Method::PromptsList
+            | Method::ResourcesList
+            | Method::ResourceTemplatesList
+            | Method::ResourcesRead
+    )
+}

@@ -47,7 +47,7 @@ fn translate_result(request: &Frame, answer: &Frame, result: Span, info: &[u8], 
         return reply::internal(request, "the server's result is no object");
     };
     let mut edits = reply::address(answer, request);
-    let cacheable = is_cacheable(request.method());
+    let cacheable = reply::is_cacheable(request.method());
     let drop = |key: &str| key == "resultType" || (cacheable && matches!(key, "ttlMs" | "cacheScope"));
     let first: &[u8] = if cacheable {
         b"\"resultType\":\"complete\",\"ttlMs\":0,\"cacheScope\":\"private\""
@@ -61,19 +61,6 @@ fn translate_result(request: &Frame, answer: &Frame, result: Span, info: &[u8], 
         tools::edit_list(text, &object, &mut edits, lost);
     }
     answer.edited(edits)
-}
-
-/// Results that must carry cache hints (2026-07-28, "Caching").
-fn is_cacheable(method: Method) -> bool {
-    matches!(
-        method,
-        Method::Discover
-            | Method::ToolsList
-            | Method::PromptsList
-            | Method::ResourcesList
-            | Method::ResourceTemplatesList
-            | Method::ResourcesRead
-    )
 }
 
 fn translate_error(request: &Frame, answer: &Frame, error: Span, lost: &mut Losses) -> Answer {
