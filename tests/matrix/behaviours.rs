@@ -5,8 +5,8 @@ mod offers;
 mod questions;
 mod streams;
 
-use anyhow::Result;
-use serde_json::Value;
+use anyhow::{Context as _, Result};
+use serde_json::{Value, json};
 
 use crate::cell::Cell;
 use crate::session::Session;
@@ -19,11 +19,12 @@ pub(crate) struct Behaviour {
 }
 
 /// All columns, in order.
-pub(crate) const ALL: [Behaviour; 20] = [
+pub(crate) const ALL: [Behaviour; 22] = [
     Behaviour { name: "list", run: offers::list },
     Behaviour { name: "call", run: offers::call },
     Behaviour { name: "structured", run: offers::structured },
     Behaviour { name: "image", run: offers::image },
+    Behaviour { name: "audio", run: offers::audio },
     Behaviour { name: "resource", run: offers::resource },
     Behaviour { name: "prompt", run: offers::prompt },
     Behaviour { name: "error", run: offers::error },
@@ -35,6 +36,7 @@ pub(crate) const ALL: [Behaviour; 20] = [
     Behaviour { name: "subscription", run: changes::resource },
     Behaviour { name: "sampling", run: questions::sampling },
     Behaviour { name: "form", run: questions::form },
+    Behaviour { name: "choices", run: questions::choices },
     Behaviour { name: "url", run: questions::url },
     Behaviour { name: "roots", run: questions::roots },
     Behaviour { name: "rounds", run: questions::rounds },
@@ -43,6 +45,12 @@ pub(crate) const ALL: [Behaviour; 20] = [
 ];
 
 /// The text of a tool's result.
-fn text(result: &Value) -> &str {
+pub(crate) fn text(result: &Value) -> &str {
     result["content"][0]["text"].as_str().unwrap_or_default()
+}
+
+/// What the server says of itself. It is in words too: some revisions know no structured content.
+pub(crate) fn who(session: &mut Session) -> Result<Value> {
+    let result = session.call("whoami", &json!({}))?;
+    serde_json::from_str(text(&result)).with_context(|| format!("whoami says {result}"))
 }

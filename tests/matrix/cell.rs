@@ -34,6 +34,14 @@ impl Frontend {
         }
     }
 
+    /// The revisions that its clients speak: each frontend has the newest of each generation, one has them all.
+    pub(crate) fn revisions(self) -> &'static [Revision] {
+        match self {
+            Self::Http => &Revision::ALL,
+            Self::HttpMerged => &Revision::NEWEST,
+        }
+    }
+
     /// Connects a client.
     pub(crate) fn connect(self, gateway: &Gateway, revision: Revision) -> Result<Box<dyn Client>> {
         Ok(match self {

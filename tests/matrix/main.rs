@@ -68,12 +68,8 @@ fn groups(wanted: &str) -> Vec<Group> {
     for transport in Transport::ALL {
         for server in [Era::Legacy, Era::Modern] {
             let clients = Frontend::ALL.into_iter().flat_map(|frontend| {
-                [Revision::Legacy, Revision::Modern].map(|client| Cell {
-                    frontend,
-                    client,
-                    transport,
-                    server,
-                })
+                let cell = move |client: &Revision| Cell { frontend, client: *client, transport, server };
+                frontend.revisions().iter().map(cell)
             });
             let cells: Vec<_> = clients
                 .filter(|cell| wanted.split('|').any(|part| cell.to_string().contains(part.trim())))

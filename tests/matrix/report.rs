@@ -6,13 +6,14 @@ use std::time::Duration;
 
 use crate::behaviours;
 use crate::cell::Cell;
+use crate::expect::Why;
 
 /// What became of one behaviour in one cell.
 #[derive(Debug)]
 pub(crate) enum Outcome {
     Works,
     /// It cannot, and shows so as declared.
-    Lost(&'static str),
+    Lost(Why),
     Fails(String),
 }
 
@@ -45,7 +46,7 @@ pub(crate) fn render(rows: &[Row]) -> (String, Vec<String>) {
             let mark = match outcome {
                 Outcome::Works => "ok",
                 Outcome::Lost(why) => {
-                    *losses.entry((behaviour.name, why)).or_default() += 1;
+                    *losses.entry((behaviour.name, why.to_string())).or_default() += 1;
                     "lost"
                 }
                 Outcome::Fails(why) => {

@@ -39,11 +39,6 @@ pub(crate) struct Session {
     level: Option<&'static str>,
 }
 
-/// What every client here can do for a server.
-pub(crate) fn capabilities() -> Value {
-    json!({ "sampling": {}, "elicitation": { "form": {}, "url": {} }, "roots": {} })
-}
-
 impl Session {
     /// Shakes hands, or discovers.
     pub(crate) fn open(client: Box<dyn Client>, revision: Revision) -> Result<Self> {
@@ -58,13 +53,13 @@ impl Session {
             answerer: Box::new(|_, _| Value::Null),
             level: None,
         };
-        if revision == Revision::Modern {
+        if !revision.is_legacy() {
             session.hello = session.result("server/discover", &json!({}))?;
             return Ok(session);
         }
         let params = json!({
             "protocolVersion": revision.as_str(),
-            "capabilities": capabilities(),
+            "capabilities": revision.capabilities(),
             "clientInfo": { "name": "matrix", "version": "1" },
         });
         session.hello = session.result("initialize", &params)?;
@@ -82,7 +77,7 @@ impl Session {
 
     /// Asks for logs at a level: of the session, or of every request from now on.
     pub(crate) fn log_level(&mut self, level: &'static str) -> Result<()> {
-        if self.revision == Revision::Modern {
+        if !self.revision.is_legacy() {
             self.level = Some(level);
             return Ok(());
         }
@@ -130,7 +125,7 @@ impl Session {
             if !required {
                 return Ok(outcome);
             }
-            ensure!(self.revision == Revision::Modern, "a legacy client got {outcome:?}");
+            ensure!(!self.revision.is_legacy(), "a legacy client got {outcome:?}");
             let result = outcome.unwrap_or_default();
             attempt = params.clone();
             let questions = result["inputRequests"].as_object().cloned().unwrap_or_default();
@@ -189,7 +184,7 @@ impl Session {
 
     /// Asks to be told of changes. Returns the subscription of a modern client.
     pub(crate) fn watch(&mut self, filter: &Value) -> Result<Option<Value>> {
-        if self.revision == Revision::Modern {
+        if !self.revision.is_legacy() {
             let id = self.start("subscriptions/listen", &json!({ "notifications": filter }))?;
             let acknowledged = self.notice("notifications/subscriptions/acknowledged")?;
             let honoured = &acknowledged["params"]["notifications"];
@@ -233,12 +228,12 @@ impl Session {
 
     fn envelope(&self, params: &Value) -> Value {
         let mut params = params.clone();
-        if self.revision != Revision::Modern {
+        if self.revision.is_legacy() {
             return params;
         }
         let mut meta = params["_meta"].as_object().cloned().unwrap_or_default();
         meta.insert(format!("{PREFIX}protocolVersion"), self.revision.as_str().into());
-        meta.insert(format!("{PREFIX}clientCapabilities"), capabilities());
+        meta.insert(format!("{PREFIX}clientCapabilities"), self.revision.capabilities());
         meta.insert(format!("{PREFIX}clientInfo"), json!({ "name": "matrix", "version": "1" }));
         if let Some(level) = self.level {
             meta.insert(format!("{PREFIX}logLevel"), level.into());
@@ -275,7 +270,7 @@ impl Session {
         let id = message.get("id").filter(|id| !id.is_null());
         match (message["method"].as_str(), id) {
             (Some(method), Some(id)) => {
-                ensure!(self.revision != Revision::Modern, "a modern client was asked {message}");
+                ensure!(self.revision.is_legacy(), "a modern client was asked {message}");
                 let result = self.answer(method, &message["params"]);
                 self.client.send(&json!({ "jsonrpc": "2.0", "id": id, "result": result }))
             }

@@ -4,7 +4,6 @@ use anyhow::{Result, ensure};
 use serde_json::{Value, json};
 
 use crate::cell::Cell;
-use crate::generation::Revision;
 use crate::session::Session;
 
 const WATCHED: &str = "test://watched-resource";
@@ -64,7 +63,7 @@ pub(super) fn resource(session: &mut Session, _: Cell) -> Result<()> {
     // A round trip later it would have come.
     session.call("whoami", &json!({}))?;
     ensure!(session.seen(UPDATED) == 0, "an update came after the end of the subscription");
-    if session.revision == Revision::Legacy {
+    if session.revision.is_legacy() {
         let unknown = session.error("resources/subscribe", &json!({ "uri": "test://nothing" }))?;
         ensure!([-32002, -32602].contains(&unknown.code), "{unknown}");
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::{Value, json};
 
-use super::text;
+use super::{text, who};
 use crate::cell::Cell;
 use crate::client::WAIT;
 use crate::session::Session;
@@ -49,8 +49,8 @@ pub(super) fn log(session: &mut Session, _: Cell) -> Result<()> {
 }
 
 fn cancelled_sleeps(session: &mut Session) -> Result<u64> {
-    let result = session.call("whoami", &json!({}))?;
-    result["structuredContent"]["cancelledSleeps"].as_u64().with_context(|| format!("{result}"))
+    let who = who(session)?;
+    who["cancelledSleeps"].as_u64().with_context(|| format!("{who}"))
 }
 
 pub(super) fn cancel(session: &mut Session, _: Cell) -> Result<()> {

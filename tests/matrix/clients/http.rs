@@ -38,7 +38,7 @@ impl HttpClient {
     }
 
     fn headers(&self, message: &Value) -> Vec<(String, String)> {
-        if self.revision == Revision::Modern {
+        if !self.revision.is_legacy() {
             return headers(message, &[]);
         }
         let mut headers = vec![
@@ -48,7 +48,7 @@ impl HttpClient {
         if let Some(session) = &self.session {
             headers.push(("Mcp-Session-Id".to_owned(), session.clone()));
             // The header exists since 2025-06-18.
-            if self.revision.as_str() >= "2025-06-18" {
+            if self.revision >= Revision::V2025_06_18 {
                 headers.push(("MCP-Protocol-Version".to_owned(), self.revision.as_str().to_owned()));
             }
         }
@@ -99,7 +99,7 @@ impl Client for HttpClient {
             }
             return Ok(());
         };
-        if message["method"] == "initialize" && self.revision != Revision::Modern {
+        if message["method"] == "initialize" && self.revision.is_legacy() {
             self.session = exchange.head()?.header("mcp-session-id").map(str::to_owned);
         }
         self.open.insert(id.to_string(), exchange.handle()?);
@@ -108,7 +108,7 @@ impl Client for HttpClient {
     }
 
     fn cancel(&mut self, id: &Value) -> Result<()> {
-        if self.revision == Revision::Modern {
+        if !self.revision.is_legacy() {
             let stream = self.open.remove(&id.to_string()).with_context(|| format!("{id} is not open"))?;
             return stream.shutdown(Shutdown::Both).context("closing a response");
         }

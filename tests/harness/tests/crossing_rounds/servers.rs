@@ -61,10 +61,24 @@ fn a_server_that_wants_time_for_ever_is_given_up() -> Result<()> {
     Ok(())
 }
 
+/// A user who cannot be asked has cancelled; a model that is not there has no such word.
 #[test]
-fn a_server_that_asks_what_the_client_never_offered_fails_the_call() -> Result<()> {
-    let (gateway, fake) = scripted(quiet(), |asked| form(asked, "q", None))?;
+fn what_the_client_never_offered_is_answered_for_it_or_fails_the_call() -> Result<()> {
+    let (gateway, fake) = scripted(quiet(), |asked| {
+        let answer = &asked.message["params"]["inputResponses"]["q"];
+        if answer.is_null() { form(asked, "q", None) } else { done(asked, &answer.to_string()) }
+    })?;
     let mut session = LegacySession::open(&gateway.url("/mcp/fixture"), &json!({ "sampling": {} }))?;
+    let result = session.request("tools/call", &json!({ "name": "work" }))?.into_result()?;
+    ensure!(text(&result) == r#"{"action":"cancel"}"#, "{result}");
+    ensure!(calls(&fake).len() == 2, "{:?}", calls(&fake));
+
+    let (gateway, fake) = scripted(quiet(), |asked| {
+        let question =
+            json!({ "method": "sampling/createMessage", "params": { "messages": [], "maxTokens": 1 } });
+        Act::result(asked, &json!({ "resultType": "input_required", "inputRequests": { "q": question } }))
+    })?;
+    let mut session = LegacySession::open(&gateway.url("/mcp/fixture"), &json!({ "elicitation": {} }))?;
     let reply = session.request("tools/call", &json!({ "name": "work" }))?;
     ensure!(failed(&reply), "{:?}", reply.message);
     ensure!(calls(&fake).len() == 1, "{:?}", calls(&fake));
