@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use rmcp::model::{
     ClientCapabilities, ElicitRequestParams, ErrorData, InputRequest, InputRequests, InputRequiredResult,
-    InputResponses, JsonObject, RequestStateError, SealOptions, ServerRequest,
+    InputResponses, JsonObject, RequestMetaObject, RequestStateError, SealOptions, ServerRequest,
 };
 use rmcp::service::{Peer, PeerRequestOptions, RequestContext, RequestHandle};
 use rmcp::{RoleServer, ServiceError};
@@ -287,7 +287,12 @@ impl Inputs {
         let mut waiting = Vec::with_capacity(asks.len());
         for (key, ask) in asks {
             let request = self.live(ask.request()?)?;
-            match self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await {
+            // A name for gateways that put the question to a client of 2026-07-28; anybody else ignores it.
+            let mut meta = RequestMetaObject::new();
+            meta.insert("mcp.bridge/inputKey".to_owned(), json!(key));
+            let mut options = PeerRequestOptions::no_options();
+            options.meta = Some(meta);
+            match self.peer.send_request_with_option(request, options).await {
                 Ok(handle) => waiting.push((*key, ask, handle)),
                 Err(error) => {
                     withdraw(waiting.into_iter().map(|(_, _, handle)| handle)).await;

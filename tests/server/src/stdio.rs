@@ -14,10 +14,10 @@ use rmcp::transport::{Transport, stdio_pipes};
 use rmcp::{RoleServer, ServiceExt};
 use tokio_util::sync::CancellationToken;
 
+use crate::StopSignal;
 use crate::era::{Era, MODERN_META_PREFIX, handshake_refused, unknown_method};
 use crate::fixture::Fixture;
 use crate::state::Shared;
-use crate::StopSignal;
 
 /// Longest accepted line in bytes: above what any gateway limit under test lets through.
 const MAX_LINE: usize = 64 * 1024 * 1024;

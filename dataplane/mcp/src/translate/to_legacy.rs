@@ -10,7 +10,7 @@ mod tools;
 mod urls;
 
 pub use answer::{Answer, answer};
-pub use questions::Questions;
+pub use questions::{INPUT_KEY, Questions};
 pub use urls::{UrlAnswer, urls_answered, urls_declined, urls_required};
 
 use bytes::Bytes;
@@ -22,6 +22,7 @@ use super::is_reserved;
 use super::losses::{Loss, Losses};
 use super::members::{Meta, Object, is_object, quoted};
 use super::reply;
+use crate::error::{code, error_response};
 use crate::frame::Frame;
 use crate::merge::ListKind;
 use crate::method::Method;
@@ -153,6 +154,20 @@ pub fn item(kind: ListKind, raw: &[u8], lost: &mut Losses) -> Option<Bytes> {
         tools::edit(raw, span, &mut edits, lost).then_some(())?;
     }
     Some(edits.apply(&text))
+}
+
+/// The error for a call that failed because its server needed what the client did not declare; `required` is
+/// [`Questions::missing`]. `None` when the server's `answer` is a success all the same.
+pub fn missing_capability(request: &Frame, answer: &Frame, required: &str) -> Option<Bytes> {
+    let failed = match answer.envelope().result {
+        Some(span) => Object::at(answer.bytes(), span)?.raw("isError") == Some(b"true"),
+        None => true,
+    };
+    let data = serde_json::json!({
+        "requiredCapabilities": serde_json::from_str::<serde_json::Value>(required).unwrap_or_default()
+    });
+    let text = "the server needs a capability that this request does not declare";
+    failed.then(|| error_response(Some(reply::id(request)), code::MISSING_CAPABILITY, text, Some(&data)))
 }
 
 /// The end of a call that cannot go on, for a reason that the client may read: a result with `isError` for a tool, else

@@ -29,6 +29,9 @@ use crate::translate::members::{Meta, Object, elements, quoted};
 use crate::translate::question::{CANCEL, Question};
 use crate::version::Version;
 
+/// Under this key of its metadata a legacy server may name a question; the name is the key of `inputRequests`.
+pub const INPUT_KEY: &str = "mcp.bridge/inputKey";
+
 /// Questions that one call may have open. A server that asks more is answered with an error.
 pub(super) const MAX_OPEN: usize = 64;
 
@@ -39,7 +42,11 @@ pub struct Questions {
     allowed: Capabilities,
     open: Vec<Open>,
     asked: u64,
+    /// Keys in use or used before.
+    names: Vec<String>,
     lost: Losses,
+    /// The capability of a question that the client could not be asked, as raw JSON.
+    missing: Option<&'static str>,
 }
 
 #[derive(Debug)]
@@ -66,7 +73,15 @@ impl Questions {
     }
 
     fn all(server: Version, allowed: Capabilities) -> Self {
-        Self { server, allowed, open: Vec::new(), asked: 0, lost: Losses::default() }
+        Self {
+            server,
+            allowed,
+            open: Vec::new(),
+            asked: 0,
+            names: Vec::new(),
+            lost: Losses::default(),
+            missing: None,
+        }
     }
 
     /// Enters a request of the server. `Err` is the response that the server gets at once: an error for what cannot be
@@ -85,6 +100,7 @@ impl Questions {
         };
         if let Err((code, message)) = self.may_ask(kind, question) {
             self.lost.insert(Loss::UndeclaredQuestion);
+            self.missing.get_or_insert(capability_for(kind, question));
             return refuse(code, message);
         }
         if self.open.iter().any(|open| Id::from_raw(&open.id) == question.id()) {
@@ -94,7 +110,9 @@ impl Questions {
             return refuse(code::INTERNAL, "too many requests to the client are open in this call");
         }
         self.asked += 1;
-        let key = format!("{}-{}", kind.word(), self.asked);
+        let key = named(question).filter(|name| self.is_new(name));
+        let key = key.unwrap_or_else(|| format!("{}-{}", kind.word(), self.asked));
+        self.names.push(key.clone());
         let params = asked_params(question, &mut self.lost);
         self.open.push(Open { key, question: kind, id: Bytes::copy_from_slice(raw), params });
         Ok(())
@@ -149,6 +167,16 @@ impl Questions {
         self.open.iter().map(|open| open.id.len() + open.params.as_ref().map_or(0, Bytes::len)).sum()
     }
 
+    /// The client capabilities, as raw JSON, that the server needed and the client did not declare.
+    pub fn missing(&self) -> Option<&'static str> {
+        self.missing
+    }
+
+    /// A server may use a name for one question only, and a few of them.
+    fn is_new(&self, name: &str) -> bool {
+        self.names.len() < MAX_OPEN && !self.names.iter().any(|known| known == name)
+    }
+
     /// What was lost on the way so far.
     pub fn losses(&self) -> Losses {
         self.lost
@@ -190,6 +218,36 @@ impl Questions {
     }
 }
 
+/// The name that a server gives its question for modern clients, in its metadata.
+fn named(question: &Frame) -> Option<String> {
+    let params = question.envelope().params.as_ref().and_then(|params| params.members.span)?;
+    let meta = Object::at(question.bytes(), params)?.object("_meta")?;
+    let name = meta.text(INPUT_KEY)?;
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'_' | b'-' | b'.');
+    let fits = !name.is_empty() && name.len() <= 64 && name.bytes().all(is_plain);
+    // Generated keys end in a number, so that no name can be one.
+    let ends_in_number = name.rsplit_once('-').is_some_and(|(_, end)| end.parse::<u64>().is_ok());
+    (fits && !ends_in_number).then(|| name.into_owned())
+}
+
+/// What a client has to declare to be asked `question`.
+fn capability_for(kind: Question, question: &Frame) -> &'static str {
+    let params = question.envelope().params.as_ref().and_then(|params| params.members.span);
+    let params = params.and_then(|span| Object::at(question.bytes(), span));
+    let has = |key| params.as_ref().is_some_and(|params| params.get(key).is_some());
+    match kind {
+        Question::Elicitation
+            if params.as_ref().and_then(|params| params.text("mode")).as_deref() == Some("url") =>
+        {
+            r#"{"elicitation":{"url":{}}}"#
+        }
+        Question::Elicitation => r#"{"elicitation":{"form":{}}}"#,
+        Question::Sampling if has("tools") || has("toolChoice") => r#"{"sampling":{"tools":{}}}"#,
+        Question::Sampling => r#"{"sampling":{}}"#,
+        Question::Roots => r#"{"roots":{}}"#,
+    }
+}
+
 /// Params as the client gets them: without what names things of the server's side only.
 fn asked_params(question: &Frame, lost: &mut Losses) -> Option<Bytes> {
     let span = question.envelope().params.as_ref()?.members.span?;
@@ -201,7 +259,7 @@ fn asked_params(question: &Frame, lost: &mut Losses) -> Option<Bytes> {
     }
     let mut edits = Edits::new();
     let drop = |key: &str| key == "task" || (by_url && key == "elicitationId");
-    let foreign = |key: &str| key == "progressToken" || is_reserved(key);
+    let foreign = |key: &str| key == "progressToken" || key == INPUT_KEY || is_reserved(key);
     params.rewrite_with_meta(&mut edits, drop, b"", &Meta { drop: foreign, first: b"" });
     Some(edits.apply(&raw))
 }
