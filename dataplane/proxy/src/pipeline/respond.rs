@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::health::HealthReply;
-use bridge_transport::frontend::body::{EventSource, ReplyBody};
+use bridge_transport::frontend::body::ReplyBody;
+use bridge_transport::frontend::events::EventSource;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
