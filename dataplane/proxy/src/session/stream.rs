@@ -18,14 +18,20 @@ use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Streams that have ended and are still kept for a client that lost the tail.
-const KEPT: usize = 8;
-
-/// Bounds of one log.
+/// How much is kept of a session's streams.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogBounds {
+    /// Events of one stream.
     pub(crate) events: usize,
+    /// Bytes of one stream.
     pub(crate) bytes: usize,
+    /// Streams that have ended, for a client that lost the tail.
+    pub(crate) ended: usize,
+}
+
+impl LogBounds {
+    /// Ended streams of a client that may come back.
+    pub(crate) const ENDED: usize = 8;
 }
 
 /// All streams of one session.
@@ -57,7 +63,7 @@ impl Streams {
         let mut calls = self.calls.lock();
         let mut ended = calls.iter().filter(|log| log.state.lock().ended.is_some()).count();
         calls.retain(|log| {
-            let keep = ended < KEPT || log.state.lock().ended.is_none();
+            let keep = ended < self.bounds.ended || log.state.lock().ended.is_none();
             ended -= usize::from(!keep);
             keep
         });

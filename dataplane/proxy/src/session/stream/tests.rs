@@ -1,6 +1,6 @@
 use super::*;
 
-const BOUNDS: LogBounds = LogBounds { events: 4, bytes: 1000 };
+const BOUNDS: LogBounds = LogBounds { events: 4, bytes: 1000, ended: LogBounds::ENDED };
 
 fn message(text: &'static str) -> Bytes {
     Bytes::from_static(text.as_bytes())
@@ -122,7 +122,7 @@ fn ended_streams_are_kept_in_a_bounded_number() {
     for _ in 0..50 {
         streams.open().end();
     }
-    assert!(streams.calls.lock().len() <= KEPT + 2);
+    assert!(streams.calls.lock().len() <= LogBounds::ENDED + 2);
     assert!(streams.find("1-0").is_some(), "a stream that has not ended is never dropped");
     drop(waiting);
 }
