@@ -6,6 +6,7 @@ mod access;
 pub mod args;
 mod cluster;
 pub mod config;
+mod frontend;
 mod gateway;
 mod listener;
 mod merged;

@@ -176,7 +176,7 @@ async fn dispatch(context: &Context, carrier: Carrier<'_>, frame: &Frame) -> Rep
     }
 }
 
-fn shutting_down() -> Refusal {
+pub(crate) fn shutting_down() -> Refusal {
     let text = "the gateway is shutting down; nothing was executed, send the request again";
     Refusal::new(Reason::ShuttingDown, text)
 }
@@ -204,6 +204,6 @@ fn refuse_request(context: &Context, id: Option<&[u8]>, refusal: &Refusal) -> Re
 }
 
 /// Encodes a refusal as the answer to a request.
-fn error_of(id: Option<&[u8]>, refusal: &Refusal) -> Bytes {
+pub(crate) fn error_of(id: Option<&[u8]>, refusal: &Refusal) -> Bytes {
     error_response(id, refusal.reason.code(), &refusal.detail, Some(&refusal.data()))
 }

@@ -247,7 +247,7 @@ pub(crate) async fn notify(context: &Context, session: &Arc<Session>, frame: &Fr
 }
 
 /// Passes a client's answer (or progress) on to the backend that asked.
-pub(super) async fn answer(session: &Arc<Session>, frame: &Frame) {
+pub(crate) async fn answer(session: &Arc<Session>, frame: &Frame) {
     match session.answered(frame) {
         Some((conversation, bytes)) => log_failure(conversation.link.tell(bytes).await),
         None => tracing::debug!(session = ?session.id, "answer to no request that waits"),

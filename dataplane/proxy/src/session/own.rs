@@ -1,7 +1,6 @@
-//! The sessions of one connection: one per endpoint that it uses, ended with it. Changes when a connection holds
+//! The sessions of one connection: one per endpoint and principal, ended with it. Changes when a connection holds
 //! sessions differently.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
 use bridge_policy::principal::Principal;
@@ -10,13 +9,13 @@ use parking_lot::Mutex;
 
 use super::{Session, SessionTable};
 
-/// Sessions by endpoint. They are entered in the table of all sessions, too, but nobody else learns their ids.
+/// A connection's sessions: mostly one. They are entered in the table of all sessions, too, but nobody learns their ids.
 #[derive(Default)]
 pub(crate) struct OwnSessions(Mutex<State>);
 
 #[derive(Default)]
 struct State {
-    open: HashMap<Scope, Arc<Session>>,
+    open: Vec<Arc<Session>>,
     ended: bool,
 }
 
@@ -24,13 +23,14 @@ impl OwnSessions {
     /// The session for an endpoint, if one is open and it is this principal's.
     pub(crate) fn get(&self, scope: &Scope, principal: &Principal) -> Option<Arc<Session>> {
         let state = self.0.lock();
-        let session = state.open.get(scope)?;
-        (session.principal == *principal && !session.is_closed()).then(|| Arc::clone(session))
+        let mut owned = state.open.iter().filter(|session| session.principal == *principal);
+        owned.find(|session| session.scope == *scope && !session.is_closed()).cloned()
     }
 
-    /// All that are open.
-    pub(crate) fn all(&self) -> Vec<Arc<Session>> {
-        self.0.lock().open.values().cloned().collect()
+    /// All of this principal's.
+    pub(crate) fn of(&self, principal: &Principal) -> Vec<Arc<Session>> {
+        let state = self.0.lock();
+        state.open.iter().filter(|session| session.principal == *principal).cloned().collect()
     }
 
     /// Holds a session that is in `table`. One for the same endpoint is ended: a client that opens anew starts over. So is
@@ -38,7 +38,15 @@ impl OwnSessions {
     pub(crate) fn hold(&self, session: Arc<Session>, table: &SessionTable) {
         let over = {
             let mut state = self.0.lock();
-            if state.ended { Some(session) } else { state.open.insert(session.scope.clone(), session) }
+            let same =
+                |open: &Arc<Session>| open.scope == session.scope && open.principal == session.principal;
+            let before = state.open.iter().position(same).map(|position| state.open.swap_remove(position));
+            if state.ended {
+                Some(session)
+            } else {
+                state.open.push(session);
+                before
+            }
         };
         if let Some(session) = over {
             table.remove(session.id.as_str());
@@ -52,7 +60,7 @@ impl OwnSessions {
             state.ended = true;
             std::mem::take(&mut state.open)
         };
-        for session in open.values() {
+        for session in &open {
             table.remove(session.id.as_str());
         }
     }
