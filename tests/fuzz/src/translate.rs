@@ -1,5 +1,6 @@
 //! Crossing generations: whatever peers send, what the other side gets is a message, and every question gets one answer.
 
+use bridge_mcp::envelope::Kind;
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::merge::ListKind;
@@ -37,6 +38,11 @@ pub fn fuzz_translate(data: &[u8]) {
         lines.iter().map(|line| Frame::parse(Bytes::copy_from_slice(line), &limits()).ok()).collect();
     let Some((Some(request), rest)) = frames.split_first() else { return };
     requests(request);
+    if request.kind() != Kind::Request {
+        return;
+    }
+    message(&to_legacy::failed(request, "\"\u{1}"));
+    message(&to_modern::failed(request, "\"\u{1}"));
     let mut questions = [Questions::default(), Questions::new(request, Version::V2024_11_05)];
     for (index, frame) in rest.iter().enumerate() {
         let Some(frame) = frame else { continue };
@@ -94,8 +100,6 @@ fn requests(request: &Frame) {
         assert_eq!(modern.text(params.meta.protocol_version).as_deref(), Some("2026-07-28"));
         assert_eq!(modern.method_name(), request.method_name());
     }
-    message(&to_legacy::failed(request, "\"\u{1}"));
-    message(&to_modern::failed(request, "\"\u{1}"));
     let _ = to_modern::unsent(request);
 }
 
