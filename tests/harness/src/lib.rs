@@ -16,6 +16,7 @@
 //! | 2026-07-28 requests | [`ModernClient::new`] |
 //! | a client that stays connected | [`WebSocket::connect`], [`peer::Lines`], each as a [`Peer`] |
 //! | exact bytes on a socket | [`http::Connection`] |
+//! | tokens, good and bad | [`tokens::Issuer`] |
 //! | any other program | [`Process::spawn`] |
 //!
 //! ```no_run
@@ -48,6 +49,7 @@ pub mod script;
 pub mod server;
 pub mod sse;
 pub mod temp;
+pub mod tokens;
 pub mod websocket;
 
 pub use config::{Backend, Config};
