@@ -24,6 +24,8 @@ use crate::upstream::{Handshake, Hello, Link, Owner, Taken, listen, own_request}
 
 /// Messages outside a call's own stream that may wait for the call.
 const INBOX: usize = 128;
+/// How long a call waits for a conversation of its own. Calls that wait for a person may hold all there are.
+const ROOM: Duration = Duration::from_secs(10);
 /// How long a conversation without calls is kept.
 const IDLE: Duration = Duration::from_mins(1);
 /// Conversations of one backend that are kept without calls.
@@ -158,6 +160,7 @@ impl Drop for Lease {
 
 /// A conversation for one call alone. While there is no room for another, whoever gives one back is waited for.
 async fn own(cluster: &Arc<Cluster>, key: &Key) -> Result<Arc<Conversation>, Refusal> {
+    let deadline = tokio::time::Instant::now() + cluster.config.request_timeout.min(ROOM);
     loop {
         let freed = cluster.pool.freed.notified();
         if let Some(conversation) = cluster.pool.take_idle(key) {
@@ -169,7 +172,7 @@ async fn own(cluster: &Arc<Cluster>, key: &Key) -> Result<Arc<Conversation>, Ref
                 if let Some(oldest) = cluster.pool.oldest_idle() {
                     oldest.link.close().await;
                 }
-                let waited = tokio::time::timeout(cluster.config.request_timeout, freed).await;
+                let waited = tokio::time::timeout_at(deadline, freed).await;
                 waited.map_err(|_| refusal)?;
             }
             opened => return opened,
