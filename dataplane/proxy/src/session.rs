@@ -7,6 +7,7 @@
 mod calls;
 mod ids;
 mod origin;
+mod own;
 mod settings;
 mod stream;
 mod table;
@@ -36,6 +37,7 @@ use settings::Settings;
 pub(crate) use calls::{CallGuard, Calls};
 pub(crate) use ids::SessionId;
 pub(crate) use origin::{Conversation, Origin};
+pub(crate) use own::OwnSessions;
 pub(crate) use stream::{LogBounds, StreamLog, Streams};
 pub(crate) use table::SessionTable;
 
@@ -199,12 +201,10 @@ impl Session {
         self.asked.lock().open(origin.clone(), request)
     }
 
-    /// Forgets requests whose call has ended.
-    pub(crate) fn withdraw(&self, questions: &[Id]) {
+    /// Forgets requests whose call has ended; gives those that the client has not answered.
+    pub(crate) fn withdraw<'a>(&self, questions: &'a [Id]) -> Vec<&'a Id> {
         let mut asked = self.asked.lock();
-        for question in questions {
-            asked.withdraw(question);
-        }
+        questions.iter().filter(|question| asked.withdraw(question)).collect()
     }
 
     /// A backend's notification in the form in which this client reads it, if it may. The merged endpoint's lists are

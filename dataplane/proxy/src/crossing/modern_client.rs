@@ -23,6 +23,7 @@ use super::listen;
 use super::parked::{Claim, ParkedLimits, Taken};
 use super::pool::{Key, Lease};
 use crate::cluster::Cluster;
+use crate::pipeline::modern_stream::Form;
 use crate::pipeline::{Context, Reply, legacy, modern_stream, respond, timed_out};
 use crate::upstream::{Answer, Messages, UpstreamError};
 
@@ -62,7 +63,11 @@ async fn call(
     frame: &Frame,
     permit: OwnedSemaphorePermit,
 ) -> Result<Reply, Refusal> {
-    let claim = Claim { principal: context.principal.clone(), request: to_legacy::digest(frame) };
+    let claim = Claim {
+        principal: context.principal.clone(),
+        backend: Arc::clone(&cluster.name),
+        request: to_legacy::digest(frame),
+    };
     let begun = match state_of(frame) {
         None => begin(context, cluster, frame, claim).await?,
         Some(state) => match context.gateway.parked.take(&state, &claim)? {
@@ -90,7 +95,8 @@ async fn call(
                 held: permit,
             };
             // Over HTTP legacy servers answer with a stream, mostly; the client gets the same form.
-            Box::pin(modern_stream::answer(context, stream, cluster.is_http())).await
+            let form = if cluster.is_http() { Form::StreamOrStatus } else { Form::Short };
+            Box::pin(modern_stream::answer(context, stream, form)).await
         }
     }
 }

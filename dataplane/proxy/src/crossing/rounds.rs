@@ -91,6 +91,11 @@ impl ToModernCall {
         self.send(None).await?;
         let bytes = match &self.state {
             State::Upstream(Upstream::Whole(bytes)) => bytes.clone(),
+            State::Upstream(Upstream::Messages(Messages::Http(_))) => {
+                // The server chose to stream; the client gets the same form.
+                self.due.push_back(Event::Primed);
+                return Ok(None);
+            }
             _ => return Ok(None),
         };
         Ok(self.judge(&bytes).await?)
@@ -188,9 +193,9 @@ impl ToModernCall {
         self.rounds += 1;
         if self.rounds > self.shared.max_rounds {
             let limit = self.shared.max_rounds;
-            return Some(
-                self.failed(&format!("the server asked more than {limit} times, the gateway's limit")),
-            );
+            return Some(self.failed(&format!(
+                "the server wants more than {limit} rounds of input, the gateway's limit"
+            )));
         }
         let asks_nothing = required.asks.is_empty();
         let mut round = Round::new(required, &self.shared.client, lost);

@@ -13,6 +13,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::websocket::WebSocketMeter;
+
 /// How a request ended, as the original labels it.
 #[derive(Debug, Clone, Copy)]
 enum Status {
@@ -47,6 +49,7 @@ struct Metrics {
     parked_calls: IntGauge,
     bridging_losses: IntCounterVec,
     backend_offers: IntGaugeVec,
+    websocket: WebSocketMeter,
     /// Resolved series, by method and status: a request takes no lock of the vectors.
     cells: Vec<[OnceLock<Cell>; 2]>,
 }
@@ -103,7 +106,7 @@ impl GatewayMetrics {
             connections_rejected,
             auth_failures: counters(
                 "mcp_gateway_auth_failures_total",
-                "Requests refused by the access policy.",
+                "Credentials that were not accepted, missing ones included.",
                 &["reason"],
             )?,
             routing_errors: counters(
@@ -127,6 +130,7 @@ impl GatewayMetrics {
                 &["loss"],
             )?,
             backend_offers,
+            websocket: WebSocketMeter::register(registry)?,
             cells: (0..=Method::ALL.len()).map(|_| [OnceLock::new(), OnceLock::new()]).collect(),
         })))
     }
@@ -142,7 +146,6 @@ impl GatewayMetrics {
         let metrics = &self.0;
         metrics.errors_by_type.with_label_values(&[reason.as_str()]).inc();
         match reason {
-            Reason::Unauthorized => metrics.auth_failures.with_label_values(&[reason.as_str()]).inc(),
             Reason::UnknownTarget
             | Reason::UnknownResource
             | Reason::AmbiguousTarget
@@ -157,6 +160,11 @@ impl GatewayMetrics {
         }
     }
 
+    /// A credential was not accepted.
+    pub(crate) fn auth_failed(&self, reason: &'static str) {
+        self.0.auth_failures.with_label_values(&[reason]).inc();
+    }
+
     /// A connection was accepted; it is open until the guard is dropped.
     pub(crate) fn connection(&self) -> OpenConnection {
         self.0.connections_total.inc();
@@ -167,6 +175,11 @@ impl GatewayMetrics {
     /// A connection was refused.
     pub(crate) fn connection_rejected(&self) {
         self.0.connections_rejected.inc();
+    }
+
+    /// What counts the messages of WebSocket clients.
+    pub(crate) fn websocket(&self) -> WebSocketMeter {
+        self.0.websocket.clone()
     }
 
     /// Sessions at once.

@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use bridge_mcp::envelope::Kind;
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
-use bridge_mcp::sse;
 use bridge_mcp::subscription::finished;
 use bridge_policy::refusal::Refusal;
 use bridge_runtime::drain::InFlight;
-use bridge_transport::frontend::body::EventSource;
-use bytes::{Bytes, BytesMut};
+use bridge_transport::frontend::events::{EventSource, StreamEvent};
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -34,18 +33,33 @@ pub(crate) struct Stream {
     pub(crate) held: OwnedSemaphorePermit,
 }
 
-/// Keeps the form that an HTTP backend chose. Any other backend is answered for with JSON when the answer is the first
-/// message and comes soon, else with an event stream.
-pub(crate) async fn answer(context: &Context, mut stream: Stream, streamed: bool) -> Result<Reply, Refusal> {
+/// What form an answer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// An event stream at once.
+    Stream,
+    /// JSON when the answer is the first message and comes soon, else an event stream.
+    Short,
+    /// An event stream, but JSON for an error that comes soon: some have a status of their own.
+    StreamOrStatus,
+}
+
+/// Answers with what comes of the call.
+pub(crate) async fn answer(context: &Context, mut stream: Stream, form: Form) -> Result<Reply, Refusal> {
     let limits = &context.plan.snapshot.limits;
-    if streamed {
+    if form == Form::Stream {
         return Ok(events(context, stream, None, Duration::ZERO));
     }
     let limit = stream.timeout.map(|timeout| timeout.min(limits.max_request_duration));
     let wait = limit.map_or(limits.keep_alive, |limit| limit.min(limits.keep_alive));
     let first = tokio::time::timeout(wait, stream.messages.next());
     match context.or_end(&stream.backend.name, first).await? {
-        Ok(Ok(Event::Answer(bytes))) => Ok(respond::json(status_of(&bytes, context), bytes)),
+        Ok(Ok(Event::Answer(bytes))) => match status_of(&bytes, context) {
+            200 if form == Form::StreamOrStatus => {
+                Ok(events(context, stream, Some(Event::Answer(bytes)), Duration::ZERO))
+            }
+            status => Ok(respond::json(status, bytes)),
+        },
         Ok(Ok(event)) => Ok(events(context, stream, Some(event), Duration::ZERO)),
         Ok(Err(refusal)) => Err(refusal),
         Err(_) => match limit {
@@ -123,7 +137,7 @@ impl Source {
 }
 
 impl EventSource for Source {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<StreamEvent> {
         while !self.ended {
             let message = match self.step().await {
                 Ok(Event::Notice(frame)) => frame.bytes().clone(),
@@ -138,9 +152,7 @@ impl EventSource for Source {
                     error_of(self.stream.request.raw_id(), &refusal)
                 }
             };
-            let mut out = BytesMut::new();
-            sse::encode(&mut out, None, Some("message"), None, &message);
-            return Some(out.freeze());
+            return Some(StreamEvent::message(message));
         }
         None
     }
