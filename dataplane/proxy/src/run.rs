@@ -287,8 +287,8 @@ pub(crate) fn build(
         getrandom::fill(&mut key).map_err(StartError::Random)?;
         Ok(key)
     };
-    let handles = HandleKey::new(&random()?).map_err(|_| StartError::Sealing)?;
     let incarnation = getrandom::u64().map_err(StartError::Random)?;
+    let handles = HandleKey::new(&random()?, incarnation).map_err(|_| StartError::Sealing)?;
     let Limits { max_listens, .. } = snapshot.limits;
     let gate = Gate::load(&snapshot.access).unwrap_or_else(|error| {
         tracing::error!(%error, "every request will be refused");
@@ -298,7 +298,7 @@ pub(crate) fn build(
     let source = Arc::new(PlanHealth(Arc::clone(&plan)));
     let gateway = Gateway {
         views: Views::new(CursorKey::new(random()?)),
-        parked: Parked::new(handles, incarnation),
+        parked: Parked::new(handles),
         sessions: SessionTable::new(),
         metrics: shared.metrics.clone(),
         health: Health::new(readiness.clone(), source, env!("CARGO_PKG_VERSION")),
