@@ -11,7 +11,7 @@ mod secret;
 mod snapshot;
 mod validate;
 
-pub use backend::{Backend, EraPolicy, HttpBackend, Naming, StdioBackend, Target};
+pub use backend::{Backend, DetectBackend, EraPolicy, HttpBackend, Naming, SseBackend, StdioBackend, Target};
 pub use hash::ContentHash;
 pub use listener::{ClientAuth, Listener, Protocol, Tls, TlsVersion};
 pub use policy::{Access, Limits, Sessions};

@@ -3,6 +3,7 @@
 mod access;
 mod backends;
 mod listeners;
+mod targets;
 mod traffic;
 mod url;
 
