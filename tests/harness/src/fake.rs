@@ -1,6 +1,7 @@
 //! A server that answers whatever a test wants, right or wrong, and remembers what it was asked. Changes when a test needs
 //! another way to misbehave.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -18,6 +19,8 @@ use crate::PATIENCE;
 pub struct Asked {
     /// HTTP method.
     pub http_method: String,
+    /// Path and query.
+    pub path: String,
     /// Headers in order, names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body, null when it is no JSON.
@@ -45,6 +48,33 @@ pub enum Act {
     SendAndClose(Vec<u8>),
     /// Send these bytes and never anything again.
     SendAndHang(Vec<u8>),
+    /// Send these bytes, and from then on what is pushed to the stream with this number.
+    SendAndStream(Vec<u8>, Streams, usize),
+}
+
+/// Connections that stay open so that a test can write events to them, by number. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Streams(Arc<Mutex<BTreeMap<usize, TcpStream>>>);
+
+impl Streams {
+    /// Writes one event.
+    pub fn push(&self, number: usize, name: &str, data: &str) {
+        self.write(number, &format!("event: {name}\ndata: {data}\n\n"));
+    }
+
+    /// Writes any text. A stream that is closed takes nothing, as tests intend.
+    pub fn write(&self, number: usize, text: &str) {
+        if let Some(stream) = self.0.lock().get_mut(&number) {
+            let _ = stream.write_all(text.as_bytes());
+        }
+    }
+
+    /// Closes all streams.
+    pub fn end(&self) {
+        for (_, stream) in std::mem::take(&mut *self.0.lock()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Act {
@@ -174,6 +204,11 @@ impl Fake {
         format!("http://{}/mcp", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Everything it was asked so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.state.lock().asked.clone()
@@ -229,6 +264,17 @@ fn serve(mut stream: TcpStream, shared: &Shared, act: &(impl Fn(&Asked) -> Act +
                 stream.shutdown(Shutdown::Both)?;
                 return Ok(());
             }
+            Act::SendAndStream(bytes, streams, number) => {
+                // Nobody pushes before the beginning was written.
+                let mut open = streams.0.lock();
+                stream.write_all(&bytes)?;
+                open.insert(number, stream.try_clone()?);
+                drop(open);
+                while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+                shared.state.lock().abandoned += 1;
+                shared.changed.notify_all();
+                return Ok(());
+            }
             Act::SendAndHang(bytes) => {
                 stream.write_all(&bytes)?;
                 while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
@@ -254,7 +300,8 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<A
     let head: Vec<u8> = buffer.drain(..head_end + 4).collect();
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut lines = head.lines();
-    let http_method = lines.next().unwrap_or_default().split(' ').next().unwrap_or_default().to_owned();
+    let mut first = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let (http_method, path) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
     let headers: Vec<_> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -267,7 +314,8 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<A
         }
     }
     let body: Vec<u8> = buffer.drain(..length).collect();
-    Ok(Some(Asked { http_method, headers, message: serde_json::from_slice(&body).unwrap_or_default() }))
+    let message = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Some(Asked { http_method, path, headers, message }))
 }
 
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<bool> {

@@ -33,6 +33,7 @@ pub mod cargo;
 pub mod config;
 pub mod exchange;
 pub mod fake;
+pub mod fake_sse;
 pub mod gateway;
 pub mod http;
 pub mod legacy;
