@@ -73,6 +73,10 @@ pub enum Reason {
     BackendProtocol,
     /// The backend speaks the other generation only.
     EraMismatch,
+    /// `requestState` is not one of ours, or belongs to another request or principal.
+    BadRequestState,
+    /// The call that `requestState` names does not wait any more.
+    CallExpired,
     /// The gateway is shutting down.
     ShuttingDown,
 }
@@ -102,6 +106,8 @@ impl Reason {
         Self::BackendBusy,
         Self::BackendProtocol,
         Self::EraMismatch,
+        Self::BadRequestState,
+        Self::CallExpired,
         Self::ShuttingDown,
     ];
 
@@ -130,6 +136,8 @@ impl Reason {
             Self::BackendBusy => "backend_busy",
             Self::BackendProtocol => "backend_protocol",
             Self::EraMismatch => "era_mismatch",
+            Self::BadRequestState => "bad_request_state",
+            Self::CallExpired => "call_expired",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -156,14 +164,18 @@ impl Reason {
             | Self::BackendTimeout
             | Self::BackendBusy
             | Self::BackendProtocol
-            | Self::EraMismatch => 200,
+            | Self::EraMismatch
+            | Self::BadRequestState
+            | Self::CallExpired => 200,
         }
     }
 
     /// JSON-RPC error code.
     pub fn code(self) -> i64 {
         match self {
-            Self::UnknownTarget | Self::AmbiguousTarget => code::INVALID_PARAMS,
+            Self::UnknownTarget | Self::AmbiguousTarget | Self::BadRequestState | Self::CallExpired => {
+                code::INVALID_PARAMS
+            }
             Self::UnknownResource => code::RESOURCE_NOT_FOUND,
             Self::BackendUnavailable
             | Self::BackendLost
@@ -185,7 +197,9 @@ impl Reason {
             | Self::Exhausted
             | Self::ShuttingDown
             | Self::BodyTimeout => Retry::Safe,
-            Self::BackendLost | Self::BackendTimeout | Self::BackendProtocol => Retry::Unknown,
+            Self::BackendLost | Self::BackendTimeout | Self::BackendProtocol | Self::CallExpired => {
+                Retry::Unknown
+            }
             _ => Retry::Pointless,
         }
     }

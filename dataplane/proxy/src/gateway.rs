@@ -12,6 +12,7 @@ use bridge_snapshot::Snapshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, Cluster, Offer};
+use crate::crossing::Parked;
 use crate::merged::Views;
 use crate::observe::GatewayMetrics;
 use crate::session::SessionTable;
@@ -29,6 +30,7 @@ pub(crate) struct Gateway {
     pub(crate) ending: CancellationToken,
     pub(crate) shared: Arc<cluster::Shared>,
     pub(crate) listens: Arc<tokio::sync::Semaphore>,
+    pub(crate) parked: Parked,
 }
 
 /// A snapshot with its running backends. Immutable; replaced as a whole.
@@ -54,12 +56,18 @@ impl Plan {
         for backend in &snapshot.backends {
             let running = current.and_then(|plan| {
                 // Of the limits, a running backend has taken in these only.
-                let same = plan.backend_limits == backend_limits;
+                let same = plan.backend_limits == backend_limits
+                    && plan.snapshot.limits.max_rounds == limits.max_rounds;
                 plan.clusters.iter().find(|cluster| same && cluster.config == *backend)
             });
             clusters.push(match running {
                 Some(cluster) => Arc::clone(cluster),
-                None => Arc::new(Cluster::new(backend.clone(), Arc::clone(shared), backend_limits.clone())?),
+                None => Arc::new(Cluster::new(
+                    backend.clone(),
+                    Arc::clone(shared),
+                    backend_limits.clone(),
+                    limits.max_rounds,
+                )?),
             });
         }
         let by_namespace = clusters

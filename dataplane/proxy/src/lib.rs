@@ -5,6 +5,7 @@
 pub mod args;
 mod cluster;
 pub mod config;
+mod crossing;
 mod gateway;
 mod listener;
 mod merged;

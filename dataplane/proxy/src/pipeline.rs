@@ -9,7 +9,7 @@ pub(crate) mod legacy;
 pub(crate) mod legacy_call;
 mod legacy_stream;
 mod modern;
-mod modern_stream;
+pub(crate) mod modern_stream;
 pub(crate) mod respond;
 
 use std::sync::Arc;
@@ -33,6 +33,8 @@ use tokio_util::sync::CancellationToken;
 
 use crate::gateway::{Gateway, Plan};
 
+pub(crate) use legacy::level_of;
+pub(crate) use legacy_call::timed_out;
 pub(crate) use modern::listen_permit;
 
 pub(crate) type Reply = Response<ReplyBody>;

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{self, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
+use crate::crossing::{HandleKey, Parked};
 use crate::gateway::{Gateway, Plan, PlanHealth};
 use crate::listener::{Bound, LAME_DUCK, ListenError, Running};
 use crate::merged::{Views, keep_views};
@@ -65,6 +66,9 @@ pub enum StartError {
     /// Children cannot be started at all.
     #[error("cannot start the supervisor of child processes: {0}")]
     Supervisor(io::Error),
+    /// The key of request states cannot be used.
+    #[error("the cryptographic library refuses a key")]
+    Sealing,
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
@@ -221,6 +225,7 @@ impl Server {
             }
         };
         drop(tokio::time::timeout(LAST_WORDS, ended).await);
+        self.gateway.parked.clear();
         self.end_sessions().await;
         self.end_clusters().await;
         self.gateway.shared.supervisor.shutdown(CHILD_GRACE).await;
@@ -268,16 +273,23 @@ fn build(
         http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),
+        metrics: GatewayMetrics::register(metrics.registry())?,
     });
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(StartError::Random)?;
+    let random = || -> Result<[u8; 32], StartError> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(StartError::Random)?;
+        Ok(key)
+    };
+    let handles = HandleKey::new(&random()?).map_err(|_| StartError::Sealing)?;
+    let incarnation = getrandom::u64().map_err(StartError::Random)?;
     let Limits { max_listens, .. } = snapshot.limits;
     let plan = Arc::new(ArcSwap::from_pointee(Plan::build(snapshot, &shared, None)?));
     let source = Arc::new(PlanHealth(Arc::clone(&plan)));
     let gateway = Gateway {
-        views: Views::new(CursorKey::new(key)),
+        views: Views::new(CursorKey::new(random()?)),
+        parked: Parked::new(handles, incarnation),
         sessions: SessionTable::new(),
-        metrics: GatewayMetrics::register(metrics.registry())?,
+        metrics: shared.metrics.clone(),
         health: Health::new(readiness.clone(), source, env!("CARGO_PKG_VERSION")),
         drain,
         ending: CancellationToken::new(),
@@ -341,6 +353,13 @@ async fn sweep(gateway: Arc<Gateway>) {
         let ended = gateway.sessions.sweep(now, ttl);
         if let Some(before) = now.checked_sub(REPLAY_TTL) {
             gateway.sessions.for_each(|session| session.streams.expire(before));
+        }
+        let expired = gateway.parked.sweep(now);
+        if expired > 0 {
+            tracing::info!(expired, "calls ended whose clients did not answer");
+        }
+        for cluster in &gateway.plan.load().clusters {
+            cluster.pool.sweep(now);
         }
         if ended > 0 {
             tracing::info!(ended, "idle sessions ended");

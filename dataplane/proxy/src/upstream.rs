@@ -20,6 +20,8 @@ use bridge_transport::backend::body::Rest;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::crossing::{ToLegacyCall, ToModern, ToModernCall};
+
 pub(crate) use channel::{Channel, ChannelCall, Wire};
 pub(crate) use endpoints::{Endpoints, Place};
 pub(crate) use handshake::{
@@ -37,6 +39,8 @@ pub(crate) enum Link {
     Http(HttpLink),
     /// A byte stream.
     Channel(Channel),
+    /// A legacy conversation with a modern server.
+    ToModern(ToModern),
 }
 
 /// What a backend answers to one request.
@@ -61,6 +65,10 @@ pub(crate) enum Messages {
     Http(Box<HttpStream>),
     /// From a shared byte stream.
     Channel(ChannelCall),
+    /// Of a modern client's call in a legacy conversation.
+    ToLegacy(Box<ToLegacyCall>),
+    /// Of a legacy client's call at a modern server.
+    ToModern(Box<ToModernCall>),
 }
 
 /// One step of a call.
@@ -143,6 +151,9 @@ impl Messages {
         match self {
             Self::Http(stream) => stream.next().await,
             Self::Channel(call) => call.next().await,
+            // Each holds messages itself.
+            Self::ToLegacy(call) => Box::pin(call.next()).await,
+            Self::ToModern(call) => Box::pin(call.next()).await,
         }
     }
 }
@@ -164,6 +175,7 @@ impl Link {
                     _ => UpstreamError::Failed(refusal),
                 })
             }
+            Self::ToModern(link) => Box::pin(link.request(frame)).await,
         }
     }
 
@@ -172,6 +184,10 @@ impl Link {
         match self {
             Self::Http(link) => link.tell(message).await,
             Self::Channel(channel) => channel.tell(message).await.map_err(UpstreamError::Failed),
+            Self::ToModern(link) => {
+                link.tell(message).await;
+                Ok(())
+            }
         }
     }
 
@@ -180,6 +196,8 @@ impl Link {
         match self {
             Self::Http(_) => Some(notification.bytes().clone()),
             Self::Channel(channel) => channel.cancellation(id, notification),
+            // Whoever cancels drops the call, and dropping it cancels.
+            Self::ToModern(_) => None,
         }
     }
 
@@ -206,6 +224,12 @@ impl Link {
                     }
                 }
             }
+            Self::ToModern(link) => match Box::pin(link.request(frame)).await? {
+                Answer::Whole { bytes, .. } => {
+                    parse_answer(bytes, link.limits(), link.backend()).map_err(Into::into)
+                }
+                Answer::Forward(_) | Answer::Stream(_) => Err(no_answer(link.backend()).into()),
+            },
         }
     }
 
@@ -214,6 +238,7 @@ impl Link {
         match self {
             Self::Http(link) => link.is_open(),
             Self::Channel(channel) => channel.is_open(),
+            Self::ToModern(link) => link.is_open(),
         }
     }
 
@@ -222,14 +247,16 @@ impl Link {
         match self {
             Self::Http(link) => link.stop.clone(),
             Self::Channel(channel) => channel.closed(),
+            Self::ToModern(link) => link.closed(),
         }
     }
 
-    /// Generation spoken.
+    /// Generation spoken with the client's side.
     pub(crate) fn era(&self) -> Era {
         match self {
             Self::Http(link) => link.era(),
             Self::Channel(channel) => channel.era(),
+            Self::ToModern(_) => Era::Legacy,
         }
     }
 
@@ -238,8 +265,17 @@ impl Link {
         match self {
             Self::Http(link) => link.close().await,
             Self::Channel(channel) => channel.close(),
+            Self::ToModern(link) => link.close(),
         }
     }
+}
+
+/// `notifications/cancelled` for the request with the raw `id`.
+pub(crate) fn cancellation(id: &[u8], reason: &str) -> Bytes {
+    let mut text = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#.to_vec();
+    text.extend_from_slice(id);
+    text.extend_from_slice(format!(",\"reason\":{}}}}}", serde_json::Value::from(reason)).as_bytes());
+    text.into()
 }
 
 /// Reads an answer to a request of the gateway's own.

@@ -39,6 +39,7 @@ pub struct ModernClient {
     url: Url,
     capabilities: Value,
     meta: Map<String, Value>,
+    tools: Vec<Value>,
     next_id: u64,
 }
 
@@ -46,7 +47,12 @@ impl ModernClient {
     /// A client with these capabilities, declared on every request.
     pub fn new(url: &str, capabilities: &Value) -> Result<Self> {
         let capabilities = capabilities.clone();
-        Ok(Self { url: Url::parse(url)?, capabilities, meta: Map::new(), next_id: 0 })
+        Ok(Self { url: Url::parse(url)?, capabilities, meta: Map::new(), tools: vec![], next_id: 0 })
+    }
+
+    /// Remembers listed tools: from now on, calls mirror the arguments that a tool wants to see in headers.
+    pub fn learn(&mut self, tools: &[Value]) {
+        self.tools = tools.to_vec();
     }
 
     /// Adds a `_meta` key to every request from now on, such as `progressToken`.
@@ -66,6 +72,11 @@ impl ModernClient {
             _ => None,
         };
         let name = name.and_then(Value::as_str).map(encode_header);
+        let tool = self
+            .tools
+            .iter()
+            .find(|tool| method == "tools/call" && Some(&tool["name"]) == object.get("name"));
+        let mirrored = tool.map(|tool| param_headers(&tool["inputSchema"], object.get("arguments")));
         let meta = object.entry("_meta").or_insert_with(|| json!({}));
         let meta = meta.as_object_mut().context("_meta must be an object")?;
         meta.insert("io.modelcontextprotocol/protocolVersion".into(), REVISION.into());
@@ -83,6 +94,7 @@ impl ModernClient {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
         headers.extend(name.map(|name| ("Mcp-Name".to_owned(), name)));
+        headers.extend(mirrored.into_iter().flatten());
         let message = json!({ "jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params });
         Ok(Prepared { message, headers })
     }
@@ -149,6 +161,21 @@ impl ModernClient {
         }
         Ok((first, exchange))
     }
+}
+
+/// The `Mcp-Param-*` headers of a call. Only properties of the root are looked at, which is where tests annotate.
+fn param_headers(schema: &Value, arguments: Option<&Value>) -> Vec<(String, String)> {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let annotated = properties.filter_map(|(key, property)| {
+        let header = property["x-mcp-header"].as_str()?;
+        let value = match arguments?.get(key)? {
+            Value::Null => return None,
+            Value::String(text) => encode_header(text),
+            other => other.to_string(),
+        };
+        Some((format!("Mcp-Param-{header}"), value))
+    });
+    annotated.collect()
 }
 
 /// A value as the 2026-07-28 transport puts it into `Mcp-Name` and `Mcp-Param-*`.

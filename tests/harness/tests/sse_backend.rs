@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context as _, Result, ensure};
 use bridge_tests::fake::{Act, Asked, Fake, Streams};
 use bridge_tests::fake_sse::{FIXED, FakeSse, push_result, stream_of, taken};
-use bridge_tests::{Backend, Config, Gateway, LegacySession, PATIENCE, RpcError, http, peers};
+use bridge_tests::{Backend, Config, Gateway, LegacySession, ModernClient, PATIENCE, RpcError, http, peers};
 use serde_json::{Value, json};
 
 const WORK: &str = "work";
@@ -71,6 +71,23 @@ fn a_published_server_lists_works_and_asks_the_client() -> Result<()> {
     let progress =
         reply.earlier.iter().filter(|message| message["params"]["progressToken"] == "mine").count();
     assert_eq!(progress, 3, "{:?}", reply.earlier);
+    Ok(())
+}
+
+#[test]
+fn a_modern_client_uses_a_published_server_and_answers_its_questions() -> Result<()> {
+    let (_everything, url) = peers::everything_sse()?;
+    let gateway = Gateway::start(&Config::new().backend(Backend::sse("everything", &url)))?;
+    gateway.wait_backends("legacy", &["everything"])?;
+    let mut client = ModernClient::new(&gateway.url("/mcp/everything"), &json!({ "sampling": {} }))?;
+    let echo = json!({ "name": "echo", "arguments": { "message": "across" } });
+    let result = client.request("tools/call", &echo)?.into_result()?;
+    assert_eq!(result["content"][0]["text"], "Echo: across");
+    let ask = json!({ "name": "trigger-sampling-request", "arguments": { "prompt": "the question" } });
+    let answer =
+        json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "forty-two" } });
+    let result = client.request_with_input("tools/call", &ask, |_, _| answer.clone())?.into_result()?;
+    assert!(result.to_string().contains("forty-two"), "{result}");
     Ok(())
 }
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bridge_mcp::frame::Frame;
+use bridge_mcp::method::Method;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
@@ -16,6 +17,7 @@ use bridge_transport::stdio::{ChildSpec, StartError};
 
 use super::Cluster;
 use super::endpoint::{Endpoint, Reach};
+use crate::crossing::open_to_modern;
 use crate::upstream::{
     Channel, Handshake, Hello, HttpLink, HttpTarget, Link, Opening, Owner, SseTarget, Wire, discover,
     initialize, initialized, mirror, verdict,
@@ -50,9 +52,23 @@ struct Failure {
 }
 
 impl Cluster {
-    /// Opens a legacy conversation on behalf of a client. What comes of it says nothing about the backend's generation:
-    /// the client's own words may be what it refuses.
+    /// Opens a legacy conversation on behalf of a client, over a modern one when the backend speaks nothing else.
     pub(crate) async fn open_legacy(
+        self: &Arc<Self>,
+        hello: &Hello,
+        owner: Arc<dyn Owner>,
+    ) -> Result<(Arc<Link>, Handshake), Refusal> {
+        match self.open_native_legacy(hello, Arc::clone(&owner)).await {
+            Err(refusal) if refusal.reason == Reason::EraMismatch => {
+                Box::pin(open_to_modern(self, hello, owner)).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a conversation in the legacy generation. What comes of it says nothing about the backend's generation:
+    /// the client's own words may be what it refuses.
+    pub(crate) async fn open_native_legacy(
         &self,
         hello: &Hello,
         owner: Arc<dyn Owner>,
@@ -288,7 +304,7 @@ impl Cluster {
         )
     }
 
-    fn silent(&self) -> Refusal {
+    pub(crate) fn silent(&self) -> Refusal {
         Refusal::backend(
             Reason::BackendUnavailable,
             &self.name,
@@ -320,4 +336,25 @@ pub(crate) fn mirrored(link: &Link, frame: &Frame) -> http::HeaderMap {
         Link::Http(_) if link.era() == Era::Modern => mirror(frame),
         _ => http::HeaderMap::new(),
     }
+}
+
+/// The headers of a client's request to a modern backend, with those that repeat annotated arguments. They come from the
+/// tool's schema as it was last listed.
+pub(crate) fn with_params(cluster: &Cluster, link: &Link, frame: &Frame) -> http::HeaderMap {
+    let mut headers = mirrored(link, frame);
+    let Link::Http(_) = link else { return headers };
+    if frame.method() != Method::ToolsCall {
+        return headers;
+    }
+    let lists = cluster.modern_catalogue.lists();
+    let known = lists.as_ref().zip(frame.target()).and_then(|(lists, tool)| lists.params.get(tool.as_ref()));
+    let arguments = frame.envelope().params.as_ref().and_then(|params| frame.raw(params.members.arguments));
+    let written = known.and_then(|known| known.write(arguments, &cluster.limits).ok());
+    for (name, value) in written.into_iter().flatten() {
+        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value))
+        {
+            headers.insert(name, value);
+        }
+    }
+    headers
 }

@@ -18,8 +18,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::legacy_call::timed_out;
 use super::{Context, Reply, headers as mirrored, legacy, modern_stream, refuse_request, respond};
 use crate::cluster::Cluster;
-use crate::merged;
 use crate::upstream::{Answer, Link, OnLeave, UpstreamError, mirror};
+use crate::{crossing, merged};
 
 /// Answers one message.
 pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: &Frame) -> Reply {
@@ -82,7 +82,13 @@ async fn forward(
     let timeout = cluster.config.request_timeout;
     let mut again = true;
     let (link, answer) = loop {
-        let (link, _) = context.or_end(&cluster.name, cluster.modern_link()).await??;
+        let link = match context.or_end(&cluster.name, cluster.modern_link()).await? {
+            Ok((link, _)) => link,
+            Err(refusal) if refusal.reason == Reason::EraMismatch => {
+                return Box::pin(crossing::serve(context, cluster, frame, permit)).await;
+            }
+            Err(refusal) => return Err(refusal),
+        };
         let upstream_headers = match link.as_ref() {
             Link::Http(_) => {
                 let mut upstream = mirror(frame);
@@ -90,7 +96,7 @@ async fn forward(
                 upstream
             }
             // No header reaches this backend, so nobody behind the gateway could compare them.
-            Link::Channel(_) => {
+            Link::Channel(_) | Link::ToModern(_) => {
                 if let Err(violation) = check_params(context, cluster, frame, headers) {
                     return Ok(refuse(context, frame, &violation));
                 }
@@ -145,7 +151,7 @@ fn check_params(
 }
 
 /// HTTP status of an answer whose backend has no statuses.
-pub(super) fn status_of(answer: &Bytes, context: &Context) -> u16 {
+pub(crate) fn status_of(answer: &Bytes, context: &Context) -> u16 {
     let Ok(frame) = Frame::parse(answer.clone(), &context.plan.backend_limits) else { return 200 };
     if frame.kind() != Kind::Error {
         return 200;

@@ -18,25 +18,25 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::legacy_call::timed_out;
-use super::modern::status_of;
+pub(crate) use super::modern::status_of;
 use super::{Context, Reply, error_of, respond, stopped};
 use crate::cluster::Cluster;
 use crate::upstream::{Event, Messages};
 
 /// A call whose answer comes as messages.
-pub(super) struct Stream {
-    pub(super) backend: Arc<Cluster>,
-    pub(super) request: Frame,
-    pub(super) messages: Messages,
+pub(crate) struct Stream {
+    pub(crate) backend: Arc<Cluster>,
+    pub(crate) request: Frame,
+    pub(crate) messages: Messages,
     /// Longest silence of the backend; `None` for a listen, which is silent until something changes.
-    pub(super) timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     #[allow(dead_code, reason = "held for its Drop")]
-    pub(super) held: OwnedSemaphorePermit,
+    pub(crate) held: OwnedSemaphorePermit,
 }
 
 /// Keeps the form that an HTTP backend chose. Any other backend is answered for with JSON when the answer is the first
 /// message and comes soon, else with an event stream.
-pub(super) async fn answer(context: &Context, mut stream: Stream, streamed: bool) -> Result<Reply, Refusal> {
+pub(crate) async fn answer(context: &Context, mut stream: Stream, streamed: bool) -> Result<Reply, Refusal> {
     let limits = &context.plan.snapshot.limits;
     if streamed {
         return Ok(events(context, stream, None, Duration::ZERO));
