@@ -6,6 +6,7 @@
 //! spelling and order. What has no form on the other side is listed in [`losses`], from which `docs/bridging.md` is
 //! written.
 
+mod annotated;
 mod canonical;
 mod capabilities;
 mod content;
@@ -17,7 +18,7 @@ pub mod losses;
 pub mod to_legacy;
 pub mod to_modern;
 
-use crate::version::Era;
+pub use annotated::without_invalid_tools;
 
 /// What the specification keeps for itself in `_meta` (MCP, "General fields").
 const RESERVED: &str = "io.modelcontextprotocol/";
@@ -25,31 +26,4 @@ const RESERVED: &str = "io.modelcontextprotocol/";
 /// Whether a key of `_meta` is the specification's own.
 fn is_reserved(key: &str) -> bool {
     key.starts_with(RESERVED)
-}
-
-/// How a request gets from a client's generation to a server's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Crossing {
-    /// Same generation: forwarded as it is.
-    None,
-    /// Modern client, legacy server.
-    Upgrade,
-    /// Legacy client, modern server.
-    Downgrade,
-}
-
-impl Crossing {
-    /// The crossing between two generations.
-    pub fn between(client: Era, server: Era) -> Self {
-        match (client, server) {
-            (Era::Modern, Era::Legacy) => Self::Upgrade,
-            (Era::Legacy, Era::Modern) => Self::Downgrade,
-            (Era::Legacy, Era::Legacy) | (Era::Modern, Era::Modern) => Self::None,
-        }
-    }
-
-    /// Whether this gateway can do it.
-    pub fn is_supported(self) -> bool {
-        self == Self::None
-    }
 }

@@ -4,6 +4,7 @@
 
 pub mod backoff;
 pub mod balance;
+pub mod denial;
 pub mod guard;
 pub mod principal;
 pub mod refusal;

@@ -23,7 +23,7 @@ use bridge_policy::guard;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_policy::route::{Route, Scope, route};
-use bridge_snapshot::{Access, Listener};
+use bridge_snapshot::Listener;
 use bridge_transport::frontend::body::ReplyBody;
 use bridge_transport::frontend::request::{ReadError, accepts, is_json, read_body, text};
 use bytes::Bytes;
@@ -31,6 +31,7 @@ use http::{HeaderMap, Method, Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{self, Credentials};
 use crate::gateway::{Gateway, Plan};
 
 pub(crate) use legacy::level_of;
@@ -90,12 +91,9 @@ pub(crate) async fn handle(
     if let Err(reason) = guard::check(listener, text(headers, "origin"), host(&request)) {
         return refuse(gateway, &Refusal::new(reason, "this Host or Origin is not allowed here"));
     }
-    let principal = match &plan.snapshot.access {
-        Access::Anonymous { .. } => Principal::anonymous(),
-        Access::Refuse { .. } => {
-            let text = "access is refused: the gateway's authentication is not usable, its log says why";
-            return refuse(gateway, &Refusal::new(Reason::Unauthorized, text));
-        }
+    let principal = match access::authenticate(gateway, &plan, Credentials::from_headers(headers)) {
+        Ok(principal) => principal,
+        Err(refusal) => return refuse(gateway, &refusal),
     };
     if let Scope::One(namespace) = &scope
         && plan.cluster(namespace).is_none()

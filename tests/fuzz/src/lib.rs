@@ -5,8 +5,10 @@ mod envelope;
 mod lists;
 mod params;
 mod streams;
+mod translate;
 
 pub use envelope::fuzz_envelope;
 pub use lists::{fuzz_cursor, fuzz_merge};
 pub use params::fuzz_params;
 pub use streams::{fuzz_framing, fuzz_sse};
+pub use translate::fuzz_translate;

@@ -36,6 +36,7 @@ replay! {
     merge "merge" bridge_fuzz::fuzz_merge;
     cursor "cursor" bridge_fuzz::fuzz_cursor;
     params "params" bridge_fuzz::fuzz_params;
+    translate "translate" bridge_fuzz::fuzz_translate;
 }
 
 #[test]

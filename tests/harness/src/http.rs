@@ -111,6 +111,11 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::new(), framing: Framing::Done })
     }
 
+    /// Another handle on the socket, to close it while somebody else reads.
+    pub fn handle(&self) -> Result<TcpStream> {
+        self.stream.try_clone().context("another handle on a socket")
+    }
+
     /// Connects to the authority of a URL.
     pub fn open_url(url: &Url) -> Result<Self> {
         use std::net::ToSocketAddrs as _;

@@ -65,18 +65,6 @@ impl ModernClient {
         self.next_id += 1;
         let mut params = params.clone();
         let object = params.as_object_mut().context("params must be an object")?;
-        let name = match method {
-            "tools/call" | "prompts/get" => object.get("name"),
-            "resources/read" => object.get("uri"),
-            "tasks/get" | "tasks/update" | "tasks/cancel" => object.get("taskId"),
-            _ => None,
-        };
-        let name = name.and_then(Value::as_str).map(encode_header);
-        let tool = self
-            .tools
-            .iter()
-            .find(|tool| method == "tools/call" && Some(&tool["name"]) == object.get("name"));
-        let mirrored = tool.map(|tool| param_headers(&tool["inputSchema"], object.get("arguments")));
         let meta = object.entry("_meta").or_insert_with(|| json!({}));
         let meta = meta.as_object_mut().context("_meta must be an object")?;
         meta.insert("io.modelcontextprotocol/protocolVersion".into(), REVISION.into());
@@ -85,17 +73,8 @@ impl ModernClient {
         meta.insert("io.modelcontextprotocol/clientInfo".into(), info);
         meta.extend(self.meta.clone());
 
-        let mut headers: Vec<(String, String)> = [
-            ("Accept", "application/json, text/event-stream"),
-            ("Content-Type", "application/json"),
-            ("MCP-Protocol-Version", REVISION),
-            ("Mcp-Method", method),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        headers.extend(name.map(|name| ("Mcp-Name".to_owned(), name)));
-        headers.extend(mirrored.into_iter().flatten());
         let message = json!({ "jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params });
+        let headers = headers(&message, &self.tools);
         Ok(Prepared { message, headers })
     }
 
@@ -161,6 +140,34 @@ impl ModernClient {
         }
         Ok((first, exchange))
     }
+}
+
+/// The headers of a message on Streamable HTTP, all but `Host` and `Content-Length`. `tools` are those whose annotated
+/// arguments are to be mirrored.
+pub fn headers(message: &Value, tools: &[Value]) -> Vec<(String, String)> {
+    let method = message["method"].as_str().unwrap_or_default();
+    let params = &message["params"];
+    let name = match method {
+        "tools/call" | "prompts/get" => params["name"].as_str(),
+        "resources/read" => params["uri"].as_str(),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => params["taskId"].as_str(),
+        _ => None,
+    };
+    let mut headers: Vec<(String, String)> = [
+        ("Accept", "application/json, text/event-stream"),
+        ("Content-Type", "application/json"),
+        ("MCP-Protocol-Version", REVISION),
+        ("Mcp-Method", method),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    headers.extend(name.map(|name| ("Mcp-Name".to_owned(), encode_header(name))));
+    if method == "tools/call"
+        && let Some(tool) = tools.iter().find(|tool| tool["name"] == params["name"])
+    {
+        headers.extend(param_headers(&tool["inputSchema"], params.get("arguments")));
+    }
+    headers
 }
 
 /// The `Mcp-Param-*` headers of a call. Only properties of the root are looked at, which is where tests annotate.

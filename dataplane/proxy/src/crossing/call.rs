@@ -74,6 +74,7 @@ impl ToLegacyCall {
                 None => running.step().await,
                 Some(until) => match tokio::time::timeout_at(until, running.step()).await {
                     Ok(step) => step,
+                    Err(_) if running.answer_ahead() => continue,
                     Err(_) => return self.park(),
                 },
             };
@@ -217,6 +218,18 @@ impl Running {
         let mut edits = Edits::new();
         edits.replace(at, Bytes::copy_from_slice(own));
         Frame::parse(frame.edited(edits), &self.backend_limits).ok()
+    }
+
+    /// Answers what the request itself brings answers to, before anybody is asked. `false` when something is left to ask.
+    fn answer_ahead(&mut self) -> bool {
+        let replies = self.questions.answer(&self.request);
+        if let Some(link) = self.link().filter(|_| !replies.is_empty()) {
+            tell(Arc::clone(link), replies);
+        }
+        if self.questions.is_empty() {
+            self.gathering = None;
+        }
+        self.questions.is_empty()
     }
 
     /// Sends a message to the server without waiting for it.

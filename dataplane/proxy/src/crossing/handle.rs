@@ -73,9 +73,15 @@ impl HandleKey {
 
 /// A digest of who is calling: two principals never share one.
 pub(super) fn principal_digest(principal: &Principal) -> [u8; 16] {
-    let digest = Sha256::digest(principal.as_str());
+    let mut hash = Sha256::new();
+    if let Some((issuer, subject)) = principal.identity() {
+        // With its length, so that no two pairs read the same.
+        hash.update(issuer.len().to_be_bytes());
+        hash.update(issuer);
+        hash.update(subject);
+    }
     let mut short = [0; 16];
-    short.copy_from_slice(digest.get(..16).unwrap_or(&[0; 16]));
+    short.copy_from_slice(hash.finalize().get(..16).unwrap_or(&[0; 16]));
     short
 }
 

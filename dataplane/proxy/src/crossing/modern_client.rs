@@ -23,6 +23,7 @@ use super::listen;
 use super::parked::{Claim, ParkedLimits, Taken};
 use super::pool::{Key, Lease};
 use crate::cluster::Cluster;
+use crate::pipeline::modern_stream::Form;
 use crate::pipeline::{Context, Reply, legacy, modern_stream, respond, timed_out};
 use crate::upstream::{Answer, Messages, UpstreamError};
 
@@ -90,7 +91,8 @@ async fn call(
                 held: permit,
             };
             // Over HTTP legacy servers answer with a stream, mostly; the client gets the same form.
-            Box::pin(modern_stream::answer(context, stream, cluster.is_http())).await
+            let form = if cluster.is_http() { Form::StreamOrStatus } else { Form::Short };
+            Box::pin(modern_stream::answer(context, stream, form)).await
         }
     }
 }

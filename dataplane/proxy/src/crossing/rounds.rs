@@ -91,6 +91,11 @@ impl ToModernCall {
         self.send(None).await?;
         let bytes = match &self.state {
             State::Upstream(Upstream::Whole(bytes)) => bytes.clone(),
+            State::Upstream(Upstream::Messages(Messages::Http(_))) => {
+                // The server chose to stream; the client gets the same form.
+                self.due.push_back(Event::Primed);
+                return Ok(None);
+            }
             _ => return Ok(None),
         };
         Ok(self.judge(&bytes).await?)

@@ -121,7 +121,11 @@ async fn forward(
             Ok(respond::forward(ReplyBody::forwarded(body, limit, permit)))
         }
         Answer::Stream(messages) => {
-            let streamed = matches!(link.as_ref(), Link::Http(_));
+            // The form that an HTTP backend chose is kept.
+            let form = match link.as_ref() {
+                Link::Http(_) => modern_stream::Form::Stream,
+                Link::Channel(_) | Link::ToModern(_) => modern_stream::Form::Short,
+            };
             let stream = modern_stream::Stream {
                 backend: Arc::clone(cluster),
                 request: frame.clone(),
@@ -129,7 +133,7 @@ async fn forward(
                 timeout: (frame.method() != Method::Listen).then_some(timeout),
                 held: permit,
             };
-            Box::pin(modern_stream::answer(context, stream, streamed)).await
+            Box::pin(modern_stream::answer(context, stream, form)).await
         }
     }
 }

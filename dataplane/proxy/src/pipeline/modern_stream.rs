@@ -34,18 +34,33 @@ pub(crate) struct Stream {
     pub(crate) held: OwnedSemaphorePermit,
 }
 
-/// Keeps the form that an HTTP backend chose. Any other backend is answered for with JSON when the answer is the first
-/// message and comes soon, else with an event stream.
-pub(crate) async fn answer(context: &Context, mut stream: Stream, streamed: bool) -> Result<Reply, Refusal> {
+/// What form an answer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// An event stream at once.
+    Stream,
+    /// JSON when the answer is the first message and comes soon, else an event stream.
+    Short,
+    /// An event stream, but JSON for an error that comes soon: some have a status of their own.
+    StreamOrStatus,
+}
+
+/// Answers with what comes of the call.
+pub(crate) async fn answer(context: &Context, mut stream: Stream, form: Form) -> Result<Reply, Refusal> {
     let limits = &context.plan.snapshot.limits;
-    if streamed {
+    if form == Form::Stream {
         return Ok(events(context, stream, None, Duration::ZERO));
     }
     let limit = stream.timeout.map(|timeout| timeout.min(limits.max_request_duration));
     let wait = limit.map_or(limits.keep_alive, |limit| limit.min(limits.keep_alive));
     let first = tokio::time::timeout(wait, stream.messages.next());
     match context.or_end(&stream.backend.name, first).await? {
-        Ok(Ok(Event::Answer(bytes))) => Ok(respond::json(status_of(&bytes, context), bytes)),
+        Ok(Ok(Event::Answer(bytes))) => match status_of(&bytes, context) {
+            200 if form == Form::StreamOrStatus => {
+                Ok(events(context, stream, Some(Event::Answer(bytes)), Duration::ZERO))
+            }
+            status => Ok(respond::json(status, bytes)),
+        },
         Ok(Ok(event)) => Ok(events(context, stream, Some(event), Duration::ZERO)),
         Ok(Err(refusal)) => Err(refusal),
         Err(_) => match limit {

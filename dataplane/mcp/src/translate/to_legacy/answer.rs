@@ -76,7 +76,7 @@ fn translate_error(request: &Frame, answer: &Frame, error: Span, lost: &mut Loss
                 let urls =
                     if number == URLS_REQUIRED { urls::read(request, answer, &error) } else { Vec::new() };
                 if !urls.is_empty() {
-                    return required(request, urls);
+                    return required(request, urls, lost);
                 }
                 lost.insert(Loss::ReservedError);
                 edits.replace(at, code::INTERNAL.to_string());
@@ -87,8 +87,9 @@ fn translate_error(request: &Frame, answer: &Frame, error: Span, lost: &mut Loss
     Answer::Response(answer.edited(edits))
 }
 
-fn required(request: &Frame, urls: Vec<Bytes>) -> Answer {
+fn required(request: &Frame, urls: Vec<Bytes>, lost: &mut Losses) -> Answer {
     if super::declared(request).url {
+        lost.insert(Loss::UrlCompletion);
         return Answer::UrlsRequired(urls);
     }
     let data = json!({ "requiredCapabilities": { "elicitation": { "url": {} } } });

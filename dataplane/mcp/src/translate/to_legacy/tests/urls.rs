@@ -16,6 +16,7 @@ fn pages_to_visit_are_asked_for_and_the_call_made_again() {
     let mut lost = Losses::default();
     let asked = answer(&tool(r#"{"elicitation":{"url":{}}}"#), &frame(ERROR), INFO, &mut lost);
     let Answer::UrlsRequired(urls) = asked else { panic!("{asked:?}") };
+    assert!(lost.iter().eq([Loss::UrlCompletion]));
     assert_eq!(
         urls,
         [
