@@ -15,6 +15,7 @@ pub mod merge;
 pub mod method;
 pub mod modern;
 pub mod names;
+pub mod original;
 pub mod param_headers;
 pub mod pending;
 pub mod resource;

@@ -43,7 +43,10 @@ pub(crate) struct Plan {
     /// In configuration order.
     pub(crate) clusters: Vec<Arc<Cluster>>,
     by_namespace: Arc<HashMap<String, usize>>,
+    /// Of one HTTP request.
     pub(crate) client_limits: Limits,
+    /// Of one message on a connection of a client's own.
+    pub(crate) connection_limits: Limits,
     pub(crate) backend_limits: Limits,
 }
 
@@ -81,12 +84,14 @@ impl Plan {
             .map(|(position, cluster)| (cluster.config.namespace.clone(), position))
             .collect::<HashMap<_, _>>();
         let client_limits = Limits::client(limits.max_http_body, limits.max_depth);
+        let connection_limits = Limits::client(limits.max_message, limits.max_depth);
         Ok(Self {
             snapshot: Arc::new(snapshot),
             gate: Arc::new(gate),
             clusters,
             by_namespace: Arc::new(by_namespace),
             client_limits,
+            connection_limits,
             backend_limits,
         })
     }

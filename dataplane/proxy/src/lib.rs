@@ -8,6 +8,7 @@ pub mod args;
 mod cluster;
 pub mod config;
 mod crossing;
+mod frontend;
 mod gateway;
 mod listener;
 mod merged;
