@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Gate;
 use crate::cluster::{self, Cluster, Offer};
 use crate::crossing::Parked;
+use crate::frontend::sse;
 use crate::merged::Views;
 use crate::observe::GatewayMetrics;
 use crate::session::SessionTable;
@@ -23,6 +24,7 @@ pub(crate) struct Gateway {
     pub(crate) plan: Arc<ArcSwap<Plan>>,
     pub(crate) views: Views,
     pub(crate) sessions: SessionTable,
+    pub(crate) sse: sse::Clients,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) health: Health,
     pub(crate) drain: Drain,

@@ -256,7 +256,8 @@ where
         let held = (activity.begin(), shared.gateway.drain.guard());
         async move {
             let listener = shared.listener.load_full();
-            let reply = pipeline::handle(&shared.gateway, &listener, ending, request).await;
+            let stop = shared.stop.clone();
+            let reply = pipeline::handle(&shared.gateway, &listener, stop, ending, request).await;
             Ok::<_, Infallible>(reply.map(|body| Held::new(body, held)))
         }
     });

@@ -34,11 +34,12 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Credentials};
+use crate::frontend::sse;
 use crate::gateway::{Gateway, Plan};
 
+pub(crate) use carrier::Carrier;
 pub(crate) use legacy::level_of;
 pub(crate) use legacy_call::timed_out;
-pub(crate) use carrier::Carrier;
 pub(crate) use modern::listen_permit;
 
 pub(crate) type Reply = Response<ReplyBody>;
@@ -72,19 +73,23 @@ fn stopped(backend: &str) -> Refusal {
     Refusal::backend(Reason::BackendLost, backend, text)
 }
 
-/// Answers one request. `ending` is cancelled when it cannot be waited for any longer.
+/// Answers one request. `stop` is cancelled when its listener is given up, `ending` when it cannot be waited for any
+/// longer.
 pub(crate) async fn handle(
     gateway: &Arc<Gateway>,
     listener: &Listener,
+    stop: CancellationToken,
     ending: CancellationToken,
     request: Request<Incoming>,
 ) -> Reply {
     let plan = gateway.plan.load_full();
+    let sse = sse::Addressed::of(listener, request.uri().path());
     let scope = match route(request.uri().path()) {
         Route::Mcp(scope) => scope,
         Route::Health => {
             return respond::health(gateway.health.respond(request.uri().path(), SystemTime::now()));
         }
+        Route::Unknown if let Some(sse) = &sse => sse.scope(),
         Route::Unknown => {
             let text = "no such endpoint; MCP is served on /mcp and /mcp/{namespace}";
             return refuse(gateway, &Refusal::new(Reason::UnknownPath, text));
@@ -107,6 +112,9 @@ pub(crate) async fn handle(
         );
     }
     let context = Context { gateway: Arc::clone(gateway), plan, scope, principal, ending };
+    if let Some(sse) = sse {
+        return Box::pin(sse.serve(context, stop, request)).await;
+    }
     match *request.method() {
         Method::POST => post(&context, request).await,
         Method::GET => Box::pin(legacy_stream::get(&context, request.headers())).await,
@@ -128,17 +136,9 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
         let text = "Accept must list application/json and text/event-stream";
         return refuse(gateway, &Refusal::new(Reason::NotAcceptable, text));
     }
-    let limits = &context.plan.snapshot.limits;
-    let bytes = match read_body(body, limits.max_http_body, limits.read_timeout).await {
+    let bytes = match read(context, body).await {
         Ok(bytes) => bytes,
-        Err(error) => {
-            let reason = match error {
-                ReadError::TooLarge(_) => Reason::BodyTooLarge,
-                ReadError::TooSlow(_) => Reason::BodyTimeout,
-                ReadError::Aborted => Reason::BodyAborted,
-            };
-            return refuse(gateway, &Refusal::new(reason, error.to_string()));
-        }
+        Err(refusal) => return refuse(gateway, &refusal),
     };
     match Body::parse(bytes, &context.plan.client_limits) {
         Ok(Body::Single(frame)) => serve(context, Carrier::Http(&parts.headers), &frame).await,
@@ -148,6 +148,19 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
             respond::json(400, error.response())
         }
     }
+}
+
+/// Reads a request's body within its bounds.
+pub(crate) async fn read(context: &Context, body: Incoming) -> Result<Bytes, Refusal> {
+    let limits = &context.plan.snapshot.limits;
+    read_body(body, limits.max_http_body, limits.read_timeout).await.map_err(|error| {
+        let reason = match error {
+            ReadError::TooLarge(_) => Reason::BodyTooLarge,
+            ReadError::TooSlow(_) => Reason::BodyTimeout,
+            ReadError::Aborted => Reason::BodyAborted,
+        };
+        Refusal::new(reason, error.to_string())
+    })
 }
 
 /// Answers one message, whatever carried it.
@@ -189,7 +202,7 @@ fn host(request: &Request<Incoming>) -> Option<&str> {
 }
 
 /// A refusal before the request's id is known.
-fn refuse(gateway: &Gateway, refusal: &Refusal) -> Reply {
+pub(crate) fn refuse(gateway: &Gateway, refusal: &Refusal) -> Reply {
     gateway.metrics.refused(refusal.reason);
     respond::refusal(None, refusal)
 }

@@ -14,6 +14,7 @@
 //! | a published client | [`script::run`] with a plan |
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
+//! | a client of 2024-11-05 | [`SseClient::open`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |
 //! | any other program | [`Process::spawn`] |
@@ -47,6 +48,7 @@ pub mod raw;
 pub mod script;
 pub mod server;
 pub mod sse;
+pub mod sse_client;
 pub mod temp;
 pub mod tokens;
 
@@ -58,6 +60,7 @@ pub use modern::ModernClient;
 pub use process::Process;
 pub use published::Published;
 pub use server::{Era, TestServer};
+pub use sse_client::SseClient;
 pub use temp::TempDir;
 
 /// How long any single wait may take before it fails: generous, because a loaded two-core machine starts Node slowly.

@@ -2,19 +2,23 @@
 
 use std::net::SocketAddr;
 
-use bridge_snapshot::{Listener, Protocol};
+use bridge_snapshot::{Listener, Protocol, SsePaths};
 
 use super::{FileUse, Places, Role};
 use crate::config::decode::{At, CommaList, Context, Located, Problem};
 use crate::config::model::Config;
 use crate::config::model::server::{
-    ClientAuth, Frontend, FrontendProtocol, FrontendSet, Server, Tls, WebOrigin,
+    ClientAuth, Frontend, FrontendConfig, FrontendProtocol, FrontendSet, Server, Tls, WebOrigin,
 };
 use crate::config::settings::{LogSettings, MetricsSettings, ProcessSettings};
 use crate::config::values::Port;
 
 /// The path that every listener serves.
 const PATH: &str = "/mcp";
+/// Where the original has its HTTP+SSE frontend.
+const SSE_PORT: Port = Port(8081);
+const SSE_STREAM: &str = "/events";
+const SSE_MESSAGES: &str = "/api/v1/request";
 
 pub(super) fn compile(
     server: &Located<Server>,
@@ -31,7 +35,7 @@ pub(super) fn compile(
     let main = Listener {
         name: "main".to_owned(),
         address: SocketAddr::new(server.host.0, server.port.0),
-        protocols: vec![Protocol::StreamableHttp],
+        protocols: vec![Protocol::StreamableHttp, Protocol::Sse(SsePaths::default())],
         tls,
         allowed_origins: origins(&server.allowed_origins, cx).unwrap_or_else(default_origins),
         allowed_hosts: server.allowed_hosts.0.iter().map(|host| host.value.to_ascii_lowercase()).collect(),
@@ -47,6 +51,10 @@ pub(super) fn compile(
         places.note("address", &listener.name, &entry.config.host.at);
         if listeners.iter().any(|other| other.address == listener.address && listener.address.port() != 0) {
             say_shared(&listeners, entry, &listener, cx);
+            let same = |other: &&mut Located<Listener>| other.address == listener.address;
+            if let Some(other) = listeners.iter_mut().find(same) {
+                add_protocols(&mut other.value, listener.protocols);
+            }
             continue;
         }
         let at = entry.config.port.at.clone();
@@ -80,6 +88,17 @@ fn say_shared(listeners: &[Located<Listener>], entry: &Frontend, listener: &List
             &entry.config.port.at,
             Problem::new(problem).remedy("choose another port, or the same TLS settings"),
         );
+    }
+}
+
+/// One socket serves the protocols of both. Paths that somebody chose replace the usual ones, which are served anyhow.
+fn add_protocols(listener: &mut Listener, more: Vec<Protocol>) {
+    let kind = std::mem::discriminant::<Protocol>;
+    for protocol in more {
+        match listener.protocols.iter_mut().find(|known| kind(known) == kind(&protocol)) {
+            Some(known) => *known = protocol,
+            None => listener.protocols.push(protocol),
+        }
     }
 }
 
@@ -150,18 +169,25 @@ fn frontend(
         );
         return None;
     };
-    if protocol != FrontendProtocol::Http {
-        let problem = format!("`{}` frontends are not available yet; this one is left out", protocol.name());
-        cx.warn(&entry.protocol.at, Problem::new(problem));
-        return None;
-    }
     let config = &entry.config;
-    let Some(port) = config.port.value else {
+    let (protocol, default_port) = match protocol {
+        FrontendProtocol::Http => (Protocol::StreamableHttp, None),
+        FrontendProtocol::Sse => (sse(config, cx)?, Some(SSE_PORT)),
+        FrontendProtocol::WebSocket | FrontendProtocol::TcpBinary | FrontendProtocol::Stdio => {
+            let problem =
+                format!("`{}` frontends are not available yet; this one is left out", protocol.name());
+            cx.warn(&entry.protocol.at, Problem::new(problem));
+            return None;
+        }
+    };
+    let Some(port) = config.port.value.or(default_port) else {
         cx.error(&config.port.at, Problem::new("missing").remedy("an additional listener needs a port"));
         return None;
     };
     for path in [&config.request_path, &config.path] {
-        if path.value.as_ref().is_some_and(|path| path != PATH) {
+        let other =
+            protocol == Protocol::StreamableHttp && path.value.as_ref().is_some_and(|path| path != PATH);
+        if other {
             let problem = format!("other paths are not available yet; the listener serves `{PATH}`");
             cx.report(crate::config::Severity::Warning, &path.at, Problem::new(problem), path.value.clone());
         }
@@ -173,13 +199,41 @@ fn frontend(
     Some(Listener {
         name: entry.name.value.clone().unwrap_or_else(|| format!("frontend-{index}")),
         address: SocketAddr::new(config.host.value.unwrap_or(server.host.value).0, port.0),
-        protocols: vec![Protocol::StreamableHttp],
+        protocols: vec![protocol],
         tls,
         allowed_origins: origins.unwrap_or_else(default_origins),
         allowed_hosts: server.allowed_hosts.0.iter().map(|host| host.value.to_ascii_lowercase()).collect(),
         max_connections: config.max_connections.map_or(server.max_connections.0, |count| count.0),
         max_connections_per_ip: server.max_connections_per_ip.0,
     })
+}
+
+/// The paths of an HTTP+SSE frontend, beside the usual ones.
+fn sse(config: &FrontendConfig, cx: &mut Context<'_>) -> Option<Protocol> {
+    let mut path = |key: &Located<Option<String>>, default: &str| {
+        let path = key.value.clone().unwrap_or_else(|| default.to_owned());
+        let parsed = path.parse::<http::uri::PathAndQuery>();
+        let usable = path.starts_with('/') && parsed.is_ok_and(|parsed| parsed.as_str() == parsed.path());
+        let taken = path == PATH
+            || path.starts_with("/mcp/")
+            || matches!(&*path, "/" | "/health" | "/healthz" | "/ready");
+        if usable && !taken {
+            return Some(path);
+        }
+        let problem = Problem::new(if taken { "this path is taken" } else { "not a path" });
+        let remedy = "allowed: a path of its own, for example `/events`";
+        cx.report(crate::config::Severity::Error, &key.at, problem.remedy(remedy), Some(path));
+        None
+    };
+    let (stream, messages) =
+        (path(&config.stream_endpoint, SSE_STREAM), path(&config.request_endpoint, SSE_MESSAGES));
+    let (stream, messages) = (stream?, messages?);
+    if stream == messages {
+        let problem = "the event stream has the same path";
+        cx.error(&config.request_endpoint.at, Problem::new(problem).remedy("choose two paths"));
+        return None;
+    }
+    Some(Protocol::Sse(SsePaths { stream, messages, keep_alive: config.keep_alive.value.map(|time| time.0) }))
 }
 
 /// Settings of the process: log, metrics page, health page.

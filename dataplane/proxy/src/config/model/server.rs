@@ -15,8 +15,8 @@ section! {
     pub(crate) struct Server {
         /// IP address of all listeners: `127.0.0.1` for this machine only, `0.0.0.0` for every network.
         host: Host = Host(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), Works;
-        /// Port of the main listener, which serves Streamable HTTP on `/mcp` and `/mcp/{namespace}`; `0` lets the
-        /// system choose.
+        /// Port of the main listener, which serves Streamable HTTP on `/mcp` and `/mcp/{namespace}`, and HTTP+SSE on `/sse` and
+        /// `/sse/{namespace}`; `0` lets the system choose.
         port: Port = Port(8443), Works;
         /// What the main listener serves. Only Streamable HTTP is available yet, whatever is chosen.
         protocol: FrontendSet = FrontendSet::Http, Works;
@@ -180,7 +180,7 @@ section! {
     pub(crate) struct Frontend {
         /// Name in logs and metrics.
         name: Option<String>, Works;
-        /// Required. Only `http` is available yet, others are left out with a warning.
+        /// Required. `http` or `sse`; others are left out with a warning.
         protocol: Option<FrontendProtocol>, Works;
         /// Whether it is on.
         enabled: bool = true, Works;
@@ -210,7 +210,7 @@ section! {
     pub(crate) struct FrontendConfig {
         /// IP address; that of `server.host` when left out.
         host: Option<Host>, Works;
-        /// Required. Port; `0` lets the system choose.
+        /// Required, but for `sse`, whose port is 8081 when left out. `0` lets the system choose.
         port: Option<Port>, Works;
         /// Path of the endpoint. Only `/mcp` is available yet.
         request_path: Option<String>, Works;
@@ -222,6 +222,12 @@ section! {
         allowed_origins: Option<CommaList<WebOrigin>>, Works;
         /// Encryption.
         tls: Tls, Works;
+        /// Path of the event stream of an `sse` frontend, `/events` when left out; `/sse` is always there, too.
+        stream_endpoint: Option<String>, Works;
+        /// Path for messages of an `sse` frontend, `/api/v1/request` when left out; `/messages` is always there, too.
+        request_endpoint: Option<String>, Works;
+        /// Time between keep-alive comments of an `sse` frontend; `limits.keep_alive` when left out.
+        keep_alive: Option<Seconds>, Works;
     } accepts {
         /// Largest request.
         max_request_size: Size, NoEffect("`limits.max_http_body` holds for all listeners");
@@ -231,12 +237,6 @@ section! {
         write_timeout: Seconds, NotYet("a time limit on slow readers is");
         /// Time between WebSocket pings.
         ping_interval: Seconds, NotYetQuiet;
-        /// Path of the event stream of an `sse` frontend.
-        stream_endpoint: String, NotYetQuiet;
-        /// Path for requests of an `sse` frontend.
-        request_endpoint: String, NotYetQuiet;
-        /// Time between keep-alive comments of an `sse` frontend.
-        keep_alive: Seconds, NotYetQuiet;
         /// Port of the health check of a `tcp_binary` frontend.
         health_port: Port, NotYetQuiet;
         /// Places of a `stdio` frontend.
