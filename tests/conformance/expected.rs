@@ -1,4 +1,4 @@
-//! The scenarios that may lose checks on a crossing, from `expected-failures.txt`. Changes with that file's form.
+//! The scenarios and checks that may be lost on a crossing, from `expected-failures.txt`. Changes with that file's form.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +11,8 @@ const TEXT: &str = include_str!("expected-failures.txt");
 pub(crate) struct Expected {
     suite: String,
     backend: String,
-    scenario: String,
+    /// `scenario` or `scenario:check`.
+    what: String,
     reason: String,
 }
 
@@ -20,22 +21,22 @@ pub(crate) fn read() -> Result<Vec<Expected>> {
     parse(TEXT)
 }
 
-/// The reasons for one suite on one backend, by scenario.
+/// The reasons for one suite on one backend, by scenario or `scenario:check`.
 pub(crate) fn of(all: &[Expected], suite: &str, backend: &str) -> BTreeMap<String, String> {
     let ours = all.iter().filter(|line| line.suite == suite && line.backend == backend);
-    ours.map(|line| (line.scenario.clone(), line.reason.clone())).collect()
+    ours.map(|line| (line.what.clone(), line.reason.clone())).collect()
 }
 
 fn parse(text: &str) -> Result<Vec<Expected>> {
     let mut found = Vec::new();
     for line in text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#')) {
         let fields: Vec<_> = line.split('|').map(str::trim).collect();
-        let [suite, backend, scenario, reason] = fields[..] else {
+        let [suite, backend, what, reason] = fields[..] else {
             return Err(anyhow::anyhow!("four fields are expected")).with_context(|| line.to_owned());
         };
         ensure!(!reason.is_empty(), "{line:?} gives no reason");
-        let [suite, backend, scenario, reason] = [suite, backend, scenario, reason].map(str::to_owned);
-        found.push(Expected { suite, backend, scenario, reason });
+        let [suite, backend, what, reason] = [suite, backend, what, reason].map(str::to_owned);
+        found.push(Expected { suite, backend, what, reason });
     }
     Ok(found)
 }

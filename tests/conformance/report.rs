@@ -58,8 +58,8 @@ pub(crate) fn summary(rows: &[Row]) -> String {
 }
 
 /// Compares check by check. A fault is a check that does better directly than through the gateway, unless `expected` gives
-/// the reason for its scenario; a required scenario that fails through the gateway; and an expectation that is not met or
-/// that excuses a required scenario.
+/// the reason; and a required scenario that fails through the gateway. A reason for a whole scenario is a fault where the
+/// scenario is required; one for a single check, where the check fails outright; either, where nothing is lost.
 pub(crate) fn compare(
     title: &str,
     direct: &Run,
@@ -70,13 +70,13 @@ pub(crate) fn compare(
     let mut out =
         Comparison { row: Row { title: title.to_owned(), ..Row::default() }, ..Comparison::default() };
     let _ = writeln!(out.text, "## {title}\n\npassed / failed checks\n");
-    let names: BTreeSet<_> =
-        direct.scenarios.keys().chain(via.scenarios.keys()).chain(required).chain(expected.keys()).collect();
+    let names: BTreeSet<_> = direct.scenarios.keys().chain(via.scenarios.keys()).chain(required).collect();
     let width = names.iter().map(|name| name.len()).max().unwrap_or_default();
     let _ = writeln!(out.text, "| {:width$} | required | direct  | gateway | verdict |", "scenario");
     let _ = writeln!(out.text, "|-{:-<width$}-|----------|---------|---------|---------|", "");
 
     let nothing = Checks::new();
+    let mut unused: BTreeSet<_> = expected.keys().collect();
     for name in names {
         let direct_checks = direct.scenarios.get(name).unwrap_or(&nothing);
         let via_checks = via.scenarios.get(name).unwrap_or(&nothing);
@@ -88,29 +88,35 @@ pub(crate) fn compare(
         let lost = worse(direct_checks, via_checks);
         let gained = worse(via_checks, direct_checks);
         let fails = must && (via_counts.1 > 0 || via_checks.is_empty());
-        let excuse = expected.get(name);
         out.row.lost += lost.len();
         out.row.required = sum(out.row.required, (usize::from(must && !fails), usize::from(must)));
-        match excuse {
-            Some(_) if must => {
-                out.faults.push(format!("{title}: {name} is required and must not be expected to fail"));
+        let (mut reasons, mut unexplained) = (BTreeSet::new(), Vec::new());
+        for (check, message) in &lost {
+            let failed = via_checks.get(check).is_some_and(|check| check.status == Status::Failure);
+            let one = format!("{name}:{check}");
+            let key = [(name, !must), (&one, !failed)]
+                .into_iter()
+                .find(|(key, may)| *may && expected.contains_key(*key));
+            match key {
+                Some((key, _)) => {
+                    unused.remove(key);
+                    reasons.insert(&expected[key]);
+                    out.row.expected += 1;
+                }
+                None => {
+                    unexplained.push((check.clone(), message.clone()));
+                    out.faults
+                        .push(format!("{title}: {name}: {check} is lost through the gateway: {message}"));
+                }
             }
-            Some(_) if lost.is_empty() => {
-                out.faults.push(format!("{title}: {name} is expected to fail and loses nothing"));
-            }
-            Some(_) => out.row.expected += lost.len(),
-            None => {}
-        }
-        for (check, message) in lost.iter().filter(|_| must || excuse.is_none()) {
-            out.faults.push(format!("{title}: {name}: {check} is lost through the gateway: {message}"));
         }
         if fails {
             out.faults.push(format!("{title}: {name} is required and fails through the gateway"));
         }
-        let verdict = match excuse {
-            Some(reason) if !lost.is_empty() => format!("lost as expected, {reason}: {}", ids(&lost)),
-            _ if !lost.is_empty() => format!("LOST {}", ids(&lost)),
+        let verdict = match reasons.iter().map(|reason| reason.as_str()).collect::<Vec<_>>().join("; ") {
+            _ if !unexplained.is_empty() => format!("LOST {}", ids(&unexplained)),
             _ if fails => "FAILS, required".to_owned(),
+            why if !lost.is_empty() => format!("lost {}: {why}", ids(&lost)),
             _ if !gained.is_empty() => format!("better: {}", ids(&gained)),
             _ if via_counts.1 > 0 => "fails directly too".to_owned(),
             _ => "same".to_owned(),
@@ -124,6 +130,11 @@ pub(crate) fn compare(
     }
     let (direct_total, via_total) = (cell(out.row.direct), cell(out.row.via));
     let _ = writeln!(out.text, "| {:width$} | {:8} | {direct_total:>7} | {via_total:>7} | |", "total", "");
+    for key in unused {
+        out.faults.push(format!(
+            "{title}: the expectation of {key} excuses nothing: nothing is lost there, or it may not be"
+        ));
+    }
     if !via.accepted {
         out.faults.push(format!("{title}: the suite's own verdict on the gateway is a failure"));
     }
@@ -225,15 +236,20 @@ mod tests {
     #[test]
     fn an_expected_failure_excuses_nothing_required_and_must_happen() {
         let (passes, fails) = (run(&[("a", "SUCCESS")]), run(&[("a", "FAILURE")]));
-        let expected = BTreeMap::from([("tools-list".to_owned(), "it cannot".to_owned())]);
         let (nothing, required) = (BTreeSet::new(), BTreeSet::from(["tools-list".to_owned()]));
-        let excused = compare("suite", &passes, &fails, &nothing, &expected);
+        let expected = |what: &str| BTreeMap::from([(what.to_owned(), "it cannot".to_owned())]);
+
+        let excused = compare("suite", &passes, &fails, &nothing, &expected("tools-list"));
         assert!(excused.faults.is_empty() && excused.row.expected == 1, "{:?}", excused.faults);
         assert!(excused.text.contains("it cannot"), "{}", excused.text);
-        assert_eq!(
-            compare("suite", &passes, &passes, &nothing, &expected).faults,
-            ["suite: tools-list is expected to fail and loses nothing"]
-        );
-        assert_eq!(compare("suite", &passes, &fails, &required, &expected).faults.len(), 3);
+        let unneeded = compare("suite", &passes, &passes, &nothing, &expected("tools-list"));
+        assert!(unneeded.faults[0].contains("excuses nothing"), "{:?}", unneeded.faults);
+        // The check is lost, the scenario fails, the excuse is no excuse.
+        assert_eq!(compare("suite", &passes, &fails, &required, &expected("tools-list")).faults.len(), 3);
+        assert_eq!(compare("suite", &passes, &fails, &required, &expected("tools-list:a")).faults.len(), 3);
+
+        let optional = run(&[("a", "INFO")]);
+        assert!(compare("suite", &passes, &optional, &required, &expected("tools-list:a")).faults.is_empty());
+        assert_eq!(compare("suite", &passes, &optional, &required, &BTreeMap::new()).faults.len(), 1);
     }
 }

@@ -34,6 +34,11 @@ pub struct Listener {
 pub enum Protocol {
     /// Streamable HTTP of both generations on `/mcp` and `/mcp/{namespace}`.
     StreamableHttp,
+    /// WebSocket by an upgrade on any path; `/mcp/{namespace}` is one backend, any other path all of them.
+    WebSocket {
+        /// Time between pings.
+        ping_interval: Duration,
+    },
     /// HTTP+SSE of 2024-11-05: event streams on `/sse` and `/sse/{namespace}`, messages on `/messages`, and the same on
     /// the paths named here.
     Sse(SsePaths),
@@ -57,11 +62,24 @@ impl Default for SsePaths {
 }
 
 impl Listener {
+    /// Whether Streamable HTTP is served.
+    pub fn serves_http(&self) -> bool {
+        self.protocols.contains(&Protocol::StreamableHttp)
+    }
+
+    /// The time between pings, where WebSocket is served.
+    pub fn websocket(&self) -> Option<Duration> {
+        self.protocols.iter().find_map(|protocol| match protocol {
+            Protocol::WebSocket { ping_interval } => Some(*ping_interval),
+            Protocol::StreamableHttp | Protocol::Sse(_) => None,
+        })
+    }
+
     /// The paths of HTTP+SSE, where it is served.
     pub fn sse(&self) -> Option<&SsePaths> {
         self.protocols.iter().find_map(|protocol| match protocol {
             Protocol::Sse(paths) => Some(paths),
-            Protocol::StreamableHttp => None,
+            Protocol::StreamableHttp | Protocol::WebSocket { .. } => None,
         })
     }
 }

@@ -12,6 +12,9 @@ use crate::claims::{self, Rules};
 use crate::jws;
 use crate::keys::Keys;
 
+/// Longest token in bytes, as in the original.
+const MAX_TOKEN: usize = 4096;
+
 /// Judges tokens by one access policy and the keys that were loaded for it. Immutable; a reload makes another one, which
 /// remembers nothing of this one's judgements.
 #[derive(Debug)]
@@ -33,6 +36,10 @@ impl Authenticator {
 
     /// The party that a token names at `now`: signature, then claims. Fails for the first reason that is found.
     pub fn verify(&self, token: &str, now: SystemTime) -> Result<Principal, Denial> {
+        // First of all: on some transports a token is a part of a message, and those may be large.
+        if token.len() > MAX_TOKEN {
+            return Err(Denial::InvalidToken);
+        }
         let Some(cache) = &self.cache else { return self.judge(token, now) };
         let key = Cache::key(token);
         if let Some(principal) = cache.get(&key, now) {

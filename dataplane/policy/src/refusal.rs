@@ -79,6 +79,8 @@ pub enum Reason {
     BadRequestState,
     /// The call that `requestState` names does not wait any more.
     CallExpired,
+    /// Too many calls wait for their clients; this one was sent and then cancelled.
+    TooManyParked,
     /// The gateway is shutting down.
     ShuttingDown,
 }
@@ -110,6 +112,7 @@ impl Reason {
         Self::EraMismatch,
         Self::BadRequestState,
         Self::CallExpired,
+        Self::TooManyParked,
         Self::ShuttingDown,
     ];
 
@@ -140,6 +143,7 @@ impl Reason {
             Self::EraMismatch => "era_mismatch",
             Self::BadRequestState => "bad_request_state",
             Self::CallExpired => "call_expired",
+            Self::TooManyParked => "too_many_parked",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -168,7 +172,8 @@ impl Reason {
             | Self::BackendProtocol
             | Self::EraMismatch
             | Self::BadRequestState
-            | Self::CallExpired => 200,
+            | Self::CallExpired
+            | Self::TooManyParked => 200,
         }
     }
 
@@ -183,6 +188,7 @@ impl Reason {
             | Self::BackendLost
             | Self::BackendBusy
             | Self::Exhausted
+            | Self::TooManyParked
             | Self::ShuttingDown => code::BACKEND_UNAVAILABLE,
             Self::BackendTimeout => code::BACKEND_TIMEOUT,
             Self::BackendProtocol | Self::EraMismatch => code::INTERNAL,
@@ -199,9 +205,11 @@ impl Reason {
             | Self::Exhausted
             | Self::ShuttingDown
             | Self::BodyTimeout => Retry::Safe,
-            Self::BackendLost | Self::BackendTimeout | Self::BackendProtocol | Self::CallExpired => {
-                Retry::Unknown
-            }
+            Self::BackendLost
+            | Self::BackendTimeout
+            | Self::BackendProtocol
+            | Self::CallExpired
+            | Self::TooManyParked => Retry::Unknown,
             _ => Retry::Pointless,
         }
     }

@@ -4,3 +4,4 @@
 
 pub(crate) mod connection;
 pub(crate) mod sse;
+pub(crate) mod websocket;

@@ -34,8 +34,9 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Credentials};
-use crate::frontend::sse;
+use crate::frontend::{sse, websocket};
 use crate::gateway::{Gateway, Plan};
+use crate::listener::Underlying;
 
 pub(crate) use carrier::Carrier;
 pub(crate) use legacy::level_of;
@@ -73,24 +74,25 @@ fn stopped(backend: &str) -> Refusal {
     Refusal::backend(Reason::BackendLost, backend, text)
 }
 
-/// Answers one request. `stop` is cancelled when its listener is given up, `ending` when it cannot be waited for any
-/// longer.
+/// Answers one request. `ending` is cancelled when it cannot be waited for any longer.
 pub(crate) async fn handle(
     gateway: &Arc<Gateway>,
     listener: &Listener,
-    stop: CancellationToken,
+    below: &Underlying,
     ending: CancellationToken,
     request: Request<Incoming>,
 ) -> Reply {
     let plan = gateway.plan.load_full();
-    let sse = sse::Addressed::of(listener, request.uri().path());
+    let upgrade = websocket::Upgrade::wanted(listener, &request);
+    let sse = sse::Addressed::of(listener, request.uri().path()).filter(|_| upgrade.is_none());
     let scope = match route(request.uri().path()) {
-        Route::Mcp(scope) => scope,
         Route::Health => {
             return respond::health(gateway.health.respond(request.uri().path(), SystemTime::now()));
         }
+        Route::Mcp(scope) if upgrade.is_some() || listener.serves_http() => scope,
+        Route::Unknown if upgrade.is_some() => Scope::Merged,
         Route::Unknown if let Some(sse) = &sse => sse.scope(),
-        Route::Unknown => {
+        Route::Mcp(_) | Route::Unknown => {
             let text = "no such endpoint; MCP is served on /mcp and /mcp/{namespace}";
             return refuse(gateway, &Refusal::new(Reason::UnknownPath, text));
         }
@@ -112,8 +114,11 @@ pub(crate) async fn handle(
         );
     }
     let context = Context { gateway: Arc::clone(gateway), plan, scope, principal, ending };
+    if let Some(upgrade) = upgrade {
+        return upgrade.accept(context, below, request);
+    }
     if let Some(sse) = sse {
-        return Box::pin(sse.serve(context, stop, request)).await;
+        return Box::pin(sse.serve(context, below.stop(), request)).await;
     }
     match *request.method() {
         Method::POST => post(&context, request).await,

@@ -15,6 +15,7 @@
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
 //! | a client of 2024-11-05 | [`SseClient::open`] |
+//! | a client that stays connected | [`WebSocket::connect`], [`peer::Lines`], each as a [`Peer`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |
 //! | any other program | [`Process::spawn`] |
@@ -41,6 +42,7 @@ pub mod http;
 pub mod legacy;
 pub mod metrics;
 pub mod modern;
+pub mod peer;
 pub mod peers;
 pub mod process;
 pub mod published;
@@ -51,17 +53,20 @@ pub mod sse;
 pub mod sse_client;
 pub mod temp;
 pub mod tokens;
+pub mod websocket;
 
 pub use config::{Backend, Config};
 pub use exchange::{Exchange, Reply, RpcError};
 pub use gateway::Gateway;
 pub use legacy::LegacySession;
 pub use modern::ModernClient;
+pub use peer::Peer;
 pub use process::Process;
 pub use published::Published;
 pub use server::{Era, TestServer};
 pub use sse_client::SseClient;
 pub use temp::TempDir;
+pub use websocket::WebSocket;
 
 /// How long any single wait may take before it fails: generous, because a loaded two-core machine starts Node slowly.
 /// A test that asserts a shorter time measures it itself.

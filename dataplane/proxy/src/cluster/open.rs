@@ -272,7 +272,7 @@ impl Cluster {
         let wire = Wire { outbound: child.input, inbound: child.output };
         let channel =
             Channel::start(Arc::clone(&self.name), era, self.limits.clone(), wire, owner, stop.clone());
-        let name = Arc::clone(&self.name);
+        let (name, freed) = (Arc::clone(&self.name), Arc::clone(&self.pool.freed));
         tasks::spawn("child", async move {
             let exit = tokio::select! {
                 exit = control.exited() => exit,
@@ -280,6 +280,7 @@ impl Cluster {
             };
             stop.cancel();
             tracing::info!(backend = %name, pid = control.pid(), %exit, "child ended");
+            freed.notify_one();
         });
         Ok(Arc::new(Link::Channel(channel)))
     }
@@ -297,6 +298,10 @@ impl Cluster {
 
     fn not_started(&self, error: &StartError) -> Refusal {
         tracing::warn!(backend = %self.name, %error, "child not started");
+        if let StartError::TooMany { limit, .. } = error {
+            let text = format_args!("{limit} of its processes run, its limit; try again");
+            return Refusal::backend(Reason::BackendBusy, &self.name, text);
+        }
         Refusal::backend(
             Reason::BackendUnavailable,
             &self.name,

@@ -103,8 +103,8 @@ impl ToLegacyCall {
         gateway.parked.park(&ticket, claim, waiting, limits, now).map_err(|refused| {
             drop(refused);
             Refusal::new(
-                Reason::Exhausted,
-                "too many calls wait for their clients; this one was cancelled, send it again later",
+                Reason::TooManyParked,
+                "too many calls wait for their clients; this one was cancelled at the server",
             )
         })?;
         Ok(Event::Answer(answer))

@@ -27,7 +27,7 @@ pub(crate) struct Handle {
     pub(super) expires: SystemTime,
     /// Digest of the principal.
     pub(super) principal: [u8; 16],
-    /// Digest of method and params.
+    /// Digest of backend, method and params.
     pub(super) request: [u8; 32],
 }
 

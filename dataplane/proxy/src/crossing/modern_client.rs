@@ -63,7 +63,11 @@ async fn call(
     frame: &Frame,
     permit: OwnedSemaphorePermit,
 ) -> Result<Reply, Refusal> {
-    let claim = Claim { principal: context.principal.clone(), request: to_legacy::digest(frame) };
+    let claim = Claim {
+        principal: context.principal.clone(),
+        backend: Arc::clone(&cluster.name),
+        request: to_legacy::digest(frame),
+    };
     let begun = match state_of(frame) {
         None => begin(context, cluster, frame, claim).await?,
         Some(state) => match context.gateway.parked.take(&state, &claim)? {

@@ -7,12 +7,14 @@
 //! ```
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 
 use super::call::ToLegacyCall;
 use super::handle::{Handle, HandleKey, Kind, principal_digest};
@@ -30,8 +32,17 @@ pub(crate) struct ParkedLimits {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Claim {
     pub(super) principal: Principal,
+    pub(super) backend: Arc<str>,
     /// Digest of method and params.
     pub(super) request: [u8; 32],
+}
+
+impl Claim {
+    /// A digest of the backend and the request.
+    fn digest(&self) -> [u8; 32] {
+        // Of fixed length first, so that no two pairs read the same.
+        Sha256::new().chain_update(self.request).chain_update(&*self.backend).finalize().into()
+    }
 }
 
 /// All parked calls of this process.
@@ -82,7 +93,7 @@ impl Parked {
             wait,
             expires: SystemTime::now() + ttl,
             principal: principal_digest(&claim.principal),
-            request: claim.request,
+            request: claim.digest(),
         };
         let handle = self.key.seal(&handle).map_err(|_| {
             Refusal::new(Reason::Exhausted, "the gateway cannot seal the state of this call now")
@@ -115,7 +126,7 @@ impl Parked {
             Refusal::new(Reason::BadRequestState, "`requestState` is not one that this gateway gave out")
         })?;
         // One answer for every mismatch: a stolen handle teaches nothing.
-        if handle.principal != principal_digest(&claim.principal) || handle.request != claim.request {
+        if handle.principal != principal_digest(&claim.principal) || handle.request != claim.digest() {
             let text = "`requestState` belongs to another request; repeat method and params unchanged";
             return Err(Refusal::new(Reason::BadRequestState, text));
         }

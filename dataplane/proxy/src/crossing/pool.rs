@@ -17,13 +17,15 @@ use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
 use serde_json::json;
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 
 use crate::cluster::{Cluster, LinkSlot, Openable};
 use crate::upstream::{Handshake, Hello, Link, Owner, Taken, listen, own_request};
 
 /// Messages outside a call's own stream that may wait for the call.
 const INBOX: usize = 128;
+/// How long a call waits for a conversation of its own. Calls that wait for a person may hold all there are.
+const ROOM: Duration = Duration::from_secs(10);
 /// How long a conversation without calls is kept.
 const IDLE: Duration = Duration::from_mins(1);
 /// Conversations of one backend that are kept without calls.
@@ -53,6 +55,8 @@ pub(super) struct Conversation {
 /// The conversations of one backend.
 #[derive(Default)]
 pub(crate) struct Pool {
+    /// A conversation was given back, or a child has ended.
+    pub(crate) freed: Arc<Notify>,
     idle: Mutex<Vec<Idle>>,
     shared: Mutex<HashMap<Key, Shared>>,
 }
@@ -92,16 +96,13 @@ impl Lease {
         let stream = !cluster.is_http();
         let exclusive = wants_logs || (stream && *key.capabilities != *b"{}");
         let mut lease = if exclusive {
-            let conversation = match cluster.pool.take_idle(&key) {
-                Some(conversation) => conversation,
-                None => open_with_room(cluster, &key).await?,
-            };
+            let conversation = own(cluster, &key).await?;
             Self { cluster: Arc::clone(cluster), key, conversation, inbox: None, exclusive, is_clean: false }
         } else {
             let slot = cluster.pool.slot(&key)?;
             let conversation = match slot.get() {
                 Some(conversation) => conversation,
-                None => Box::pin(slot.open(|| open_with_room(cluster, &key))).await?.0,
+                None => Box::pin(slot.open(|| open(cluster, &key))).await?.0,
             };
             Self { cluster: Arc::clone(cluster), key, conversation, inbox: None, exclusive, is_clean: false }
         };
@@ -153,20 +154,29 @@ impl Drop for Lease {
         }
         let surplus = self.cluster.pool.keep(self.key.clone(), conversation);
         surplus.into_iter().for_each(close);
+        self.cluster.pool.freed.notify_one();
     }
 }
 
-/// Opens a conversation; when there is no room for another one, once more without one that is idle.
-async fn open_with_room(cluster: &Arc<Cluster>, key: &Key) -> Result<Arc<Conversation>, Refusal> {
-    match open(cluster, key).await {
-        Err(refusal) if refusal.reason == Reason::BackendUnavailable => match cluster.pool.oldest_idle() {
-            Some(oldest) => {
-                oldest.link.close().await;
-                open(cluster, key).await
+/// A conversation for one call alone. While there is no room for another, whoever gives one back is waited for.
+async fn own(cluster: &Arc<Cluster>, key: &Key) -> Result<Arc<Conversation>, Refusal> {
+    let deadline = tokio::time::Instant::now() + cluster.config.request_timeout.min(ROOM);
+    loop {
+        let freed = cluster.pool.freed.notified();
+        if let Some(conversation) = cluster.pool.take_idle(key) {
+            return Ok(conversation);
+        }
+        match open(cluster, key).await {
+            Err(refusal) if refusal.reason == Reason::BackendBusy => {
+                // One that another kind of client left idle makes room, once it has ended.
+                if let Some(oldest) = cluster.pool.oldest_idle() {
+                    oldest.link.close().await;
+                }
+                let waited = tokio::time::timeout_at(deadline, freed).await;
+                waited.map_err(|_| refusal)?;
             }
-            None => Err(refusal),
-        },
-        opened => opened,
+            opened => return opened,
+        }
     }
 }
 

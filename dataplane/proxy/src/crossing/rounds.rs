@@ -193,9 +193,9 @@ impl ToModernCall {
         self.rounds += 1;
         if self.rounds > self.shared.max_rounds {
             let limit = self.shared.max_rounds;
-            return Some(
-                self.failed(&format!("the server asked more than {limit} times, the gateway's limit")),
-            );
+            return Some(self.failed(&format!(
+                "the server wants more than {limit} rounds of input, the gateway's limit"
+            )));
         }
         let asks_nothing = required.asks.is_empty();
         let mut round = Round::new(required, &self.shared.client, lost);

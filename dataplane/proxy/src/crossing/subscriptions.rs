@@ -30,6 +30,9 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 /// How long a subscription waits until the server acknowledges it.
 const ACKNOWLEDGED: Duration = Duration::from_secs(10);
 
+/// Resources that were watched before and are remembered. Beyond that, an update may come after the end of its watch.
+const MAX_DROPPED: usize = 1000;
+
 /// Kinds of list changes: capability, member of the filter, notification.
 const LISTS: [(&str, &str, &str); 3] = [
     ("tools", "toolsListChanged", "notifications/tools/list_changed"),
@@ -51,6 +54,8 @@ struct Wanted {
     number: u64,
     lists: bool,
     uris: BTreeSet<Box<str>>,
+    /// Not wanted any more, though the listen may still bring them.
+    dropped: BTreeSet<Box<str>>,
 }
 
 /// What the server has acknowledged.
@@ -107,6 +112,7 @@ impl Subscriptions {
         let mut number = 0;
         self.wanted.send_modify(|wanted| {
             wanted.uris.insert(uri.into());
+            wanted.dropped.remove(uri);
             wanted.number += 1;
             number = wanted.number;
         });
@@ -131,6 +137,12 @@ impl Subscriptions {
     pub(super) fn forget(&self, uri: &str) {
         self.wanted.send_if_modified(|wanted| {
             let changes = wanted.uris.remove(uri);
+            if changes {
+                if wanted.dropped.len() >= MAX_DROPPED {
+                    wanted.dropped.clear();
+                }
+                wanted.dropped.insert(uri.into());
+            }
             wanted.number += u64::from(changes);
             changes
         });
@@ -260,7 +272,7 @@ impl Task {
         let Some(mut old) = old else { return };
         while let Ok(Ok(event)) = tokio::time::timeout(Duration::ZERO, old.next()).await {
             match event {
-                Event::Notice(frame) => pass(&self.shared, self.owner.as_ref(), &frame),
+                Event::Notice(frame) => pass(&self.shared, self.owner.as_ref(), &self.wanted, &frame),
                 Event::Answer(_) => return,
                 _ => {}
             }
@@ -292,7 +304,7 @@ async fn follow(
         tokio::select! {
             changed = wanted.changed() => return if changed.is_ok() { End::Changed } else { End::Lost },
             event = messages.next() => match event {
-                Ok(Event::Notice(frame)) => pass(shared, owner, &frame),
+                Ok(Event::Notice(frame)) => pass(shared, owner, wanted, &frame),
                 Ok(Event::Answer(_)) | Err(_) => return End::Lost,
                 Ok(_) => {}
             },
@@ -300,8 +312,11 @@ async fn follow(
     }
 }
 
-fn pass(shared: &Shared, owner: &dyn Owner, notice: &Frame) {
-    if let Some(frame) = shared.shown(notice) {
+fn pass(shared: &Shared, owner: &dyn Owner, wanted: &watch::Receiver<Wanted>, notice: &Frame) {
+    let Some(frame) = shared.shown(notice) else { return };
+    let is_dropped = frame.method() == Method::ResourcesUpdated
+        && frame.target().is_some_and(|uri| wanted.borrow().dropped.contains(&*uri));
+    if !is_dropped {
         owner.notice(frame);
     }
 }

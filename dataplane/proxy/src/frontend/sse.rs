@@ -13,7 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_mcp::original::envelope::{self, Envelope, Form};
-use bridge_mcp::original::input::Namespace;
+use bridge_mcp::original::input::{Namespace, Token};
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_policy::route::Scope;
 use bridge_policy::route::sse::{Endpoint, Paths, route};
@@ -26,7 +26,7 @@ use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Destination, Dialect, Inbound, Outbox};
+use super::connection::{Connection, Destination, Inbound, Outbox};
 use crate::gateway::Gateway;
 use crate::pipeline::{Context, Reply, read, refuse, respond};
 use crate::session::SessionId;
@@ -104,8 +104,7 @@ impl Addressed {
             }
         };
         let endpoint = format!("{}?sessionId={}", self.messages, id.as_str());
-        let dialect = if self.original { Dialect::Original } else { Dialect::Mcp };
-        let (connection, outbox) = Connection::open(gateway, dialect, stop);
+        let (connection, outbox) = Connection::open(gateway, stop);
         let client = Arc::new(Client {
             id,
             connection,
@@ -143,7 +142,7 @@ impl Addressed {
             Ok(message) => message,
             Err(refusal) => return refuse(&gateway, &refusal),
         };
-        let taken = async {
+        let received = async {
             if bare {
                 client.receive_mcp(&context, message).await;
                 return Ok(());
@@ -151,7 +150,7 @@ impl Addressed {
             client.receive_original(&context, message).await
         };
         tokio::select! {
-            taken = taken => match taken {
+            received = received => match received {
                 Ok(()) => respond::accepted(),
                 Err(refusal) => refuse(&gateway, &refusal),
             },
@@ -164,15 +163,16 @@ impl Client {
     async fn receive_mcp(&self, context: &Context, message: Bytes) {
         let destination = Destination::Scope(&self.scope);
         let principal = Some(&context.principal);
-        self.connection.receive(Inbound { message, destination, principal, token: None }).await;
+        let inbound = Inbound { message, destination, principal, token: None, id: None, unasked: false };
+        self.connection.receive(inbound).await;
     }
 
     async fn receive_original(&self, context: &Context, text: Bytes) -> Result<(), Refusal> {
         let form = envelope::read(&text, &context.plan.connection_limits)
             .map_err(|error| Refusal::new(Reason::BadMessage, error.to_string()))?;
-        let (message, namespace, token) = match form {
-            Form::Bare(message) => (message, None, None),
-            Form::Wrapped(Envelope { namespace, token, payload, .. }) => (payload, namespace, token),
+        let (message, id, namespace, token) = match form {
+            Form::Bare(message) => (message, None, None, None),
+            Form::Wrapped(Envelope { id, namespace, token, payload }) => (payload, id, namespace, token),
         };
         // A path that names a backend has chosen already.
         let chosen = match &self.scope {
@@ -181,9 +181,11 @@ impl Client {
         };
         let inbound = Inbound {
             message,
-            destination: Destination::Original { target: chosen.as_ref().map(Namespace::as_str) },
+            destination: Destination::Original { target: chosen.as_ref() },
             principal: Some(&context.principal),
-            token: token.as_ref().map(|token| token.expose()),
+            token: token.as_ref().map(Token::expose),
+            id: id.as_deref(),
+            unasked: true,
         };
         self.connection.receive(inbound).await;
         Ok(())

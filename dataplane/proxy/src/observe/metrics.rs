@@ -13,6 +13,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::websocket::WebSocketMeter;
+
 /// How a request ended, as the original labels it.
 #[derive(Debug, Clone, Copy)]
 enum Status {
@@ -47,6 +49,7 @@ struct Metrics {
     parked_calls: IntGauge,
     bridging_losses: IntCounterVec,
     backend_offers: IntGaugeVec,
+    websocket: WebSocketMeter,
     /// Resolved series, by method and status: a request takes no lock of the vectors.
     cells: Vec<[OnceLock<Cell>; 2]>,
 }
@@ -127,6 +130,7 @@ impl GatewayMetrics {
                 &["loss"],
             )?,
             backend_offers,
+            websocket: WebSocketMeter::register(registry)?,
             cells: (0..=Method::ALL.len()).map(|_| [OnceLock::new(), OnceLock::new()]).collect(),
         })))
     }
@@ -171,6 +175,11 @@ impl GatewayMetrics {
     /// A connection was refused.
     pub(crate) fn connection_rejected(&self) {
         self.0.connections_rejected.inc();
+    }
+
+    /// What counts the messages of WebSocket clients.
+    pub(crate) fn websocket(&self) -> WebSocketMeter {
+        self.0.websocket.clone()
     }
 
     /// Sessions at once.

@@ -91,15 +91,22 @@ pub(super) async fn answer(context: &Context, mut stream: Stream) -> Result<Repl
     let reader = log.reader(None, primes(&stream.session));
     let (in_flight, ending) = (context.gateway.drain.guard(), context.ending.clone());
     tasks::spawn("call", async move {
+        let mut is_answered = false;
         let unanswered = tokio::select! {
-            () = pump(&mut stream, first, silent_for, &log, deadline) => None,
+            () = pump(&mut stream, first, silent_for, &log, deadline) => {
+                is_answered = true;
+                None
+            }
             () = cancelled.cancelled() => abandoned(&stream),
             () = ending.cancelled() => Some(stopped(&stream.cluster.name)),
         };
+        // Nobody waits for these answers any more. After an answer nothing may follow on its stream.
+        for question in stream.session.withdraw(&stream.questions).into_iter().filter(|_| !is_answered) {
+            log.append(cancellation(question.to_json().as_bytes(), "the call that asked has ended"));
+        }
         if let Some(refusal) = unanswered {
             log.append(error_of(stream.request.raw_id(), &refusal));
         }
-        stream.session.withdraw(&stream.questions);
         log.end();
         drop((stream, in_flight));
     });

@@ -120,7 +120,7 @@ fn more_than_the_limit_are_refused_and_cancelled_at_the_server() -> Result<()> {
         let first = Parked::call(&mut client, &call(1))?;
         let second = Parked::call(&mut client, &call(2))?;
         let error = client.request("tools/call", &call(3))?.into_error().with_context(|| key.to_owned())?;
-        ensure!(error.data["reason"] == "exhausted", "{key}: {error}");
+        ensure!(error.data["reason"] == "too_many_parked", "{key}: {error}");
         // It had been sent: that is how the question came to be.
         ensure!(error.data["retry"] == "may_have_executed", "{key}: {error}");
         let third = |asked: &bridge_tests::fake::Asked| asked.message["params"]["arguments"]["number"] == 3;

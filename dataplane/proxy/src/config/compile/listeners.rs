@@ -4,17 +4,20 @@ use std::net::SocketAddr;
 
 use bridge_snapshot::{Listener, Protocol, SsePaths};
 
+use super::served::Served;
 use super::{FileUse, Places, Role};
 use crate::config::decode::{At, CommaList, Context, Located, Problem};
 use crate::config::model::Config;
 use crate::config::model::server::{
-    ClientAuth, Frontend, FrontendConfig, FrontendProtocol, FrontendSet, Server, Tls, WebOrigin,
+    ClientAuth, Frontend, FrontendConfig, FrontendProtocol, Server, Tls, WebOrigin,
 };
 use crate::config::settings::{LogSettings, MetricsSettings, ProcessSettings};
 use crate::config::values::Port;
 
-/// The path that every listener serves.
-const PATH: &str = "/mcp";
+/// The paths that every listener of HTTP serves.
+const PATHS: [&str; 2] = ["/mcp", "/api/v1/mcp"];
+/// Port of an additional WebSocket listener.
+const WEBSOCKET_PORT: Port = Port(8443);
 /// Where the original has its HTTP+SSE frontend.
 const SSE_PORT: Port = Port(8081);
 const SSE_STREAM: &str = "/events";
@@ -26,7 +29,8 @@ pub(super) fn compile(
     files: &mut Vec<FileUse>,
     cx: &mut Context<'_>,
 ) -> Vec<Located<Listener>> {
-    say_what_is_served(server, cx);
+    let frontends = Served::of(server);
+    frontends.say_what_is_missing(server, cx);
     if server.stdio_frontend.as_ref().is_some_and(|frontend| *frontend.enabled) {
         let problem = "the stdio frontend is not available yet; the section is accepted and has no effect";
         cx.warn(&server.stdio_frontend.at, Problem::new(problem));
@@ -35,7 +39,7 @@ pub(super) fn compile(
     let main = Listener {
         name: "main".to_owned(),
         address: SocketAddr::new(server.host.0, server.port.0),
-        protocols: vec![Protocol::StreamableHttp, Protocol::Sse(SsePaths::default())],
+        protocols: frontends.on_main_port(server),
         tls,
         allowed_origins: origins(&server.allowed_origins, cx).unwrap_or_else(default_origins),
         allowed_hosts: server.allowed_hosts.0.iter().map(|host| host.value.to_ascii_lowercase()).collect(),
@@ -44,17 +48,15 @@ pub(super) fn compile(
     };
     places.note("listener", &main.name, &server.at);
     places.note("address", &main.name, &server.host.at);
-    let mut listeners = vec![Located { value: main, at: server.port.at.clone(), given: server.port.given }];
+    let main = Located { value: main, at: server.port.at.clone(), given: server.port.given };
+    let mut listeners: Vec<_> = frontends.has_main_port().then_some(main).into_iter().collect();
     for (index, entry) in server.frontends.iter().enumerate() {
         let Some(listener) = frontend(entry, index, server, files, cx) else { continue };
         places.note("listener", &listener.name, &entry.name.at);
         places.note("address", &listener.name, &entry.config.host.at);
-        if listeners.iter().any(|other| other.address == listener.address && listener.address.port() != 0) {
-            say_shared(&listeners, entry, &listener, cx);
-            let same = |other: &&mut Located<Listener>| other.address == listener.address;
-            if let Some(other) = listeners.iter_mut().find(same) {
-                add_protocols(&mut other.value, listener.protocols);
-            }
+        let same = |other: &&mut Located<Listener>| other.address == listener.address;
+        if let Some(other) = listeners.iter_mut().find(same).filter(|_| listener.address.port() != 0) {
+            share(other, entry, listener, cx);
             continue;
         }
         let at = entry.config.port.at.clone();
@@ -63,23 +65,9 @@ pub(super) fn compile(
     listeners
 }
 
-fn say_what_is_served(server: &Server, cx: &mut Context<'_>) {
-    let missing = match *server.protocol {
-        FrontendSet::Http => return,
-        FrontendSet::WebSocket => "the WebSocket frontend is",
-        FrontendSet::Tcp => "the TCP binary frontend is",
-        FrontendSet::Both => "the WebSocket and TCP binary frontends are",
-        FrontendSet::Universal => "the WebSocket, TCP binary and stdio frontends are",
-        FrontendSet::Stdio => "the stdio frontend is",
-    };
-    let problem = format!("{missing} not available yet; `server.port` serves Streamable HTTP");
-    cx.warn(&server.protocol.at, Problem::new(problem));
-}
-
 /// The same address as another listener: one socket serves both, if they ask for the same.
-fn say_shared(listeners: &[Located<Listener>], entry: &Frontend, listener: &Listener, cx: &mut Context<'_>) {
-    let Some(other) = listeners.iter().find(|other| other.address == listener.address) else { return };
-    if other.tls != listener.tls {
+fn share(other: &mut Located<Listener>, entry: &Frontend, listener: Listener, cx: &mut Context<'_>) {
+    if entry.config.tls.enabled.is_some() && other.tls != listener.tls {
         let problem = format!(
             "listener `{}` has the same address {} but other TLS settings",
             other.name, other.address
@@ -89,15 +77,13 @@ fn say_shared(listeners: &[Located<Listener>], entry: &Frontend, listener: &List
             Problem::new(problem).remedy("choose another port, or the same TLS settings"),
         );
     }
-}
-
-/// One socket serves the protocols of both. Paths that somebody chose replace the usual ones, which are served anyhow.
-fn add_protocols(listener: &mut Listener, more: Vec<Protocol>) {
     let kind = std::mem::discriminant::<Protocol>;
-    for protocol in more {
-        match listener.protocols.iter_mut().find(|known| kind(known) == kind(&protocol)) {
-            Some(known) => *known = protocol,
-            None => listener.protocols.push(protocol),
+    for protocol in listener.protocols {
+        match other.value.protocols.iter_mut().find(|known| kind(known) == kind(&protocol)) {
+            // The usual paths are served beside those that somebody chose.
+            Some(known @ Protocol::Sse(_)) => *known = protocol,
+            Some(_) => {}
+            None => other.value.protocols.push(protocol),
         }
     }
 }
@@ -172,8 +158,12 @@ fn frontend(
     let config = &entry.config;
     let (protocol, default_port) = match protocol {
         FrontendProtocol::Http => (Protocol::StreamableHttp, None),
+        FrontendProtocol::WebSocket => {
+            let ping_interval = config.ping_interval.value.unwrap_or(server.ping_interval.value).0;
+            (Protocol::WebSocket { ping_interval }, Some(WEBSOCKET_PORT))
+        }
         FrontendProtocol::Sse => (sse(config, cx)?, Some(SSE_PORT)),
-        FrontendProtocol::WebSocket | FrontendProtocol::TcpBinary | FrontendProtocol::Stdio => {
+        FrontendProtocol::TcpBinary | FrontendProtocol::Stdio => {
             let problem =
                 format!("`{}` frontends are not available yet; this one is left out", protocol.name());
             cx.warn(&entry.protocol.at, Problem::new(problem));
@@ -185,10 +175,9 @@ fn frontend(
         return None;
     };
     for path in [&config.request_path, &config.path] {
-        let other =
-            protocol == Protocol::StreamableHttp && path.value.as_ref().is_some_and(|path| path != PATH);
-        if other {
-            let problem = format!("other paths are not available yet; the listener serves `{PATH}`");
+        let known = |path: &String| PATHS.contains(&path.as_str());
+        if protocol == Protocol::StreamableHttp && path.value.as_ref().is_some_and(|path| !known(path)) {
+            let problem = "other paths are not available yet; the listener serves `/mcp` and `/api/v1/mcp`";
             cx.report(crate::config::Severity::Warning, &path.at, Problem::new(problem), path.value.clone());
         }
     }
@@ -214,7 +203,7 @@ fn sse(config: &FrontendConfig, cx: &mut Context<'_>) -> Option<Protocol> {
         let path = key.value.clone().unwrap_or_else(|| default.to_owned());
         let parsed = path.parse::<http::uri::PathAndQuery>();
         let usable = path.starts_with('/') && parsed.is_ok_and(|parsed| parsed.as_str() == parsed.path());
-        let taken = path == PATH
+        let taken = PATHS.contains(&&*path)
             || path.starts_with("/mcp/")
             || matches!(&*path, "/" | "/health" | "/healthz" | "/ready");
         if usable && !taken {
