@@ -18,6 +18,13 @@ use rustls_pki_types::pem::PemObject as _;
 const STRONG_SECRET: usize = 32;
 /// Shortest modulus that signatures are verified with (RFC 7518, section 3.3), in bits.
 const MIN_MODULUS: usize = 2048;
+/// Longest one, in bits: the library takes no signature of a longer one.
+const MAX_MODULUS: usize = 8192;
+/// How a `SubjectPublicKeyInfo` says RSA (RFC 3279, section 2.3.1), DER.
+const RSA_ENCRYPTION: [u8; 11] = [0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+/// Where it says so: behind the heads of two sequences. The outer one has a length of two bytes in any key that is long
+/// enough.
+const ALGORITHM: usize = 4 + 2;
 /// A public key is a few kilobytes; a larger file is a mistake.
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -122,6 +129,13 @@ fn parse_rsa(content: &[u8]) -> Result<DecodingKey, &'static str> {
     let (modulus, exponent) = components(&der).map_err(|_| "it holds a public key of another kind")?;
     if bits(&modulus) < MIN_MODULUS {
         return Err("keys of less than 2048 bits are not accepted");
+    }
+    if bits(&modulus) > MAX_MODULUS {
+        return Err("keys of more than 8192 bits are not accepted");
+    }
+    // The library would forget that a key is for RSA-PSS alone (RFC 4055, section 1.2).
+    if !der.get(ALGORITHM..).is_some_and(|rest| rest.starts_with(&RSA_ENCRYPTION)) {
+        return Err("it holds an RSA-PSS key, which is not for RS256, RS384 and RS512");
     }
     Ok(DecodingKey::from_rsa_raw_components(&modulus, &exponent))
 }
