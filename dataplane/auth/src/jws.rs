@@ -8,10 +8,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bridge_policy::denial::Denial;
 use jsonwebtoken::Algorithm;
-use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
 
 use crate::keys::Keys;
+use crate::object::Object;
 
 /// The algorithms of RFC 7518, section 3.1, that are accepted. Each belongs to one kind of key, and only that kind ever
 /// verifies it: a public key is never taken for a secret.
@@ -32,8 +33,13 @@ fn accepted(name: &str) -> Option<Algorithm> {
 struct Header<'a> {
     #[serde(borrow)]
     alg: std::borrow::Cow<'a, str>,
-    /// Extensions that must be understood (RFC 7515, 4.1.11); none is.
-    crit: Option<IgnoredAny>,
+    /// Whether it names extensions that must be understood (RFC 7515, 4.1.11); none is. Any value counts, `null` too.
+    #[serde(default, rename = "crit", deserialize_with = "is_there")]
+    has_crit: bool,
+}
+
+fn is_there<'de, D: Deserializer<'de>>(value: D) -> Result<bool, D::Error> {
+    IgnoredAny::deserialize(value).map(|_| true)
 }
 
 /// Verifies the signature and gives the claims, as JSON that nobody has looked at yet.
@@ -41,8 +47,8 @@ pub(crate) fn open(token: &str, keys: &Keys) -> Result<Vec<u8>, Denial> {
     let (signed, signature) = token.rsplit_once('.').ok_or(Denial::InvalidToken)?;
     let (header, payload) = signed.split_once('.').ok_or(Denial::InvalidToken)?;
     let header = decode(header)?;
-    let header: Header<'_> = serde_json::from_slice(&header).map_err(|_| Denial::InvalidToken)?;
-    if header.crit.is_some() {
+    let Object::<Header<'_>>(header) = serde_json::from_slice(&header).map_err(|_| Denial::InvalidToken)?;
+    if header.has_crit {
         return Err(Denial::InvalidToken);
     }
     // A payload with a dot in it is no base64, and so are two dots in a row.
