@@ -25,6 +25,7 @@ use crate::access::Gate;
 use crate::cluster::{self, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
 use crate::crossing::{HandleKey, Parked};
+use crate::frontend::sse;
 use crate::gateway::{Gateway, Plan, PlanHealth};
 use crate::listener::{Bound, LAME_DUCK, ListenError, Running};
 use crate::merged::{Views, keep_views};
@@ -287,8 +288,8 @@ pub(crate) fn build(
         getrandom::fill(&mut key).map_err(StartError::Random)?;
         Ok(key)
     };
-    let handles = HandleKey::new(&random()?).map_err(|_| StartError::Sealing)?;
     let incarnation = getrandom::u64().map_err(StartError::Random)?;
+    let handles = HandleKey::new(&random()?, incarnation).map_err(|_| StartError::Sealing)?;
     let Limits { max_listens, .. } = snapshot.limits;
     let gate = Gate::load(&snapshot.access).unwrap_or_else(|error| {
         tracing::error!(%error, "every request will be refused");
@@ -298,8 +299,9 @@ pub(crate) fn build(
     let source = Arc::new(PlanHealth(Arc::clone(&plan)));
     let gateway = Gateway {
         views: Views::new(CursorKey::new(random()?)),
-        parked: Parked::new(handles, incarnation),
+        parked: Parked::new(handles),
         sessions: SessionTable::new(),
+        sse: sse::Clients::new(),
         metrics: shared.metrics.clone(),
         health: Health::new(readiness.clone(), source, env!("CARGO_PKG_VERSION")),
         drain,

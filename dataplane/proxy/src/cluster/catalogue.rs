@@ -257,7 +257,7 @@ async fn open(cluster: &Arc<Cluster>, era: Era) -> Result<(Arc<Link>, Handshake)
             Ok((link, handshake))
         }
         Era::Modern => {
-            let (link, handshake) = cluster.modern_link().await?;
+            let (link, handshake) = cluster.probe_modern().await?;
             let handshake = match handshake {
                 Some(handshake) => handshake,
                 None => cluster.rediscover(&link).await?,
@@ -305,7 +305,9 @@ async fn keep_reading(
 }
 
 fn publish(cluster: &Cluster, catalogue: &Catalogue, offer: Offer) {
-    match &offer {
+    catalogue.offer.send_replace(offer);
+    // Said once it is true: whoever reads it may ask next.
+    match &*catalogue.offer.borrow() {
         Offer::Ready(lists) => tracing::info!(
             backend = %cluster.name,
             era = %catalogue.era,
@@ -320,7 +322,6 @@ fn publish(cluster: &Cluster, catalogue: &Catalogue, offer: Offer) {
         }
         Offer::Loading => {}
     }
-    catalogue.offer.send_replace(offer);
     cluster.shared.offers_changed.notify_one();
 }
 

@@ -48,6 +48,7 @@ impl Client {
             principal: Some(&anonymous),
             token: None,
             id: None,
+            unasked: self.dialect == Dialect::Original,
         };
         self.connection.receive(inbound).await;
     }
