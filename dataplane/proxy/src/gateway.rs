@@ -137,3 +137,17 @@ fn health_of(cluster: &Cluster) -> BackendHealth {
         reason,
     }
 }
+
+/// A configuration for tests of what stands in front of backends.
+#[cfg(test)]
+pub(crate) fn without_backends() -> Snapshot {
+    Snapshot {
+        listeners: Vec::new(),
+        local: Vec::new(),
+        backends: Vec::new(),
+        access: bridge_snapshot::Access::Anonymous { explicit: false },
+        naming: bridge_snapshot::Naming::OnConflict,
+        limits: bridge_snapshot::Limits::default(),
+        sessions: bridge_snapshot::Sessions::default(),
+    }
+}
