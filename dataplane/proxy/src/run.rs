@@ -25,6 +25,7 @@ use crate::access::Gate;
 use crate::cluster::{self, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
 use crate::crossing::{HandleKey, Parked};
+use crate::frontend::sse;
 use crate::frontend::stdio::{LocalError, Locals};
 use crate::gateway::{Gateway, Plan, PlanHealth};
 use crate::listener::{Bound, LAME_DUCK, ListenError, Running, acceptor};
@@ -325,6 +326,7 @@ pub(crate) fn build(
         views: Views::new(CursorKey::new(random()?)),
         parked: Parked::new(handles, incarnation),
         sessions: SessionTable::new(),
+        sse: sse::Clients::new(),
         metrics: shared.metrics.clone(),
         health: Health::new(readiness.clone(), source, env!("CARGO_PKG_VERSION")),
         drain,

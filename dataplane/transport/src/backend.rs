@@ -3,3 +3,5 @@
 pub mod body;
 pub mod events;
 pub mod http;
+pub mod reference;
+pub mod sse;

@@ -1,16 +1,13 @@
 //! `backends` and static discovery to backends. Changes when a new way to reach a server starts to work.
 
-use std::collections::BTreeMap;
+use bridge_snapshot::{EraPolicy, StdioBackend, Target};
 
-use bridge_snapshot::{EraPolicy, HttpBackend, Secret, StdioBackend, Target};
-
-use super::url::{http_endpoint, scheme};
+use super::targets::{Speaks, of_backend, of_url, secrets, urls};
 use super::{FileUse, Places, Role};
-use crate::config::Severity;
 use crate::config::decode::{At, Context, Located, Named, Problem};
 use crate::config::model::Config;
 use crate::config::model::backends::{
-    Backend, BackendConfig, CONNECT_TIMEOUT, Era, MAX_CONCURRENCY, Protocol, REQUEST_TIMEOUT, SecretSource,
+    Backend, BackendConfig, CONNECT_TIMEOUT, Era, MAX_CONCURRENCY, Protocol, REQUEST_TIMEOUT,
 };
 use crate::config::model::discovery::{Discovery, Endpoint, Provider};
 
@@ -46,15 +43,20 @@ fn listed(
         cx.error(&entry.name.at, Problem::new("missing").remedy("every backend needs a name"));
         return None;
     };
-    let Some(protocol) = entry.protocol.value else {
-        cx.error(&entry.protocol.at, Problem::new("missing").remedy("allowed: stdio, http"));
-        return None;
-    };
     let config = &entry.config;
-    let target = match protocol {
-        Protocol::Stdio => stdio(config, files, cx)?,
-        Protocol::Http => http(config, cx)?,
-        Protocol::WebSocket | Protocol::Sse | Protocol::TcpBinary => {
+    let protocol = entry.protocol.value;
+    let targets = match protocol {
+        Some(Protocol::Stdio) => vec![stdio(config, files, cx)?],
+        Some(Protocol::Http) => located(Speaks::Http, config, cx)?,
+        Some(Protocol::Sse) => located(Speaks::Sse, config, cx)?,
+        // A URL says enough to ask the server itself.
+        None if !urls(config).is_empty() => located(Speaks::Unknown, config, cx)?,
+        None => {
+            let remedy = "allowed: stdio, http, sse; a backend with a URL may leave it out";
+            cx.error(&entry.protocol.at, Problem::new("missing").remedy(remedy));
+            return None;
+        }
+        Some(protocol @ (Protocol::WebSocket | Protocol::TcpBinary)) => {
             let problem =
                 format!("`{}` backends are not available yet; `{name}` is left out", protocol.name());
             cx.warn(&entry.protocol.at, Problem::new(problem));
@@ -62,19 +64,41 @@ fn listed(
         }
     };
     foreign_keys(protocol, config, cx);
+    let mut targets = targets.into_iter();
     Some(bridge_snapshot::Backend {
         namespace: entry.namespace.value.clone().unwrap_or_else(|| name.clone()),
         name,
-        target,
-        era: match *config.era {
-            Era::Auto => EraPolicy::Auto,
-            Era::Legacy => EraPolicy::Legacy,
-            Era::Modern => EraPolicy::Modern,
-        },
+        target: targets.next()?,
+        alternatives: targets.collect(),
+        era: era(protocol, &config.era, cx),
         connect_timeout: config.connect_timeout.0,
         request_timeout: request_timeout(config, cx),
         max_concurrency: config.max_concurrency.0,
     })
+}
+
+/// The places of a backend that has URLs.
+fn located(speaks: Speaks, config: &BackendConfig, cx: &mut Context<'_>) -> Option<Vec<Target>> {
+    if urls(config).is_empty() {
+        let problem = Problem::new("missing").remedy("this backend needs the URL of the server");
+        cx.error(&config.base_url.at, problem);
+        return None;
+    }
+    Some(of_backend(speaks, config, cx))
+}
+
+/// HTTP+SSE exists in one generation only.
+fn era(protocol: Option<Protocol>, era: &Located<Era>, cx: &mut Context<'_>) -> EraPolicy {
+    match (era.value, protocol) {
+        (Era::Modern, Some(Protocol::Sse)) => {
+            let problem = Problem::new("`sse` servers speak the legacy generation only");
+            cx.error(&era.at, problem.remedy("remove it, or choose `protocol: http`"));
+            EraPolicy::Legacy
+        }
+        (Era::Auto, Some(Protocol::Sse)) | (Era::Legacy, _) => EraPolicy::Legacy,
+        (Era::Auto, _) => EraPolicy::Auto,
+        (Era::Modern, _) => EraPolicy::Modern,
+    }
 }
 
 fn request_timeout(config: &BackendConfig, cx: &mut Context<'_>) -> std::time::Duration {
@@ -127,94 +151,34 @@ fn stdio(config: &BackendConfig, files: &mut Vec<FileUse>, cx: &mut Context<'_>)
     }))
 }
 
-fn http(config: &BackendConfig, cx: &mut Context<'_>) -> Option<Target> {
-    let single = [&config.base_url, &config.endpoint];
-    let single = single.into_iter().filter_map(|key| key.value.as_ref().map(|url| (url, &key.at)));
-    let several = config.endpoints.0.iter().map(|url| (&url.value, &url.at));
-    let mut urls = single.chain(several);
-    let Some((url, at)) = urls.next() else {
-        cx.error(
-            &config.base_url.at,
-            Problem::new("missing").remedy("an `http` backend needs the URL of the server"),
-        );
-        return None;
-    };
-    for (_, at) in urls {
-        cx.warn(
-            at,
-            Problem::new("several servers for one backend are not available yet; only the first URL is used"),
-        );
-    }
-    let url = checked(url, at, cx)?;
-    for (name, value) in &config.headers.0 {
-        header(name, value, cx);
-    }
-    Some(Target::Http(HttpBackend { url, headers: secrets(&config.headers) }))
-}
-
-fn checked(url: &str, at: &At, cx: &mut Context<'_>) -> Option<String> {
-    match http_endpoint(url) {
-        Ok(url) => Some(url),
-        Err(problem) => {
-            let found = problem.shown().map(str::to_owned);
-            cx.report(Severity::Error, at, problem, found);
-            None
-        }
-    }
-}
-
-/// Headers that belong to the connection or to the protocol: setting them would break requests.
-const RESERVED: [&str; 14] = [
-    "accept",
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "last-event-id",
-    "mcp-method",
-    "mcp-name",
-    "mcp-protocol-version",
-    "mcp-session-id",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-fn header(name: &str, value: &Located<SecretSource>, cx: &mut Context<'_>) {
-    if name.parse::<http::HeaderName>().is_err() {
-        cx.error(&value.at, Problem::new("not a possible header name"));
-    } else if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
-        cx.error(&value.at, Problem::new("this header is the gateway's own").remedy("remove it"));
-    } else if value.0.expose().parse::<http::HeaderValue>().is_err() {
-        cx.error(
-            &value.at,
-            Problem::new("not a possible header value").remedy("line breaks are not allowed"),
-        );
-    }
-}
-
-fn secrets(named: &Named<SecretSource>) -> BTreeMap<String, Secret> {
-    named.0.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()
-}
-
-/// Names keys that belong to the other protocol.
-fn foreign_keys(protocol: Protocol, config: &BackendConfig, cx: &mut Context<'_>) {
+/// Names keys that belong to another protocol.
+fn foreign_keys(protocol: Option<Protocol>, config: &BackendConfig, cx: &mut Context<'_>) {
     let for_stdio = [
         (config.command.given, &config.command.at),
         (config.working_dir.given, &config.working_dir.at),
         (config.env.given, &config.env.at),
         (config.max_processes.given, &config.max_processes.at),
     ];
-    let for_http = [
+    let for_url = [
         (config.base_url.given, &config.base_url.at),
         (config.endpoint.given, &config.endpoint.at),
         (config.endpoints.given, &config.endpoints.at),
         (config.headers.given, &config.headers.at),
     ];
-    let foreign = if protocol == Protocol::Stdio { for_http } else { for_stdio };
+    let for_sse = [
+        (config.stream_endpoint.given, &config.stream_endpoint.at),
+        (config.request_endpoint.given, &config.request_endpoint.at),
+    ];
+    let mut foreign: Vec<_> = if protocol == Some(Protocol::Stdio) { for_url } else { for_stdio }.into();
+    if protocol != Some(Protocol::Sse) {
+        foreign.extend(for_sse);
+    }
+    let what = match protocol {
+        Some(protocol) => format!("with `protocol: {}`", protocol.name()),
+        None => "whose protocol is found out".to_owned(),
+    };
     for (_, at) in foreign.into_iter().filter(|(given, _)| *given) {
-        cx.warn(at, Problem::new(format!("has no effect on a backend with `protocol: {}`", protocol.name())));
+        cx.warn(at, Problem::new(format!("has no effect on a backend {what}")));
     }
 }
 
@@ -232,7 +196,9 @@ fn discovered(
             cx.error(&chosen.at, Problem::new(problem).remedy("list the servers there, or under `backends`"));
         }
         // Endpoints that somebody wrote are meant to be used, although the original looks into Kubernetes by default.
-        Some(Provider::Static) | None => from_endpoints(endpoints, places, backends, cx),
+        Some(Provider::Static) | None => {
+            from_endpoints(endpoints, *discovery.auto_detect_protocols, places, backends, cx);
+        }
         Some(provider) => {
             not_yet(provider, &chosen.at, cx);
             if endpoints.given {
@@ -243,7 +209,10 @@ fn discovered(
     }
     for entry in &discovery.providers.value {
         match entry.r#type.value {
-            Some(Provider::Static) => from_endpoints(&entry.config.endpoints, places, backends, cx),
+            Some(Provider::Static) => {
+                let detect = *entry.config.auto_detect_protocols;
+                from_endpoints(&entry.config.endpoints, detect, places, backends, cx);
+            }
             Some(provider) => not_yet(provider, &entry.r#type.at, cx),
             None => cx.error(
                 &entry.r#type.at,
@@ -261,41 +230,33 @@ fn not_yet(provider: Provider, at: &At, cx: &mut Context<'_>) {
 
 fn from_endpoints(
     endpoints: &Named<Vec<Located<Endpoint>>>,
+    detect: bool,
     places: &mut Places,
     backends: &mut Vec<bridge_snapshot::Backend>,
     cx: &mut Context<'_>,
 ) {
     for (namespace, servers) in &endpoints.0 {
-        let mut used = false;
+        let mut targets = Vec::new();
         for server in &servers.value {
             let Some(url) = &server.url.value else {
                 cx.error(&server.url.at, Problem::new("missing").remedy("every endpoint needs a URL"));
                 continue;
             };
-            if let Some(scheme @ ("ws" | "wss" | "sse" | "tcp" | "tcps" | "stdio")) = scheme(url).as_deref() {
-                let problem = format!("`{scheme}` endpoints are not available yet; this one is left out");
-                cx.warn(&server.url.at, Problem::new(problem));
-                continue;
-            }
-            let Some(url) = checked(url, &server.url.at, cx) else { continue };
-            if used {
-                let problem =
-                    "several servers for one namespace are not available yet; only the first is used";
-                cx.warn(&server.url.at, Problem::new(problem));
-                continue;
-            }
-            used = true;
-            places.note("backend", namespace, &servers.at);
-            places.note("namespace", namespace, &servers.at);
-            backends.push(bridge_snapshot::Backend {
-                name: namespace.clone(),
-                namespace: namespace.clone(),
-                target: Target::Http(HttpBackend { url, headers: BTreeMap::new() }),
-                era: EraPolicy::Auto,
-                connect_timeout: CONNECT_TIMEOUT,
-                request_timeout: REQUEST_TIMEOUT,
-                max_concurrency: MAX_CONCURRENCY,
-            });
+            targets.extend(of_url(detect, url, &server.url.at, cx));
         }
+        let mut targets = targets.into_iter();
+        let Some(target) = targets.next() else { continue };
+        places.note("backend", namespace, &servers.at);
+        places.note("namespace", namespace, &servers.at);
+        backends.push(bridge_snapshot::Backend {
+            name: namespace.clone(),
+            namespace: namespace.clone(),
+            target,
+            alternatives: targets.collect(),
+            era: EraPolicy::Auto,
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            max_concurrency: MAX_CONCURRENCY,
+        });
     }
 }
