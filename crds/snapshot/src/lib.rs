@@ -11,7 +11,10 @@ mod secret;
 mod snapshot;
 mod validate;
 
-pub use backend::{Backend, DetectBackend, EraPolicy, HttpBackend, Naming, SseBackend, StdioBackend, Target};
+pub use backend::{
+    Backend, DetectBackend, EraPolicy, HttpBackend, Naming, SseBackend, StdioBackend, Target,
+    WebSocketBackend,
+};
 pub use hash::ContentHash;
 pub use listener::{ClientAuth, Listener, LocalListener, Place, Protocol, SsePaths, Tls, TlsVersion};
 pub use policy::{Access, Jwt, Limits, Sessions};

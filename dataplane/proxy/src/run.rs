@@ -22,7 +22,7 @@ use bridge_transport::tls::{self, Roots, TlsError};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
-use crate::cluster::{self, ClusterError};
+use crate::cluster::{self, Clients, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
 use crate::crossing::{HandleKey, Parked};
 use crate::frontend::sse;
@@ -303,7 +303,10 @@ pub(crate) fn build(
 ) -> Result<(Arc<Gateway>, Metrics), StartError> {
     let metrics = Metrics::new()?;
     let shared = Arc::new(cluster::Shared {
-        http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
+        clients: Clients {
+            http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
+            upgradable: HttpClient::new(tls::upgradable_connector(Roots::system(), CONNECT)?),
+        },
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),
         metrics: GatewayMetrics::register(metrics.registry())?,

@@ -24,7 +24,7 @@ original-sample.yaml:12:3: warning: server.tcp_health_port: the TCP binary healt
 original-sample.yaml:43:21: warning: auth.jwt.secret_key_env: the environment variable `JWT_SECRET_KEY` is not set; a gateway that starts without it refuses every request; set it to the secret that signs the tokens
 original-sample.yaml:48:1: warning: routing: load balancing, health checks and circuit breakers are not available yet; the section is accepted and has no effect
 original-sample.yaml:62:7: warning: backends[0].config.health_check: active health checks are not available yet; the key is accepted and has no effect
-original-sample.yaml:67:15: warning: backends[1].protocol: `websocket` backends are not available yet; `websocket-server` is left out
+original-sample.yaml:70:7: warning: backends[1].config.connection_pool: has no effect: each session has a connection of its own, and all modern clients share one
 original-sample.yaml:85:15: warning: backends[4].protocol: `tcp_binary` backends are not available yet; `tcp-binary-server` is left out
 original-sample.yaml:91:13: warning: service_discovery.providers[0].type: `kubernetes` service discovery is not available yet; it finds no servers
 original-sample.yaml:99:13: warning: service_discovery.providers[1].type: `consul` service discovery is not available yet; it finds no servers
@@ -63,12 +63,14 @@ fn the_original_sample_means_what_it_says() {
         snapshot.access
     );
     let names: Vec<&str> = snapshot.backends.iter().map(|backend| backend.name.as_str()).collect();
-    assert_eq!(names, ["local-stdio-server", "http-server", "sse-server"]);
-    let (Target::Stdio(stdio), Target::Http(http), Target::Sse(sse)) =
-        (&snapshot.backends[0].target, &snapshot.backends[1].target, &snapshot.backends[2].target)
+    assert_eq!(names, ["local-stdio-server", "websocket-server", "http-server", "sse-server"]);
+    let [first, second, third, fourth] = &snapshot.backends[..] else { panic!("{:?}", snapshot.backends) };
+    let (Target::Stdio(stdio), Target::WebSocket(websocket), Target::Http(http), Target::Sse(sse)) =
+        (&first.target, &second.target, &third.target, &fourth.target)
     else {
         panic!("{:?}", snapshot.backends);
     };
+    assert_eq!(websocket.url, "ws://localhost:8080/");
     assert_eq!(stdio.command, ["python", "examples/weather_server.py"]);
     assert_eq!(stdio.working_dir.as_deref(), Some(Path::new("./examples")));
     assert_eq!(http.url, "http://localhost:8081/mcp");

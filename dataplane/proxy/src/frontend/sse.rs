@@ -142,7 +142,7 @@ impl Addressed {
             Ok(message) => message,
             Err(refusal) => return refuse(&gateway, &refusal),
         };
-        let taken = async {
+        let received = async {
             if bare {
                 client.receive_mcp(&context, message).await;
                 return Ok(());
@@ -150,7 +150,7 @@ impl Addressed {
             client.receive_original(&context, message).await
         };
         tokio::select! {
-            taken = taken => match taken {
+            received = received => match received {
                 Ok(()) => respond::accepted(),
                 Err(refusal) => refuse(&gateway, &refusal),
             },
