@@ -4,4 +4,5 @@
 
 pub(crate) mod connection;
 pub(crate) mod sse;
+pub(crate) mod stdio;
 pub(crate) mod websocket;

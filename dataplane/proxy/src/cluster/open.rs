@@ -13,7 +13,8 @@ use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::StdioBackend;
-use bridge_transport::stdio::{ChildSpec, StartError};
+use bridge_transport::stdio::{Child, ChildSpec, StartError};
+use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
 use super::endpoint::{Endpoint, Reach};
@@ -172,6 +173,11 @@ impl Cluster {
             (Reach::Sse(target), greeting) => {
                 greet_channel(self.start_sse(target, owner).await?, greeting).await
             }
+            (Reach::WebSocket(target), greeting) => {
+                let stop = self.closed.child_token();
+                let wire = target.open(stop.clone()).await?;
+                greet_channel(self.start_channel(greeting.era(), wire, owner, stop), greeting).await
+            }
         };
         if let (Opening::Open(_), Greeting::Initialize(_)) = (&opening, greeting) {
             link.tell(initialized()).await.map_err(|error| error.into_refusal(&self.name))?;
@@ -205,6 +211,14 @@ impl Cluster {
             return Ok((link, None));
         }
         if !self.may_speak(Era::Modern, Instant::now()) {
+            return Err(self.era_mismatch(Era::Modern));
+        }
+        self.probe_modern().await
+    }
+
+    /// The same on the gateway's own behalf: also when it was found not to speak this generation.
+    pub(super) async fn probe_modern(&self) -> Result<(Arc<Link>, Option<Handshake>), Refusal> {
+        if !self.is_allowed(Era::Modern) {
             return Err(self.era_mismatch(Era::Modern));
         }
         let mut handshake = None;
@@ -254,9 +268,18 @@ impl Cluster {
     ) -> Result<Arc<Link>, Refusal> {
         let stop = self.closed.child_token();
         let wire = target.open(stop.clone()).await?;
+        Ok(self.start_channel(Era::Legacy, wire, owner, stop))
+    }
+
+    fn start_channel(
+        &self,
+        era: Era,
+        wire: Wire,
+        owner: Arc<dyn Owner>,
+        stop: CancellationToken,
+    ) -> Arc<Link> {
         let name = Arc::clone(&self.name);
-        let channel = Channel::start(name, Era::Legacy, self.limits.clone(), wire, owner, stop);
-        Ok(Arc::new(Link::Channel(channel)))
+        Arc::new(Link::Channel(Channel::start(name, era, self.limits.clone(), wire, owner, stop)))
     }
 
     async fn start_child(
@@ -266,12 +289,11 @@ impl Cluster {
         owner: Arc<dyn Owner>,
     ) -> Result<Arc<Link>, Refusal> {
         let spec = self.child_spec(stdio);
-        let child = self.shared.supervisor.start(&spec).await.map_err(|error| self.not_started(&error))?;
+        let child = self.start_with_room(&spec).await.map_err(|error| self.not_started(&error))?;
         let stop = self.closed.child_token();
         let control = child.control;
         let wire = Wire { outbound: child.input, inbound: child.output };
-        let channel =
-            Channel::start(Arc::clone(&self.name), era, self.limits.clone(), wire, owner, stop.clone());
+        let link = self.start_channel(era, wire, owner, stop.clone());
         let (name, freed) = (Arc::clone(&self.name), Arc::clone(&self.pool.freed));
         tasks::spawn("child", async move {
             let exit = tokio::select! {
@@ -282,7 +304,23 @@ impl Cluster {
             tracing::info!(backend = %name, pid = control.pid(), %exit, "child ended");
             freed.notify_one();
         });
-        Ok(Arc::new(Link::Channel(channel)))
+        Ok(link)
+    }
+
+    /// Starts a child. When there are as many as may be, one that only waits for another call of its client makes room.
+    async fn start_with_room(&self, spec: &ChildSpec) -> Result<Child, StartError> {
+        loop {
+            let freed = self.pool.freed.notified();
+            match self.shared.supervisor.start(spec).await {
+                Err(error @ StartError::TooMany { .. }) => {
+                    let Some(idle) = self.pool.evict() else { return Err(error) };
+                    idle.close().await;
+                    // Whoever opens has a time limit of its own; a child that does not end is killed before.
+                    freed.await;
+                }
+                started => return started,
+            }
+        }
     }
 
     fn child_spec(&self, stdio: &StdioBackend) -> ChildSpec {
