@@ -15,7 +15,6 @@ pub(crate) const PLAIN: [(&str, &str); 6] = [
     ("REDIS_URL", "redis.url"),
     ("REDIS_PASSWORD", "redis.password"),
     ("SUPPORTED_PROTOCOLS", "server.protocols"),
-    ("STDIO_SOCKET_PATH", "server.stdio_frontend.socket_path"),
     ("AUTO_DETECT_PROTOCOLS", "service_discovery.auto_detect_protocols"),
     ("STDIO_SOCKET_PATH", "server.stdio_frontend.socket_path"),
 ];

@@ -43,10 +43,8 @@ impl Served {
     /// Names what is asked for and not built.
     pub(super) fn say_what_is_missing(self, server: &Located<Server>, cx: &mut Context<'_>) {
         let at = if server.protocols.given { &server.protocols.at } else { &server.protocol.at };
-        for (asked, name) in [(self.tcp, "TCP binary")] {
-            if asked {
-                cx.warn(at, Problem::new(format!("the {name} frontend is not available yet")));
-            }
+        if self.tcp {
+            cx.warn(at, Problem::new("the TCP binary frontend is not available yet"));
         }
     }
 
