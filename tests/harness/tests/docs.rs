@@ -100,7 +100,10 @@ fn configurations_in_documents_are_usable() -> Result<()> {
 #[test]
 fn every_metric_is_documented() -> Result<()> {
     let documented: BTreeSet<String> = code_spans(&operations()?).into_iter().collect();
-    let source = read(&cargo::root().join("dataplane/proxy/src/observe/metrics.rs"))?;
+    let mut source = String::new();
+    for entry in std::fs::read_dir(cargo::root().join("dataplane/proxy/src/observe"))? {
+        source.push_str(&read(&entry?.path())?);
+    }
     let metrics: BTreeSet<_> =
         source.split('"').filter(|text| is_metric(text)).map(ToOwned::to_owned).collect();
     let named: BTreeSet<_> = documented.into_iter().filter(|text| is_metric(text)).collect();
