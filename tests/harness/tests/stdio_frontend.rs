@@ -112,7 +112,8 @@ fn several_clients_of_a_unix_socket_never_see_each_other() -> Result<()> {
     let mut fourth = Peer::new(Lines::connect(&path)?);
     ensure!(fourth.read()?.is_none(), "one too many is turned away");
     ensure!(gateway.stop(PATIENCE)?.success(), "stop");
-    ensure!(clients[0].read()?.is_none(), "the gateway has left");
+    // News of lists may have been on their way.
+    while clients[0].read()?.is_some() {}
     ensure!(!path.exists(), "the socket's file goes with it");
     Ok(())
 }
