@@ -67,9 +67,13 @@ fn a_backend_whose_only_generation_is_forbidden_says_so_and_is_missing_from_the_
 
 #[test]
 fn the_first_list_waits_for_a_slow_server_of_the_other_generation() -> Result<()> {
-    let slow = Fake::start(|asked| match asked.method() {
+    // It answers no sooner than the client has asked for the list.
+    let (asked_for, listing) = std::sync::mpsc::channel::<()>();
+    let listing = std::sync::Mutex::new(listing);
+    let slow = Fake::start(move |asked| match asked.method() {
         "initialize" => {
-            std::thread::sleep(Duration::from_millis(500));
+            let waits = listing.lock().map(|listing| listing.recv_timeout(PATIENCE));
+            drop(waits);
             let result = json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} },
                 "serverInfo": { "name": "slow", "version": "0" } });
             Act::result(asked, &result)
@@ -81,7 +85,10 @@ fn the_first_list_waits_for_a_slow_server_of_the_other_generation() -> Result<()
     })?;
     let gateway = Gateway::start(&quiet().backend(Backend::http("slow", &slow.url()).era("legacy")))?;
     let mut client = ModernClient::new(&gateway.url("/mcp"), &json!({}))?;
-    let tools = client.list("tools/list", "tools")?;
+    let (id, exchange) = client.start("tools/list", &json!({}))?;
+    drop(asked_for);
+    let listed = exchange.finish(&id, |_| Ok(()))?.into_result()?;
+    let tools = listed["tools"].as_array().context("a list")?;
     assert!(tools.iter().any(|tool| tool["name"] == "work"), "{tools:?}");
     Ok(())
 }
