@@ -50,6 +50,8 @@ pub enum Target {
     Sse(SseBackend),
     /// An HTTP server that is asked which of the two it is.
     Detect(DetectBackend),
+    /// A WebSocket server: one JSON-RPC message per text message.
+    WebSocket(WebSocketBackend),
 }
 
 /// A child process. It is started without a shell.
@@ -92,6 +94,15 @@ pub struct DetectBackend {
     pub http: HttpBackend,
     /// Where it is if it speaks HTTP+SSE.
     pub sse: SseBackend,
+}
+
+/// A WebSocket server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebSocketBackend {
+    /// Absolute `ws` or `wss` URL.
+    pub url: String,
+    /// Headers added to every handshake, for example a static credential.
+    pub headers: BTreeMap<String, Secret>,
 }
 
 /// Which protocol generation to speak to a backend (protocol page 3.1).

@@ -11,9 +11,12 @@ mod secret;
 mod snapshot;
 mod validate;
 
-pub use backend::{Backend, DetectBackend, EraPolicy, HttpBackend, Naming, SseBackend, StdioBackend, Target};
+pub use backend::{
+    Backend, DetectBackend, EraPolicy, HttpBackend, Naming, SseBackend, StdioBackend, Target,
+    WebSocketBackend,
+};
 pub use hash::ContentHash;
-pub use listener::{ClientAuth, Listener, Protocol, SsePaths, Tls, TlsVersion};
+pub use listener::{ClientAuth, Listener, LocalListener, Place, Protocol, SsePaths, Tls, TlsVersion};
 pub use policy::{Access, Jwt, Limits, Sessions};
 pub use secret::Secret;
 pub use snapshot::Snapshot;

@@ -25,6 +25,8 @@ impl std::fmt::Display for Scope {
 pub enum Route {
     /// An MCP endpoint.
     Mcp(Scope),
+    /// The endpoint of the original gateway for envelopes.
+    Enveloped,
     /// A health page, by path.
     Health,
     /// Nothing.
@@ -36,6 +38,7 @@ pub fn route(path: &str) -> Route {
     let path = path.strip_suffix('/').unwrap_or(path);
     match path {
         "/mcp" => Route::Mcp(Scope::Merged),
+        "/api/v1/mcp" => Route::Enveloped,
         "/health" | "/healthz" | "/ready" => Route::Health,
         _ => match path.strip_prefix("/mcp/") {
             Some(namespace) if !namespace.is_empty() && !namespace.contains('/') => {
@@ -58,6 +61,7 @@ mod tests {
         assert_eq!(route("/mcp/fs/x"), Route::Unknown);
         assert_eq!(route("/mcpx"), Route::Unknown);
         assert_eq!(route("/ready"), Route::Health);
+        assert_eq!(route("/api/v1/mcp"), Route::Enveloped);
         assert_eq!(route("/"), Route::Unknown);
     }
 }

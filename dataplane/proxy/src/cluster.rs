@@ -15,7 +15,6 @@ use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_snapshot::{Backend, EraPolicy};
-use bridge_transport::backend::http::HttpClient;
 use bridge_transport::stdio::Supervisor;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -28,6 +27,7 @@ use crate::upstream::Endpoints;
 use endpoint::{Endpoint, Protocol};
 
 pub(crate) use catalogue::{Catalogue, Lists, Offer};
+pub(crate) use endpoint::Clients;
 pub(crate) use open::{mirrored, with_params};
 pub(crate) use slot::{LinkSlot, Openable};
 
@@ -38,7 +38,7 @@ const RECHECK_STDIO: Duration = Duration::from_hours(1);
 
 /// What all clusters share.
 pub(crate) struct Shared {
-    pub(crate) http: HttpClient,
+    pub(crate) clients: Clients,
     pub(crate) supervisor: Supervisor,
     /// Wakes whoever merges catalogues.
     pub(crate) offers_changed: Arc<Notify>,
@@ -93,7 +93,7 @@ impl Cluster {
         max_rounds: u32,
     ) -> Result<Self, ClusterError> {
         let name: Arc<str> = config.name.as_str().into();
-        let (standing, endpoints) = endpoint::all(&config, &name, &shared.http, &limits)?;
+        let (standing, endpoints) = endpoint::all(&config, &name, &shared.clients, &limits)?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS))),
             name,

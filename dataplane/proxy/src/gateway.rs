@@ -151,3 +151,17 @@ fn health_of(cluster: &Cluster) -> BackendHealth {
         failing_endpoints,
     }
 }
+
+/// A configuration for tests of what stands in front of backends.
+#[cfg(test)]
+pub(crate) fn without_backends() -> Snapshot {
+    Snapshot {
+        listeners: Vec::new(),
+        local: Vec::new(),
+        backends: Vec::new(),
+        access: bridge_snapshot::Access::Anonymous { explicit: false },
+        naming: bridge_snapshot::Naming::OnConflict,
+        limits: bridge_snapshot::Limits::default(),
+        sessions: bridge_snapshot::Sessions::default(),
+    }
+}

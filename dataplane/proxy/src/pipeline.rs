@@ -34,7 +34,7 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Credentials};
-use crate::frontend::{sse, websocket};
+use crate::frontend::{enveloped, sse, websocket};
 use crate::gateway::{Gateway, Plan};
 use crate::listener::Underlying;
 
@@ -85,14 +85,17 @@ pub(crate) async fn handle(
     let plan = gateway.plan.load_full();
     let upgrade = websocket::Upgrade::wanted(listener, &request);
     let sse = sse::Addressed::of(listener, request.uri().path()).filter(|_| upgrade.is_none());
-    let scope = match route(request.uri().path()) {
+    let route = route(request.uri().path());
+    let is_enveloped = route == Route::Enveloped && upgrade.is_none();
+    let scope = match route {
         Route::Health => {
             return respond::health(gateway.health.respond(request.uri().path(), SystemTime::now()));
         }
         Route::Mcp(scope) if upgrade.is_some() || listener.serves_http() => scope,
-        Route::Unknown if upgrade.is_some() => Scope::Merged,
+        Route::Enveloped if listener.serves_http() => Scope::Merged,
+        Route::Enveloped | Route::Unknown if upgrade.is_some() => Scope::Merged,
         Route::Unknown if let Some(sse) = &sse => sse.scope(),
-        Route::Mcp(_) | Route::Unknown => {
+        Route::Mcp(_) | Route::Enveloped | Route::Unknown => {
             let text = "no such endpoint; MCP is served on /mcp and /mcp/{namespace}";
             return refuse(gateway, &Refusal::new(Reason::UnknownPath, text));
         }
@@ -116,6 +119,9 @@ pub(crate) async fn handle(
     let context = Context { gateway: Arc::clone(gateway), plan, scope, principal, ending };
     if let Some(upgrade) = upgrade {
         return upgrade.accept(context, below, request);
+    }
+    if is_enveloped {
+        return Box::pin(enveloped::serve(context, below.stop(), request)).await;
     }
     if let Some(sse) = sse {
         return Box::pin(sse.serve(context, below.stop(), request)).await;

@@ -10,6 +10,7 @@ mod http;
 mod http_stream;
 mod listen;
 mod sse;
+mod websocket;
 
 use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
@@ -32,6 +33,7 @@ pub(crate) use http::{HttpLink, HttpTarget, SESSION_ID, mirror};
 pub(crate) use http_stream::HttpStream;
 pub(crate) use listen::listen;
 pub(crate) use sse::SseTarget;
+pub(crate) use websocket::WebSocketTarget;
 
 /// A conversation.
 pub(crate) enum Link {

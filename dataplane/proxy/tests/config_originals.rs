@@ -16,6 +16,7 @@ fn urls(backends: &[Backend]) -> Vec<(&str, &str)> {
     let url = |target: &Target| match target {
         Target::Http(http) => http.url.clone(),
         Target::Stdio(stdio) => stdio.command.join(" "),
+        Target::WebSocket(websocket) => websocket.url.clone(),
         Target::Sse(sse) => format!("sse {}", sse.url),
         Target::Detect(detect) => format!("{} or sse {}", detect.http.url, detect.sse.url),
     };
@@ -132,15 +133,13 @@ service_discovery:
     assert!(main.sse().is_some_and(|sse| sse.stream == "/sse"));
     assert_eq!(
         urls(&loaded.snapshot.backends),
-        [("default", "http://one:3000/mcp, http://two:3000/mcp"), ("old", "sse http://four:3000/sse")]
-    );
-    assert_eq!(
-        warnings,
         [
-            &format!("server.frontends[0].config.bind_addr: {UNKNOWN}"),
-            "service_discovery.static.endpoints.sockets[0].url: `ws` endpoints are not available yet; this one is left out",
+            ("default", "http://one:3000/mcp, http://two:3000/mcp"),
+            ("sockets", "ws://three:3000/"),
+            ("old", "sse http://four:3000/sse")
         ]
     );
+    assert_eq!(warnings, [format!("server.frontends[0].config.bind_addr: {UNKNOWN}")]);
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bridge_snapshot::{Access, Target, TlsVersion};
+use bridge_snapshot::{Access, Place, Target, TlsVersion};
 use mcp_gateway::config::{self, Loaded};
 
 fn example(name: &str) -> PathBuf {
@@ -21,11 +21,10 @@ original-sample.yaml:9:3: warning: server.connection_buffer_size: has no effect:
 original-sample.yaml:10:13: warning: server.protocol: the TCP binary frontend is not available yet
 original-sample.yaml:11:3: warning: server.tcp_port: the TCP binary frontend is not available yet; the key is accepted and has no effect
 original-sample.yaml:12:3: warning: server.tcp_health_port: the TCP binary health check is not available yet; the key is accepted and has no effect
-original-sample.yaml:14:3: warning: server.stdio_frontend: the stdio frontend is not available yet; the section is accepted and has no effect
 original-sample.yaml:43:21: warning: auth.jwt.secret_key_env: the environment variable `JWT_SECRET_KEY` is not set; a gateway that starts without it refuses every request; set it to the secret that signs the tokens
 original-sample.yaml:48:1: warning: routing: load balancing, health checks and circuit breakers are not available yet; the section is accepted and has no effect
 original-sample.yaml:62:7: warning: backends[0].config.health_check: active health checks are not available yet; the key is accepted and has no effect
-original-sample.yaml:67:15: warning: backends[1].protocol: `websocket` backends are not available yet; `websocket-server` is left out
+original-sample.yaml:70:7: warning: backends[1].config.connection_pool: has no effect: each session has a connection of its own, and all modern clients share one
 original-sample.yaml:85:15: warning: backends[4].protocol: `tcp_binary` backends are not available yet; `tcp-binary-server` is left out
 original-sample.yaml:91:13: warning: service_discovery.providers[0].type: `kubernetes` service discovery is not available yet; it finds no servers
 original-sample.yaml:99:13: warning: service_discovery.providers[1].type: `consul` service discovery is not available yet; it finds no servers
@@ -45,6 +44,9 @@ fn the_original_sample_means_what_it_says() {
     let snapshot = parsed("original-sample.yaml").snapshot;
     let main = &snapshot.listeners[0];
     assert_eq!((snapshot.listeners.len(), main.address.to_string().as_str()), (1, "0.0.0.0:8443"));
+    let local: Vec<_> = snapshot.local.iter().map(|listener| &listener.place).collect();
+    let socket = Place::UnixSocket("/tmp/mcp-gateway.sock".into());
+    assert_eq!(local, [&socket, &Place::StandardStreams]);
     let tls = main.tls.as_ref().unwrap();
     assert_eq!(
         (tls.cert_file.as_path(), tls.min_version),
@@ -61,12 +63,14 @@ fn the_original_sample_means_what_it_says() {
         snapshot.access
     );
     let names: Vec<&str> = snapshot.backends.iter().map(|backend| backend.name.as_str()).collect();
-    assert_eq!(names, ["local-stdio-server", "http-server", "sse-server"]);
-    let (Target::Stdio(stdio), Target::Http(http), Target::Sse(sse)) =
-        (&snapshot.backends[0].target, &snapshot.backends[1].target, &snapshot.backends[2].target)
+    assert_eq!(names, ["local-stdio-server", "websocket-server", "http-server", "sse-server"]);
+    let [first, second, third, fourth] = &snapshot.backends[..] else { panic!("{:?}", snapshot.backends) };
+    let (Target::Stdio(stdio), Target::WebSocket(websocket), Target::Http(http), Target::Sse(sse)) =
+        (&first.target, &second.target, &third.target, &fourth.target)
     else {
         panic!("{:?}", snapshot.backends);
     };
+    assert_eq!(websocket.url, "ws://localhost:8080/");
     assert_eq!(stdio.command, ["python", "examples/weather_server.py"]);
     assert_eq!(stdio.working_dir.as_deref(), Some(Path::new("./examples")));
     assert_eq!(http.url, "http://localhost:8081/mcp");

@@ -5,3 +5,4 @@ pub mod events;
 pub mod http;
 pub mod reference;
 pub mod sse;
+pub mod websocket;

@@ -134,3 +134,33 @@ fn load_scripts_that_send_bare_messages_without_a_handshake_are_served() -> Resu
     ensure!(client.call("tools/list", &json!({}))?["tools"].is_array(), "after a late handshake");
     Ok(())
 }
+
+#[test]
+fn the_original_s_endpoint_takes_envelopes_and_answers_bare() -> Result<()> {
+    let (_fixture, gateway) = gateway()?;
+    let post = |body: &str| -> Result<(u16, Value)> {
+        let url = bridge_tests::http::Url::parse(&gateway.url("/api/v1/mcp"))?;
+        let headers = [("Content-Type", "application/json")];
+        let answer = bridge_tests::http::request("POST", &url, &headers, body.as_bytes())?;
+        let read = if answer.body.is_empty() { Value::Null } else { answer.json()? };
+        Ok((answer.head.status, read))
+    };
+    let call = json!({ "id": 9, "target_namespace": "k8s", "mcp_payload": {
+        "jsonrpc": "2.0", "id": 9, "method": "tools/call",
+        "params": { "name": "echo", "arguments": { "message": "posted" } },
+    }});
+    let (status, answer) = post(&call.to_string())?;
+    ensure!(status == 200 && answer["id"] == 9, "{status} {answer}");
+    ensure!(answer["result"]["content"][0]["text"] == "posted", "{answer}");
+    let (status, answer) = post(
+        r#"{"id":1,"target_namespace":"gone","mcp_payload":{"jsonrpc":"2.0","id":1,"method":"tools/list"}}"#,
+    )?;
+    ensure!(status == 200 && answer["error"]["code"] == -32004, "{status} {answer}");
+    let (status, answer) = post("nonsense")?;
+    ensure!(status == 200 && answer["error"]["code"] == -32600, "{status} {answer}");
+    let (status, answer) = post(r#"{"mcp_payload":{"jsonrpc":"2.0","method":"notifications/initialized"}}"#)?;
+    ensure!(status == 202, "{status} {answer}");
+    let got = bridge_tests::http::get(&gateway.url("/api/v1/mcp"))?;
+    ensure!(got.head.status == 405 && got.json()?["error"] == "method not allowed", "{:?}", got.head);
+    Ok(())
+}

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bridge_tests::metrics::Metrics;
-use bridge_tests::peer::Wire as _;
 use bridge_tests::websocket::CloseCode;
 use bridge_tests::{Config, Era, Gateway, PATIENCE, Peer, TestServer, WebSocket};
 use serde_json::{Value, json};

@@ -2,17 +2,31 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
-use bridge_snapshot::{Backend, HttpBackend, Secret, SseBackend, StdioBackend, Target};
+use bridge_snapshot::{Backend, HttpBackend, Secret, SseBackend, StdioBackend, Target, WebSocketBackend};
 use bridge_transport::backend::http::HttpClient;
 use bridge_transport::backend::sse::SseServer;
+use bridge_transport::backend::websocket::WebSocketServer;
+use bridge_transport::websocket::Settings;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
 
 use super::ClusterError;
-use crate::upstream::{Endpoints, HttpTarget, Place, SseTarget};
+use crate::upstream::{Endpoints, HttpTarget, Place, SseTarget, WebSocketTarget};
+
+/// Time between the pings to WebSocket servers.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What requests to backends are made with.
+pub(crate) struct Clients {
+    /// Shared connections for requests.
+    pub(crate) http: HttpClient,
+    /// Connections that become something else.
+    pub(crate) upgradable: HttpClient,
+}
 
 /// One place.
 pub(super) struct Endpoint {
@@ -26,6 +40,7 @@ pub(super) enum Reach {
     Http(Arc<HttpTarget>),
     Sse(Arc<SseTarget>),
     Detect(Detect),
+    WebSocket(Arc<WebSocketTarget>),
 }
 
 /// An HTTP server whose protocol is found out.
@@ -44,6 +59,8 @@ pub(crate) enum Protocol {
     StreamableHttp,
     /// HTTP+SSE of 2024-11-05.
     Sse,
+    /// WebSocket.
+    WebSocket,
 }
 
 impl Protocol {
@@ -53,6 +70,7 @@ impl Protocol {
             Self::Stdio => "stdio",
             Self::StreamableHttp => "streamable_http",
             Self::Sse => "sse",
+            Self::WebSocket => "websocket",
         }
     }
 }
@@ -64,6 +82,7 @@ impl Endpoint {
             Reach::Stdio(_) => Some(Protocol::Stdio),
             Reach::Http(_) => Some(Protocol::StreamableHttp),
             Reach::Sse(_) => Some(Protocol::Sse),
+            Reach::WebSocket(_) => Some(Protocol::WebSocket),
             Reach::Detect(detect) => *detect.found.lock(),
         }
     }
@@ -89,7 +108,7 @@ impl Detect {
 struct Maker<'a> {
     backend: &'a Backend,
     name: &'a Arc<str>,
-    client: &'a HttpClient,
+    clients: &'a Clients,
     limits: &'a Limits,
 }
 
@@ -97,11 +116,11 @@ struct Maker<'a> {
 pub(super) fn all(
     backend: &Backend,
     name: &Arc<str>,
-    client: &HttpClient,
+    clients: &Clients,
     limits: &Limits,
 ) -> Result<(Arc<Endpoints>, Vec<Endpoint>), ClusterError> {
     let standing = Endpoints::new(backend.targets().count());
-    let maker = Maker { backend, name, client, limits };
+    let maker = Maker { backend, name, clients, limits };
     let make = |(position, target): (usize, &Target)| {
         let place = standing.place(position);
         maker.reach(target, &place).map(|reach| Endpoint { place, reach })
@@ -121,13 +140,14 @@ impl Maker<'_> {
                 sse: self.sse(&detect.sse)?,
                 found: Mutex::default(),
             }),
+            Target::WebSocket(websocket) => Reach::WebSocket(self.websocket(websocket)?),
         })
     }
 
     fn http(&self, http: &HttpBackend, place: &Place) -> Result<Arc<HttpTarget>, ClusterError> {
         Ok(Arc::new(HttpTarget::new(
             Arc::clone(self.name),
-            self.client.clone(),
+            self.clients.http.clone(),
             self.uri(&http.url)?,
             self.headers(&http.headers)?,
             self.limits.clone(),
@@ -137,7 +157,7 @@ impl Maker<'_> {
 
     fn sse(&self, sse: &SseBackend) -> Result<Arc<SseTarget>, ClusterError> {
         let server = SseServer {
-            client: self.client.clone(),
+            client: self.clients.http.clone(),
             stream: self.uri(&sse.url)?,
             fixed_endpoint: sse.request_url.as_deref().map(|url| self.uri(url)).transpose()?,
             headers: self.headers(&sse.headers)?,
@@ -145,6 +165,28 @@ impl Maker<'_> {
         };
         let patience = self.backend.request_timeout;
         Ok(Arc::new(SseTarget::new(Arc::clone(self.name), server, self.limits.clone(), patience)))
+    }
+
+    fn websocket(&self, websocket: &WebSocketBackend) -> Result<Arc<WebSocketTarget>, ClusterError> {
+        // The handshake is an HTTP request.
+        let url = match websocket.url.split_once("://") {
+            Some(("ws", rest)) => format!("http://{rest}"),
+            Some(("wss", rest)) => format!("https://{rest}"),
+            _ => {
+                return Err(self.fail(format!("`{}` must be an absolute ws or wss URL", websocket.url)));
+            }
+        };
+        let server = WebSocketServer {
+            client: self.clients.upgradable.clone(),
+            uri: self.uri(&url)?,
+            headers: self.headers(&websocket.headers)?,
+            settings: Settings {
+                max_message: self.limits.max_bytes,
+                ping_interval: PING_INTERVAL,
+                meter: None,
+            },
+        };
+        Ok(Arc::new(WebSocketTarget::new(Arc::clone(self.name), server)))
     }
 
     fn fail(&self, problem: String) -> ClusterError {

@@ -14,6 +14,7 @@ use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::StdioBackend;
 use bridge_transport::stdio::{Child, ChildSpec, StartError};
+use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
 use super::endpoint::{Endpoint, Reach};
@@ -172,6 +173,11 @@ impl Cluster {
             (Reach::Sse(target), greeting) => {
                 greet_channel(self.start_sse(target, owner).await?, greeting).await
             }
+            (Reach::WebSocket(target), greeting) => {
+                let stop = self.closed.child_token();
+                let wire = target.open(stop.clone()).await?;
+                greet_channel(self.start_channel(greeting.era(), wire, owner, stop), greeting).await
+            }
         };
         if let (Opening::Open(_), Greeting::Initialize(_)) = (&opening, greeting) {
             link.tell(initialized()).await.map_err(|error| error.into_refusal(&self.name))?;
@@ -262,9 +268,18 @@ impl Cluster {
     ) -> Result<Arc<Link>, Refusal> {
         let stop = self.closed.child_token();
         let wire = target.open(stop.clone()).await?;
+        Ok(self.start_channel(Era::Legacy, wire, owner, stop))
+    }
+
+    fn start_channel(
+        &self,
+        era: Era,
+        wire: Wire,
+        owner: Arc<dyn Owner>,
+        stop: CancellationToken,
+    ) -> Arc<Link> {
         let name = Arc::clone(&self.name);
-        let channel = Channel::start(name, Era::Legacy, self.limits.clone(), wire, owner, stop);
-        Ok(Arc::new(Link::Channel(channel)))
+        Arc::new(Link::Channel(Channel::start(name, era, self.limits.clone(), wire, owner, stop)))
     }
 
     async fn start_child(
@@ -278,8 +293,7 @@ impl Cluster {
         let stop = self.closed.child_token();
         let control = child.control;
         let wire = Wire { outbound: child.input, inbound: child.output };
-        let channel =
-            Channel::start(Arc::clone(&self.name), era, self.limits.clone(), wire, owner, stop.clone());
+        let link = self.start_channel(era, wire, owner, stop.clone());
         let (name, freed) = (Arc::clone(&self.name), Arc::clone(&self.pool.freed));
         tasks::spawn("child", async move {
             let exit = tokio::select! {
@@ -290,7 +304,7 @@ impl Cluster {
             tracing::info!(backend = %name, pid = control.pid(), %exit, "child ended");
             freed.notify_one();
         });
-        Ok(Arc::new(Link::Channel(channel)))
+        Ok(link)
     }
 
     /// Starts a child. When there are as many as may be, one that only waits for another call of its client makes room.

@@ -155,6 +155,11 @@ impl Connection {
             () = self.stop.cancelled() => {}
             () = drained => {}
         }
+        self.finished().await;
+    }
+
+    /// Takes no more requests, and completes when nothing of this client is in flight any more.
+    pub(crate) async fn finished(&self) {
         self.shared.leaving.cancel();
         self.shared.requests.close();
         self.shared.requests.wait().await;

@@ -67,6 +67,28 @@ fn system_roots() -> Result<RootCertStore, String> {
 /// `connect_timeout` bounds each TCP connection attempt. Reads no file: trust is looked up by the first https
 /// connection, so a machine without certificate authorities can serve all other backends.
 pub fn connector(roots: Roots, connect_timeout: Duration) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+    let (config, tcp) = parts(roots, connect_timeout)?;
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(tcp))
+}
+
+/// The same for connections that become something else, which only those of HTTP/1 can.
+pub fn upgradable_connector(
+    roots: Roots,
+    connect_timeout: Duration,
+) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+    let (config, tcp) = parts(roots, connect_timeout)?;
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp))
+}
+
+fn parts(roots: Roots, connect_timeout: Duration) -> Result<(ClientConfig, HttpConnector), TlsError> {
     let provider = provider();
     let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
@@ -79,11 +101,7 @@ pub fn connector(roots: Roots, connect_timeout: Duration) -> Result<HttpsConnect
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(TCP_KEEPALIVE));
     tcp.set_connect_timeout(Some(connect_timeout));
-    Ok(HttpsConnectorBuilder::new()
-        .with_tls_config(config)
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(tcp))
+    Ok((config, tcp))
 }
 
 /// The library's verifier, made when it is first needed.

@@ -49,14 +49,15 @@ fn listed(
         Some(Protocol::Stdio) => vec![stdio(config, files, cx)?],
         Some(Protocol::Http) => located(Speaks::Http, config, cx)?,
         Some(Protocol::Sse) => located(Speaks::Sse, config, cx)?,
+        Some(Protocol::WebSocket) => located(Speaks::WebSocket, config, cx)?,
         // A URL says enough to ask the server itself.
         None if !urls(config).is_empty() => located(Speaks::Unknown, config, cx)?,
         None => {
-            let remedy = "allowed: stdio, http, sse; a backend with a URL may leave it out";
+            let remedy = "allowed: stdio, http, sse, websocket; a backend with a URL may leave it out";
             cx.error(&entry.protocol.at, Problem::new("missing").remedy(remedy));
             return None;
         }
-        Some(protocol @ (Protocol::WebSocket | Protocol::TcpBinary)) => {
+        Some(protocol @ Protocol::TcpBinary) => {
             let problem =
                 format!("`{}` backends are not available yet; `{name}` is left out", protocol.name());
             cx.warn(&entry.protocol.at, Problem::new(problem));

@@ -43,10 +43,8 @@ impl Served {
     /// Names what is asked for and not built.
     pub(super) fn say_what_is_missing(self, server: &Located<Server>, cx: &mut Context<'_>) {
         let at = if server.protocols.given { &server.protocols.at } else { &server.protocol.at };
-        for (asked, name) in [(self.tcp, "TCP binary"), (self.stdio, "stdio")] {
-            if asked {
-                cx.warn(at, Problem::new(format!("the {name} frontend is not available yet")));
-            }
+        if self.tcp {
+            cx.warn(at, Problem::new("the TCP binary frontend is not available yet"));
         }
     }
 
@@ -56,6 +54,16 @@ impl Served {
         let websocket = Protocol::WebSocket { ping_interval: server.ping_interval.0 };
         let sse = self.sse.then(|| Protocol::Sse(SsePaths::default()));
         http.into_iter().chain(self.websocket.then_some(websocket)).chain(sse).collect()
+    }
+
+    /// Whether local clients are asked for, also without a section about them.
+    pub(super) fn has_stdio(self) -> bool {
+        self.stdio
+    }
+
+    /// Whether a section about local clients counts: a list of protocols has the last word.
+    pub(super) fn may_have_stdio(self, server: &Server) -> bool {
+        self.stdio || server.protocols.value.is_none()
     }
 
     /// Whether there is a main listener at all. It has the health pages, too.

@@ -2,9 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use bridge_snapshot::{DetectBackend, HttpBackend, Secret, SseBackend, Target};
+use bridge_snapshot::{DetectBackend, HttpBackend, Secret, SseBackend, Target, WebSocketBackend};
 
-use super::url::{http_endpoint, join, scheme, sse_stream};
+use super::url::{http_endpoint, join, scheme, sse_stream, websocket_endpoint};
 use crate::config::Severity;
 use crate::config::decode::{At, Context, Located, Named, Problem};
 use crate::config::model::backends::{BackendConfig, SecretSource};
@@ -16,6 +16,8 @@ pub(super) enum Speaks {
     Http,
     /// HTTP+SSE.
     Sse,
+    /// WebSocket.
+    WebSocket,
     /// To be found out.
     Unknown,
 }
@@ -46,7 +48,8 @@ pub(super) fn of_url(detect: bool, url: &str, at: &At, cx: &mut Context<'_>) -> 
     let rest = url.split_once("://").map_or(url, |(_, rest)| rest);
     let (speaks, url) = match scheme(url).as_deref() {
         Some("sse") => (Speaks::Sse, format!("http://{rest}")),
-        Some(scheme @ ("ws" | "wss" | "tcp" | "tcps" | "stdio")) => {
+        Some("ws" | "wss") => (Speaks::WebSocket, url.to_owned()),
+        Some(scheme @ ("tcp" | "tcps" | "stdio")) => {
             let problem = format!("`{scheme}` endpoints are not available yet; this one is left out");
             cx.warn(at, Problem::new(problem));
             return None;
@@ -95,6 +98,13 @@ fn target(
             };
             Target::Sse(sse(stream, request))
         }
+        Speaks::WebSocket => {
+            let url = report(websocket_endpoint(url))?;
+            Target::WebSocket(WebSocketBackend { url, headers: headers.clone() })
+        }
+        Speaks::Unknown if matches!(scheme(url).as_deref(), Some("ws" | "wss")) => {
+            return target(Speaks::WebSocket, url, at, paths, headers, cx);
+        }
         Speaks::Unknown => {
             let endpoint = report(http_endpoint(url))?;
             let stream = report(sse_stream(url))?;
@@ -124,7 +134,9 @@ const RESERVED: [&str; 14] = [
 fn header(name: &str, value: &Located<SecretSource>, cx: &mut Context<'_>) {
     if name.parse::<http::HeaderName>().is_err() {
         cx.error(&value.at, Problem::new("not a possible header name"));
-    } else if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
+    } else if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name))
+        || name.to_ascii_lowercase().starts_with("sec-websocket-")
+    {
         cx.error(&value.at, Problem::new("this header is the gateway's own").remedy("remove it"));
     } else if value.0.expose().parse::<http::HeaderValue>().is_err() {
         cx.error(

@@ -12,6 +12,11 @@ pub(super) fn sse_stream(text: &str) -> Result<String, Problem> {
     with_path(text, "/sse")
 }
 
+/// Checks the URL of a WebSocket server.
+pub(super) fn websocket_endpoint(text: &str) -> Result<String, Problem> {
+    checked(text, "/", [WS, WSS])
+}
+
 /// A path behind the URL of a server.
 pub(super) fn join(base: &str, path: &str) -> Result<String, Problem> {
     let checked = with_path(base, "/")?;
@@ -23,16 +28,29 @@ pub(super) fn join(base: &str, path: &str) -> Result<String, Problem> {
     with_path(&format!("{}/{}", checked.trim_end_matches('/'), path.trim_start_matches('/')), "/")
 }
 
-/// Checks the URL of a server and adds `default` when it has no path.
+const HTTP: &str = "http";
+const HTTPS: &str = "https";
+const WS: &str = "ws";
+const WSS: &str = "wss";
+
+/// Checks the URL of an HTTP server and adds `default` when it has no path.
 fn with_path(text: &str, default: &str) -> Result<String, Problem> {
-    let remedy = "allowed: `http://host[:port][/path]` or `https://…`";
-    let refused = |what: &str| Problem::new(what).remedy(remedy).showing(without_userinfo(text));
+    checked(text, default, [HTTP, HTTPS])
+}
+
+fn checked(text: &str, default: &str, schemes: [&str; 2]) -> Result<String, Problem> {
+    let [plain, secure] = schemes;
+    let remedy = format!("allowed: `{plain}://host[:port][/path]` or `{secure}://…`");
+    let refused = |what: &str| Problem::new(what).remedy(remedy.as_str()).showing(without_userinfo(text));
     if text.contains('#') {
         return Err(refused("a fragment has no meaning in the URL of a server"));
     }
     let uri: http::Uri = text.parse().map_err(|_| refused("not a URL"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(refused("not an `http` or `https` URL"));
+    if !uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) {
+        return Err(refused(&format!(
+            "not {} `{plain}` or `{secure}` URL",
+            if plain == HTTP { "an" } else { "a" }
+        )));
     }
     let authority = uri.authority().ok_or_else(|| refused("the URL has no host"))?;
     if authority.as_str().contains('@') {

@@ -7,7 +7,7 @@ use bridge_snapshot::Secret;
 
 use super::Anything;
 use crate::config::decode::{Absent, At, CommaList, Context, Decode, FromText, Located, Named, Problem};
-use crate::config::shape::Status::{NoEffect, NotYet, NotYetQuiet, Works};
+use crate::config::shape::Status::{NoEffect, NotYet, Works};
 use crate::config::shape::{Shape, choice, section};
 use crate::config::values::{Interval, Positive};
 use crate::config::yaml::{Node, Value};
@@ -48,8 +48,9 @@ section! {
     pub(crate) struct Backend {
         /// Required and unique, 1 to 63 characters of `A-Z a-z 0-9 _ . -`. It shows in logs, metrics and prefixes.
         name: Option<String>, Works;
-        /// How the server is reached: `stdio`, `http` (Streamable HTTP) or `sse` (HTTP+SSE of 2024-11-05). The others are left
-        /// out with a warning. A server with a URL is asked when this is left out: Streamable HTTP first, then HTTP+SSE.
+        /// How the server is reached: `stdio`, `http` (Streamable HTTP), `sse` (HTTP+SSE of 2024-11-05) or `websocket`. The
+        /// others are left out with a warning. When this is left out, a `ws` URL says enough, and a server with an `http` URL
+        /// is asked: Streamable HTTP first, then HTTP+SSE.
         protocol: Option<Protocol>, Works;
         /// The server alone, with nothing renamed, is at `/mcp/{namespace}`; the name when left out.
         namespace: Option<String>, Works;
@@ -93,15 +94,15 @@ section! {
         env: Named<SecretSource>, Works;
         /// `stdio`: processes of this backend at once, over all sessions.
         max_processes: Positive = Positive(64), Works;
-        /// `http`, `sse`: required. URL of the server. Without a path it gets `/mcp`, or `/sse` for the event stream of an `sse`
-        /// server.
+        /// `http`, `sse`, `websocket`: required. URL of the server. Without a path an `http` server gets `/mcp`, and the event
+        /// stream of an `sse` server `/sse`.
         base_url: Option<String>, Works;
-        /// `http`, `sse`: other name of `base_url`.
+        /// `http`, `sse`, `websocket`: other name of `base_url`.
         endpoint: Option<String>, Works;
-        /// `http`, `sse`: more URLs of the same server. A conversation opens at one of all, in turn, and stays there; one that
+        /// `http`, `sse`, `websocket`: more URLs of the same server. A conversation opens at one of all, in turn, and stays there; one that
         /// cannot be reached is tried last for a while.
         endpoints: CommaList<String>, Works;
-        /// `http`, `sse`: headers added to every request. `{env: NAME}` takes the value from the environment.
+        /// `http`, `sse`, `websocket`: headers added to every request. `{env: NAME}` takes the value from the environment.
         headers: Named<SecretSource>, Works;
         /// `sse`: path of the event stream, behind `base_url`.
         stream_endpoint: Option<String>, Works;
@@ -123,11 +124,11 @@ section! {
         /// `stdio`: restarts of the program.
         process: Anything, NotYet("tuning of restarts is");
         /// `websocket`: connections kept open.
-        connection_pool: Anything, NotYetQuiet;
+        connection_pool: Anything, NoEffect("each session has a connection of its own, and all modern clients share one");
         /// `websocket`: time for the handshake.
-        handshake_timeout: Interval, NotYetQuiet;
+        handshake_timeout: Interval, NoEffect("`connect_timeout` holds for the handshake, too");
         /// `websocket`: `Origin` to send.
-        origin: String, NotYetQuiet;
+        origin: String, NotYet("sending an `Origin` is");
         /// `sse`: pause before connecting again.
         reconnect_delay: Interval, NoEffect("a lost stream is opened again by the next request");
         /// `sse`: attempts to connect again.

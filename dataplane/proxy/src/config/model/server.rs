@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Anything;
 use crate::config::decode::{CommaList, FromText, Problem};
 use crate::config::shape::Status::{NoEffect, NotYet, NotYetQuiet, Works};
 use crate::config::shape::{Shape, choice, section};
@@ -44,8 +43,8 @@ section! {
         allowed_hosts: CommaList<String>, Works;
         /// Encryption of the main listener.
         tls: Tls, Works;
-        /// Frontend on standard input or a Unix socket.
-        stdio_frontend: Option<StdioFrontend>, NotYetQuiet;
+        /// Clients on this machine: on standard input and output, or on a Unix socket.
+        stdio_frontend: Option<StdioFrontend>, Works;
         /// More listeners. One at the address of another adds its protocol there.
         frontends: Vec<crate::config::decode::Located<Frontend>>, Works;
     } accepts {
@@ -169,15 +168,56 @@ impl FromText for WebOrigin {
 }
 
 section! {
-    /// Frontend on standard input or a Unix socket.
+    /// Clients on this machine. They need no token, so they are served only where nobody does.
     pub(crate) struct StdioFrontend {
         /// Whether it is on.
-        enabled: bool = true, NotYetQuiet;
+        enabled: bool = true, Works;
+        /// Where clients speak; standard input and output when the list is empty.
+        modes: Vec<crate::config::decode::Located<StdioMode>>, Works;
+        /// Path of a Unix socket, as one more mode.
+        socket_path: Option<PathBuf>, Works;
+        /// Bounds on clients.
+        process_management: StdioClients, Works;
+    }
+}
+
+section! {
+    /// One place where local clients speak.
+    pub(crate) struct StdioMode {
+        /// Required. `stdin_stdout` or `unix_socket`.
+        r#type: Option<StdioPlace>, Works;
+        /// Path of the Unix socket; required there.
+        path: Option<PathBuf>, Works;
+        /// Whether it is on.
+        enabled: bool = true, Works;
     } accepts {
-        /// Where it reads and writes.
-        modes: Anything, NotYetQuiet;
-        /// Bounds on its clients.
-        process_management: Anything, NotYetQuiet;
+        /// Mode of the socket file.
+        permissions: String, NoEffect("only the owner may open the socket: mode 0600");
+    }
+}
+
+choice! {
+    /// Where local clients speak.
+    pub(crate) enum StdioPlace {
+        /// Standard input and output of the gateway.
+        Streams = "stdin_stdout" | "stdio",
+        /// A Unix socket.
+        UnixSocket = "unix_socket",
+        /// A pair of named pipes.
+        NamedPipes = "named_pipes",
+    }
+}
+
+section! {
+    /// Bounds on local clients.
+    pub(crate) struct StdioClients {
+        /// Clients of one Unix socket at once.
+        max_concurrent_clients: Positive = Positive(100), Works;
+    } accepts {
+        /// Idle time after which a client is left.
+        client_timeout: Seconds, NoEffect("clients stay for as long as they are connected");
+        /// Whether clients need a token.
+        auth_required: bool, NoEffect("`auth` holds for all clients");
     }
 }
 
@@ -186,7 +226,7 @@ section! {
     pub(crate) struct Frontend {
         /// Name in logs and metrics.
         name: Option<String>, Works;
-        /// Required. `http`, `websocket` or `sse`; the others are left out with a warning.
+        /// Required. `http`, `websocket`, `sse` or `stdio`; the others are left out with a warning.
         protocol: Option<FrontendProtocol>, Works;
         /// Whether it is on.
         enabled: bool = true, Works;
@@ -216,7 +256,8 @@ section! {
     pub(crate) struct FrontendConfig {
         /// IP address; that of `server.host` when left out.
         host: Option<Host>, Works;
-        /// Required, but for `websocket`, whose port is 8443 when left out, and `sse`, whose port is 8081. `0` lets the system choose.
+        /// Required, but for `websocket`, whose port is 8443 when left out, `sse`, whose port is 8081, and `stdio`, which has
+        /// none. `0` lets the system choose.
         port: Option<Port>, Works;
         /// Path of an `http` endpoint. Only `/mcp` and `/api/v1/mcp` are available, and always served.
         request_path: Option<String>, Works;
@@ -228,6 +269,12 @@ section! {
         allowed_origins: Option<CommaList<WebOrigin>>, Works;
         /// Time between pings of a `websocket` frontend; `server.ping_interval` when left out.
         ping_interval: Option<Seconds>, Works;
+        /// Places of a `stdio` frontend, as in `server.stdio_frontend`.
+        modes: Vec<crate::config::decode::Located<StdioMode>>, Works;
+        /// Whether a `stdio` frontend is on.
+        enabled: bool = true, Works;
+        /// Bounds of a `stdio` frontend.
+        process_management: StdioClients, Works;
         /// Encryption. At the address of another listener its settings hold, unless `enabled` is written out.
         tls: Tls, Works;
         /// Path of the event stream of an `sse` frontend, `/events` when left out; `/sse` is always there, too.
@@ -245,11 +292,5 @@ section! {
         write_timeout: Seconds, NotYet("a time limit on slow readers is");
         /// Port of the health check of a `tcp_binary` frontend.
         health_port: Port, NotYetQuiet;
-        /// Places of a `stdio` frontend.
-        modes: Anything, NotYetQuiet;
-        /// Whether a `stdio` frontend is on.
-        enabled: bool, NotYetQuiet;
-        /// Bounds of a `stdio` frontend.
-        process_management: Anything, NotYetQuiet;
     }
 }
