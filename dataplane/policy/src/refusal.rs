@@ -73,7 +73,7 @@ pub enum Reason {
     BackendBusy,
     /// The backend's answer is no MCP.
     BackendProtocol,
-    /// The backend speaks the other generation only.
+    /// The backend speaks no generation in which it may be spoken to.
     EraMismatch,
     /// `requestState` is not one of ours, or belongs to another request or principal.
     BadRequestState,

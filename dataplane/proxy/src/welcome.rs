@@ -16,7 +16,7 @@ use crate::gateway::Gateway;
 pub struct BackendSummary {
     /// Its namespace.
     pub namespace: String,
-    /// Generations that it serves, with its number of tools in each.
+    /// Generations of clients that it serves, with the number of tools that they see.
     pub offers: Vec<(&'static str, usize)>,
     /// Why it is absent, when it is.
     pub absent: Option<String>,
@@ -28,7 +28,7 @@ pub(crate) async fn summary(gateway: &Gateway) -> Vec<BackendSummary> {
     let settled = async {
         for cluster in &plan.clusters {
             for era in [Era::Legacy, Era::Modern] {
-                cluster.catalogue(era).settled().await;
+                cluster.settled(era).await;
             }
         }
     };
@@ -38,7 +38,7 @@ pub(crate) async fn summary(gateway: &Gateway) -> Vec<BackendSummary> {
         let mut summary =
             BackendSummary { namespace: cluster.config.namespace.clone(), offers: Vec::new(), absent: None };
         for (era, name) in [(Era::Legacy, "2024-11-05 to 2025-11-25"), (Era::Modern, "2026-07-28")] {
-            match cluster.catalogue(era).offer() {
+            match cluster.offer(era) {
                 Offer::Ready(lists) => summary.offers.push((name, lists.items(ListKind::Tools).len())),
                 Offer::Absent(refusal) => summary.absent = Some(refusal.detail),
                 Offer::Loading => summary.absent = Some("not ready yet".to_owned()),

@@ -26,6 +26,14 @@ fn the_printed_configuration_and_command_work_as_they_are() -> Result<()> {
         Ok(block.join("\n"))
     };
 
+    for backend in ["demo", "legacy"] {
+        let line =
+            log.iter().find(|line| line.contains(&format!("/mcp/{backend} "))).with_context(|| backend)?;
+        let [older, newer] = ["2024-11-05 to 2025-11-25", "2026-07-28"]
+            .map(|clients| line.contains(&format!("tools for clients of {clients}")));
+        ensure!(older && newer, "every backend serves clients of both generations: {line}");
+    }
+
     let listed = Command::new("sh")
         .arg("-c")
         .arg(printed("curl ")?)
