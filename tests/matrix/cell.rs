@@ -4,10 +4,10 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result};
-use bridge_tests::{Backend, Era, Gateway, TempDir, TestServer};
+use bridge_tests::{Backend, Era, Gateway, TempDir, TestServer, WebSocket};
 
 use crate::client::Client;
-use crate::clients::HttpClient;
+use crate::clients::{Form, HttpClient, WireClient};
 use crate::generation::Revision;
 
 /// The name of the only backend, hence also of its endpoint.
@@ -22,15 +22,21 @@ pub(crate) enum Frontend {
     Http,
     /// Streamable HTTP, the endpoint of all backends.
     HttpMerged,
+    /// WebSocket, on the path of one backend.
+    WebSocket,
+    /// WebSocket with the original gateway's envelope, which names the backend.
+    Envelope,
 }
 
 impl Frontend {
-    pub(crate) const ALL: [Self; 2] = [Self::Http, Self::HttpMerged];
+    pub(crate) const ALL: [Self; 4] = [Self::Http, Self::HttpMerged, Self::WebSocket, Self::Envelope];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::HttpMerged => "http-merged",
+            Self::WebSocket => "websocket",
+            Self::Envelope => "envelope",
         }
     }
 
@@ -38,7 +44,7 @@ impl Frontend {
     pub(crate) fn revisions(self) -> &'static [Revision] {
         match self {
             Self::Http => &Revision::ALL,
-            Self::HttpMerged => &Revision::NEWEST,
+            Self::HttpMerged | Self::WebSocket | Self::Envelope => &Revision::NEWEST,
         }
     }
 
@@ -47,6 +53,14 @@ impl Frontend {
         Ok(match self {
             Self::Http => Box::new(HttpClient::new(&gateway.url(&format!("/mcp/{BACKEND}")), revision)?),
             Self::HttpMerged => Box::new(HttpClient::new(&gateway.url("/mcp"), revision)?),
+            Self::WebSocket => {
+                let socket = WebSocket::connect(&gateway.url(&format!("/mcp/{BACKEND}")))?;
+                Box::new(WireClient::new(socket, Form::Bare))
+            }
+            Self::Envelope => {
+                let socket = WebSocket::connect(&gateway.url("/ws"))?;
+                Box::new(WireClient::new(socket, Form::Envelope(BACKEND)))
+            }
         })
     }
 }

@@ -1,10 +1,9 @@
 //! What a frontend is to this test: a way to send messages and to get what comes back. Changes when a frontend can do
 //! something that none could before.
 
-use std::sync::mpsc::Receiver;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use serde_json::Value;
 
 /// How long a message may be awaited. Shorter than elsewhere: a broken cell is to be reported, not waited for.
@@ -33,11 +32,6 @@ pub(crate) trait Client: Send {
     /// Gives up a request in the way of this transport and generation.
     fn cancel(&mut self, id: &Value) -> Result<()>;
 
-    /// Where everything arrives, in the order of each stream.
-    fn inbox(&self) -> &Receiver<Arrival>;
-
-    /// The next arrival.
-    fn receive(&self) -> Result<Arrival> {
-        self.inbox().recv_timeout(WAIT).with_context(|| format!("nothing came within {WAIT:?}"))
-    }
+    /// The next arrival, in the order of each stream. Fails when nothing comes in time.
+    fn receive(&mut self) -> Result<Arrival>;
 }

@@ -1,6 +1,8 @@
 //! The judge of tokens: keys, rules and what is remembered of earlier judgements. Changes when tokens are judged in another
 //! order.
 
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::LazyLock;
 use std::time::SystemTime;
 
 use bridge_policy::denial::Denial;
@@ -15,23 +17,34 @@ use crate::keys::Keys;
 /// Longest token in bytes, as in the original.
 const MAX_TOKEN: usize = 4096;
 
+/// Makes the numbers of policies: equal ones for equal keys and rules, which tell nothing of them outside this process.
+static POLICIES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
+
 /// Judges tokens by one access policy and the keys that were loaded for it. Immutable; a reload makes another one, which
 /// remembers nothing of this one's judgements.
 #[derive(Debug)]
 pub struct Authenticator {
     keys: Keys,
     rules: Rules,
+    policy: u64,
     cache: Option<Cache>,
 }
 
 impl Authenticator {
     /// From the policy and its keys.
     pub fn new(config: &Jwt, keys: Keys) -> Self {
+        let rules = Rules { issuer: config.issuer.clone(), audience: config.audience.clone() };
         Self {
             cache: (!config.cache_ttl.is_zero()).then(|| Cache::new(config.cache_ttl)),
-            rules: Rules { issuer: config.issuer.clone(), audience: config.audience.clone() },
+            policy: POLICIES.hash_one((&keys, &rules)),
+            rules,
             keys,
         }
+    }
+
+    /// Whether `principal` was let in by these keys and rules, here or before a reload that left them as they are.
+    pub fn has_admitted(&self, principal: &Principal) -> bool {
+        principal.policy() == Some(self.policy)
     }
 
     /// The party that a token names at `now`: signature, then claims. Fails for the first reason that is found.
@@ -52,7 +65,8 @@ impl Authenticator {
 
     fn judge(&self, token: &str, now: SystemTime) -> Result<Principal, Denial> {
         let claims = jws::open(token, &self.keys)?;
-        claims::judge(&claims, &self.rules, now).map(Principal::authenticated)
+        let grant = claims::judge(&claims, &self.rules, now)?;
+        Ok(Principal::admitted(grant, self.policy))
     }
 }
 

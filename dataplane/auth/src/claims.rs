@@ -10,7 +10,7 @@ use serde::Deserialize;
 use crate::object::Object;
 
 /// What has to be in a token.
-#[derive(Debug)]
+#[derive(Debug, Hash)]
 pub(crate) struct Rules {
     /// Required `iss`.
     pub(crate) issuer: Option<String>,

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::fs;
+use std::hash::{Hash, Hasher};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,7 +11,7 @@ use bridge_policy::denial::Denial;
 use bridge_snapshot::Jwt;
 use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
-use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 
@@ -67,6 +68,18 @@ impl fmt::Debug for Keys {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let kinds = (self.secret.is_some(), self.public.is_some());
         write!(f, "Keys {{ secret: {}, public: {} }}", kinds.0, kinds.1)
+    }
+}
+
+impl Hash for Keys {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        for key in [&self.secret, &self.public] {
+            match key.as_ref().map(DecodingKey::kind) {
+                None => 0.hash(state),
+                Some(DecodingKeyKind::SecretOrDer(bytes)) => (1, bytes).hash(state),
+                Some(DecodingKeyKind::RsaModulusExponent { n, e }) => (2, n, e).hash(state),
+            }
+        }
     }
 }
 

@@ -9,7 +9,13 @@ use std::time::SystemTime;
 /// Two are equal when they are the same party: issuer and subject decide who owns a session, and a fresh token of the
 /// same party continues it. Nobody who authenticated equals the anonymous principal, whatever the token calls them.
 #[derive(Debug, Clone)]
-pub struct Principal(Option<Arc<Grant>>);
+pub struct Principal(Option<Arc<Bearer>>);
+
+#[derive(Debug)]
+struct Bearer {
+    grant: Grant,
+    policy: u64,
+}
 
 /// What a verified credential says of its bearer.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +51,12 @@ impl Principal {
 
     /// The bearer of a verified credential.
     pub fn authenticated(grant: Grant) -> Self {
-        Self(Some(Arc::new(grant)))
+        Self::admitted(grant, 0)
+    }
+
+    /// The bearer of a credential that was verified by this policy, a number that stands for its keys and rules.
+    pub fn admitted(grant: Grant, policy: u64) -> Self {
+        Self(Some(Arc::new(Bearer { grant, policy })))
     }
 
     /// Its name, for logs. Not an identity: different issuers may use the same.
@@ -55,7 +66,12 @@ impl Principal {
 
     /// What it authenticated with; `None` for the anonymous principal.
     pub fn grant(&self) -> Option<&Grant> {
-        self.0.as_deref()
+        self.0.as_deref().map(|bearer| &bearer.grant)
+    }
+
+    /// The policy that verified its credential; `None` for the anonymous principal.
+    pub fn policy(&self) -> Option<u64> {
+        self.0.as_deref().map(|bearer| bearer.policy)
     }
 
     /// Issuer and subject, the two that make it this party and no other; `None` for the anonymous principal.

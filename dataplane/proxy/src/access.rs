@@ -66,16 +66,16 @@ impl Gate {
         credentials: Credentials<'_>,
         now: SystemTime,
     ) -> Result<Principal, Denial> {
-        let per_message = match self {
+        let (authenticator, per_message) = match self {
             Self::Open => return Ok(connection.clone()),
             Self::Closed => return Err(Denial::PolicyUnusable),
-            Self::Tokens { per_message, .. } => *per_message,
+            Self::Tokens { authenticator, per_message } => (authenticator, *per_message),
         };
-        // A reload can ask for credentials on a connection that began without.
-        let is_good = connection.grant().is_some() && !connection.has_expired(now);
+        // A reload can ask for credentials on a connection that began without, or with one of a key that is withdrawn.
+        let is_good = authenticator.has_admitted(connection) && !connection.has_expired(now);
         match credentials {
             _ if is_good && !per_message => Ok(connection.clone()),
-            Credentials::None if !is_good && connection.grant().is_some() => Err(Denial::TokenExpired),
+            Credentials::None if connection.has_expired(now) => Err(Denial::TokenExpired),
             Credentials::None => Err(Denial::MissingToken),
             Credentials::Bearer(_) => {
                 let principal = self.judge(credentials, now)?;
@@ -132,7 +132,8 @@ pub(crate) fn authenticate(
 /// under which the message is served, which is the same party with the fresher credential.
 ///
 /// With `auth.per_message_auth` each message needs a token of that party. Without it a token in a message is looked at
-/// only when the connection's own has expired: so a connection ends with its token, or lives on with new ones.
+/// only when the connection's own has expired, or its keys and rules were replaced: so a connection ends with its token,
+/// or lives on with new ones.
 #[allow(dead_code, reason = "for frontends with connections")]
 pub(crate) fn authenticate_message(
     gateway: &Gateway,

@@ -152,18 +152,30 @@ impl Cluster {
 
     /// What it offers to clients of `era`, translated when it speaks the other generation only.
     pub(crate) fn offer(&self, era: Era) -> Offer {
-        let other = match era {
-            Era::Legacy => Era::Modern,
-            Era::Modern => Era::Legacy,
-        };
-        match self.catalogue(era).offer() {
-            Offer::Absent(refusal) if refusal.reason == Reason::EraMismatch => {
-                match self.catalogue(other).offer() {
-                    Offer::Ready(lists) => Offer::Ready(lists.translated(era)),
-                    offer => offer,
-                }
-            }
+        let source = self.source(era);
+        match self.catalogue(source).offer() {
+            Offer::Ready(lists) if source != era => Offer::Ready(lists.translated(era)),
             offer => offer,
+        }
+    }
+
+    /// Waits until it is known, for well or ill, what it offers to clients of `era`.
+    pub(crate) async fn settled(&self, era: Era) {
+        self.catalogue(era).settled().await;
+        self.catalogue(self.source(era)).settled().await;
+    }
+
+    /// Asks for a new reading of what it offers to clients of `era`, when the last one is old.
+    pub(crate) fn refresh_if_stale(&self, era: Era, now: Instant) {
+        self.catalogue(self.source(era)).refresh_if_stale(now);
+    }
+
+    /// The generation whose catalogue clients of `era` see: the other one when it does not speak theirs.
+    fn source(&self, era: Era) -> Era {
+        match (self.catalogue(era).offer(), era) {
+            (Offer::Absent(refusal), Era::Legacy) if refusal.reason == Reason::EraMismatch => Era::Modern,
+            (Offer::Absent(refusal), Era::Modern) if refusal.reason == Reason::EraMismatch => Era::Legacy,
+            _ => era,
         }
     }
 
@@ -247,16 +259,18 @@ impl Cluster {
         }
     }
 
-    /// The refusal of a conversation in `era` when the backend speaks the other generation only.
+    /// The refusal of a conversation in `era`, which it does not speak. A client sees it when the other generation is
+    /// no way out either.
     pub(crate) fn era_mismatch(&self, era: Era) -> Refusal {
-        let server = match era {
-            Era::Legacy => Era::Modern,
-            Era::Modern => Era::Legacy,
+        let only = match self.config.era {
+            EraPolicy::Auto => {
+                let detail = format_args!("it does not speak {era}");
+                return Refusal::backend(Reason::EraMismatch, &self.name, detail);
+            }
+            EraPolicy::Legacy => Era::Legacy,
+            EraPolicy::Modern => Era::Modern,
         };
-        Refusal::backend(
-            Reason::EraMismatch,
-            &self.name,
-            format_args!("it speaks {server} only, and was asked in {era}"),
-        )
+        let detail = format_args!("it does not speak {only}, and its configuration allows nothing else");
+        Refusal::backend(Reason::EraMismatch, &self.name, detail)
     }
 }

@@ -92,7 +92,7 @@ async fn set_level(session: &Arc<Session>, frame: &Frame) {
 pub(crate) async fn list(context: &Context, era: Era, kind: ListKind, frame: &Frame) -> Bytes {
     let view = settled_view(context, era).await;
     for cluster in &context.plan.clusters {
-        cluster.catalogue(era).refresh_if_stale(Instant::now());
+        cluster.refresh_if_stale(era, Instant::now());
     }
     let id = frame.raw_id().unwrap_or(b"null");
     let params = frame.envelope().params.as_ref();
@@ -122,7 +122,7 @@ async fn settle(context: &Context, era: Era) -> Arc<View> {
     let wait = context.plan.snapshot.limits.catalogue_wait;
     for cluster in &context.plan.clusters {
         // Whoever is not there by then is left out for now.
-        drop(tokio::time::timeout_at(cluster.started() + wait, cluster.catalogue(era).settled()).await);
+        drop(tokio::time::timeout_at(cluster.started() + wait, cluster.settled(era)).await);
     }
     // Not the plan of this request: a newer one may have been loaded meanwhile.
     let views = &context.gateway.views;

@@ -37,6 +37,8 @@ replay! {
     cursor "cursor" bridge_fuzz::fuzz_cursor;
     params "params" bridge_fuzz::fuzz_params;
     translate "translate" bridge_fuzz::fuzz_translate;
+    binary "binary" bridge_fuzz::fuzz_binary;
+    wrapper "wrapper" bridge_fuzz::fuzz_wrapper;
 }
 
 #[test]

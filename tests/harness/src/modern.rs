@@ -40,6 +40,7 @@ pub struct ModernClient {
     capabilities: Value,
     meta: Map<String, Value>,
     tools: Vec<Value>,
+    headers: Vec<(String, String)>,
     next_id: u64,
 }
 
@@ -47,7 +48,13 @@ impl ModernClient {
     /// A client with these capabilities, declared on every request.
     pub fn new(url: &str, capabilities: &Value) -> Result<Self> {
         let capabilities = capabilities.clone();
-        Ok(Self { url: Url::parse(url)?, capabilities, meta: Map::new(), tools: vec![], next_id: 0 })
+        let url = Url::parse(url)?;
+        Ok(Self { url, capabilities, meta: Map::new(), tools: vec![], headers: vec![], next_id: 0 })
+    }
+
+    /// Adds a header to every request from now on, such as `Authorization`.
+    pub fn set_header(&mut self, name: &str, value: &str) {
+        self.headers.push((name.to_owned(), value.to_owned()));
     }
 
     /// Remembers listed tools: from now on, calls mirror the arguments that a tool wants to see in headers.
@@ -74,7 +81,8 @@ impl ModernClient {
         meta.extend(self.meta.clone());
 
         let message = json!({ "jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params });
-        let headers = headers(&message, &self.tools);
+        let mut headers = headers(&message, &self.tools);
+        headers.extend(self.headers.iter().cloned());
         Ok(Prepared { message, headers })
     }
 

@@ -7,7 +7,7 @@ use bridge_tests::gateway::binary;
 use bridge_tests::process::Signal;
 use bridge_tests::raw::Request;
 use bridge_tests::tokens::{self, Issuer};
-use bridge_tests::{Config, Gateway, PATIENCE, TempDir, http};
+use bridge_tests::{Config, Gateway, PATIENCE, Peer, TempDir, WebSocket, http};
 use serde_json::{Value, json};
 
 const REFUSED: &str = "configuration refused; the running one stays";
@@ -95,6 +95,28 @@ fn another_policy_takes_effect_by_reload_or_not_at_all() -> Result<()> {
     gateway.rewrite_config(&Config::new().set("auth", "provider", "oauth2".into()).to_yaml())?;
     wait_line(&gateway, "configuration loaded", "", 2)?;
     refuses(&gateway, &by_b, "AUTH_POLICY_UNUSABLE")
+}
+
+#[test]
+fn an_open_connection_is_over_with_the_keys_that_let_it_in() -> Result<()> {
+    let (old, new, dir) = (Issuer::rsa()?, Issuer::rsa()?, TempDir::new("keys")?);
+    let file = dir.write("key.pem", old.public_pem()?)?;
+    let mut gateway = Gateway::start(&tokens::config(json!({ "public_key_path": file })))?;
+    let authorization = format!("Bearer {}", old.token("alice")?);
+    let opened = WebSocket::open(&gateway.url("/ws"), &[("Authorization", &authorization)])?;
+    let mut client = Peer::new(opened.ok().context("an open connection")?);
+    ensure!(client.call("ping", &json!({}))? == json!({}));
+
+    gateway.process().signal(Signal::HUP)?;
+    wait_line(&gateway, "configuration unchanged", "", 1)?;
+    ensure!(client.call("ping", &json!({}))? == json!({}), "a reload of the same key changes nothing");
+
+    dir.write("key.pem", new.public_pem()?)?;
+    gateway.process().signal(Signal::HUP)?;
+    wait_line(&gateway, "configuration unchanged", "", 2)?;
+    let refused = client.request("ping", &json!({}))?;
+    ensure!(refused["error"]["data"]["code"] == "AUTH_MISSING_TOKEN", "{refused}");
+    Ok(())
 }
 
 #[test]

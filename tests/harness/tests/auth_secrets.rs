@@ -80,7 +80,7 @@ fn the_log_holds_no_token_and_no_secret_and_children_do_not_see_it() -> Result<(
     gateway.wait_log(PATIENCE, |line| line["backend"] == "curious" && line.to_string().contains("PATH="))?;
     let issuer = Issuer::secret(SECRET);
     let good = issuer.token("alice")?;
-    legacy_call(&gateway, "/mcp/web", &good)?;
+    legacy_call(&gateway, "/mcp/web", "test_simple_text", &good)?;
     let tokens = [
         good,
         issuer.token_with("alice", &json!({ "exp": 1 }))?,

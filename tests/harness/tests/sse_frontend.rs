@@ -9,7 +9,7 @@ use bridge_tests::metrics::Metrics;
 use bridge_tests::peer::Wire as _;
 use bridge_tests::sse_client::initialize;
 use bridge_tests::tokens::{self, Issuer};
-use bridge_tests::{Config, Era, Gateway, PATIENCE, Peer, SseClient, TestServer};
+use bridge_tests::{Backend, Config, Era, Gateway, PATIENCE, Peer, SseClient, TestServer};
 use serde_json::{Value, json};
 
 const OLDEST: &str = "2024-11-05";
@@ -187,12 +187,12 @@ fn a_token_is_worth_nothing_to_another_principal() -> Result<()> {
 #[test]
 fn the_end_of_the_stream_ends_the_session_its_calls_and_its_child() -> Result<()> {
     let server = TestServer::stdio(Era::Legacy)?;
-    let gateway = Gateway::start(&Config::new().stdio("child", &server))?;
+    // The gateway's own child stays, and none is started to ask for the other generation.
+    let gateway = Gateway::start(&Config::new().backend(Backend::stdio("child", &server).era("legacy")))?;
     gateway.wait_backends("legacy", &["child"])?;
     let mut client = SseClient::open(&gateway.url("/sse/child"), OLDEST, &json!({}))?;
     client.start("tools/call", &tool("sleep", &json!({ "ms": 60_000 })))?;
     gateway.wait_log(PATIENCE, |line| line.to_string().contains("sleep started"))?;
-    // The gateway's own child stays.
     drop(client);
     gateway.wait_log(PATIENCE, |line| line["msg"] == "child ended")?;
     Ok(())

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, Result};
 use bridge_tests::script::{self, Client};
-use bridge_tests::{Config, Era, Gateway, TestServer};
+use bridge_tests::{Backend, Config, Era, Gateway, TestServer};
 use serde_json::{Value, json};
 
 fn plan() -> Value {
@@ -49,6 +49,23 @@ fn sees_the_same_at(path: &str, old: Client, new: Client) -> Result<()> {
     assert_eq!(text(1), "This is a simple text response for testing.");
     assert!(text(4).as_str().is_some_and(|text| text.contains("forty-two")), "{}", seen["steps"][4]);
     assert!(text(5).as_str().is_some_and(|text| text.contains("Ann")), "{}", seen["steps"][5]);
+    Ok(())
+}
+
+#[test]
+fn two_gateways_that_meet_over_sse_lose_nothing_between_them() -> Result<()> {
+    let plan = plan();
+    let direct = TestServer::http(Era::Legacy)?;
+    let behind = TestServer::http(Era::Legacy)?;
+    let far = Gateway::start(&Config::new().http("fixture", behind.url()))?;
+    far.wait_backends("legacy", &["fixture"])?;
+    let far_end = Backend::sse("far", &far.url("/sse/fixture"));
+    let near = Gateway::start(&Config::new().backend(far_end))?;
+    near.wait_backends("legacy", &["far"])?;
+    let expected = script::run(Client::NpmV1, direct.url(), &plan)?;
+    let seen = script::run(Client::NpmV1, &near.url("/mcp/far"), &plan)?;
+    assert_eq!(seen["connected"], expected["connected"]);
+    assert_eq!(seen["steps"], expected["steps"]);
     Ok(())
 }
 

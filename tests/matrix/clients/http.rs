@@ -14,7 +14,7 @@ use bridge_tests::modern::headers;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::client::{Arrival, Client};
+use crate::client::{Arrival, Client, WAIT};
 use crate::generation::Revision;
 
 const ACCEPT: &str = "application/json, text/event-stream";
@@ -122,8 +122,8 @@ impl Client for HttpClient {
         self.send(&json!({ "jsonrpc": "2.0", "method": "notifications/cancelled", "params": params }))
     }
 
-    fn inbox(&self) -> &Receiver<Arrival> {
-        &self.inbox
+    fn receive(&mut self) -> Result<Arrival> {
+        self.inbox.recv_timeout(WAIT).with_context(|| format!("nothing came within {WAIT:?}"))
     }
 }
 

@@ -60,6 +60,27 @@ pub(crate) fn text(text: impl Into<String>) -> Reply {
     Ok(CallToolResult::success(vec![ContentBlock::text(text)]))
 }
 
+/// Does something unless it is told that the work came to its end: also when the work is dropped with its client.
+pub(crate) struct Unfinished<F: FnOnce()>(Option<F>);
+
+impl<F: FnOnce()> Unfinished<F> {
+    pub(crate) fn new(otherwise: F) -> Self {
+        Self(Some(otherwise))
+    }
+
+    pub(crate) fn finish(mut self) {
+        self.0 = None;
+    }
+}
+
+impl<F: FnOnce()> Drop for Unfinished<F> {
+    fn drop(&mut self) {
+        if let Some(otherwise) = self.0.take() {
+            otherwise();
+        }
+    }
+}
+
 /// A call in progress.
 pub(crate) struct Call {
     pub(crate) shared: Arc<Shared>,

@@ -113,6 +113,7 @@ impl ServerHandler for Fixture {
         if logging::level_is_bad(&context) {
             return Err(ErrorData::invalid_params("the log level in _meta does not exist", None));
         }
+        let _under_way = self.shared.calls.token();
         let arguments = request.arguments.unwrap_or_default();
         let binding = format!("tools/call {} {}", request.name, Value::Object(arguments.clone()));
         let state = request.request_state.as_deref();

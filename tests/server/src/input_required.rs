@@ -17,12 +17,15 @@ use rmcp::{RoleServer, ServiceError};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use crate::call::Stop;
+use crate::call::{Stop, Unfinished};
 use crate::era::is_modern;
 use crate::state::Shared;
 
 /// How long a user may think. The specification recommends a short expiry for `requestState`.
 const STATE_TTL: Duration = Duration::from_mins(10);
+
+/// How long a withdrawal may take.
+const WITHDRAWAL: Duration = Duration::from_millis(100);
 
 /// One question.
 #[derive(Clone, Debug)]
@@ -300,12 +303,12 @@ impl Inputs {
                 }
             }
         }
+        let unfinished = Unfinished::new(|| tracing::info!("question not answered"));
         let mut waiting = waiting.into_iter();
         while let Some((key, ask, mut handle)) = waiting.next() {
             let outcome = tokio::select! {
                 outcome = &mut handle.rx => outcome.unwrap_or(Err(ServiceError::TransportClosed)),
                 () = self.cancelled.cancelled() => {
-                    tracing::info!(key, "question cancelled");
                     withdraw(std::iter::once(handle).chain(waiting.map(|(_, _, handle)| handle))).await;
                     return Err(Stop::Failed("cancelled while waiting for the client".to_owned()));
                 }
@@ -322,6 +325,7 @@ impl Inputs {
             withdraw(waiting.map(|(_, _, handle)| handle)).await;
             return Err(Stop::Failed(problem));
         }
+        unfinished.finish();
         Ok(())
     }
 }
@@ -330,11 +334,15 @@ fn bad_state(error: &RequestStateError) -> ErrorData {
     ErrorData::invalid_params(format!("requestState was not issued for this call: {error}"), None)
 }
 
-/// Tells the client that its answers are no longer wanted.
+/// Tells the client that its answers are no longer wanted, if it is still there: after its end the SDK sends nothing and
+/// says nothing of that.
 async fn withdraw(handles: impl Iterator<Item = RequestHandle<RoleServer>>) {
     for handle in handles {
-        if let Err(error) = handle.cancel(Some("the call ended".to_owned())).await {
-            tracing::debug!(%error, "cannot withdraw a request");
+        let cancelling = handle.cancel(Some("the call ended".to_owned()));
+        match tokio::time::timeout(WITHDRAWAL, cancelling).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::debug!(%error, "cannot withdraw a request"),
+            Err(_) => tracing::debug!("nobody takes a withdrawal"),
         }
     }
 }

@@ -34,8 +34,8 @@ pub(crate) struct Shared {
     pub(crate) world: World,
     /// Counts the pages that users were sent to.
     visits: AtomicU64,
-    /// Calls of `sleep` under way.
-    pub(crate) sleeping: TaskTracker,
+    /// Calls of tools under way.
+    pub(crate) calls: TaskTracker,
     /// Fires when the process is asked to stop; open subscriptions then end with their final result.
     pub(crate) stopping: CancellationToken,
 }
@@ -62,7 +62,7 @@ impl Shared {
             hub: Hub::new(),
             world: World::new(state_dir),
             visits: AtomicU64::new(0),
-            sleeping: TaskTracker::new(),
+            calls: TaskTracker::new(),
             stopping: CancellationToken::new(),
         }))
     }

@@ -29,10 +29,10 @@ const LAST_WORDS: Duration = Duration::from_millis(500);
 pub(crate) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
     let mut signal = StopSignal::watch()?;
     let (input, output) = stdio_pipes();
-    let transport =
-        EraGate::new(shared.era, AsyncRwTransport::new(input, output).with_max_line_length(MAX_LINE));
     let stop = CancellationToken::new();
-    let (stopping, sleeping) = (shared.stopping.clone(), shared.sleeping.clone());
+    let lines = AsyncRwTransport::new(input, output).with_max_line_length(MAX_LINE);
+    let transport = EraGate::new(shared.era, lines, stop.clone());
+    let (stopping, calls) = (shared.stopping.clone(), shared.calls.clone());
     let serving = async {
         match Fixture::new(shared).serve_with_ct(transport, stop.clone()).await {
             Ok(service) => service.waiting().await.map(|_| ()).map_err(anyhow::Error::from),
@@ -50,10 +50,8 @@ pub(crate) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
             serving.await
         }
     };
-    // Calls end with their client; let them say so.
-    stop.cancel();
-    sleeping.close();
-    if tokio::time::timeout(LAST_WORDS, sleeping.wait()).await.is_err() {
+    calls.close();
+    if tokio::time::timeout(LAST_WORDS, calls.wait()).await.is_err() {
         tracing::warn!("calls were still under way at exit");
     }
     outcome
@@ -66,13 +64,15 @@ struct EraGate<T: Transport<RoleServer>> {
     era: Era,
     inner: T,
     handshake_seen: bool,
+    /// Fires at the end of input: calls end with their client, where the SDK would wait for their answers.
+    ended: CancellationToken,
     /// A refusal on its way out. Kept here because `receive` may be dropped between two polls.
     refusal: Option<Sending<T::Error>>,
 }
 
 impl<T: Transport<RoleServer>> EraGate<T> {
-    fn new(era: Era, inner: T) -> Self {
-        Self { era, inner, handshake_seen: false, refusal: None }
+    fn new(era: Era, inner: T, ended: CancellationToken) -> Self {
+        Self { era, inner, handshake_seen: false, ended, refusal: None }
     }
 
     /// The error to answer with, if this generation does not serve the request.
@@ -135,7 +135,10 @@ impl<T: Transport<RoleServer>> Transport<RoleServer> for EraGate<T> {
                     return None;
                 }
             }
-            let mut message = self.inner.receive().await?;
+            let Some(mut message) = self.inner.receive().await else {
+                self.ended.cancel();
+                return None;
+            };
             if let JsonRpcMessage::Request(request) = &mut message
                 && let Some(error) = self.refuse(&mut request.request)
             {

@@ -12,21 +12,29 @@ fn at(secs: u64) -> SystemTime {
 }
 
 fn token(sub: &str, exp: u64) -> String {
+    signed(SECRET, sub, exp)
+}
+
+fn signed(secret: &str, sub: &str, exp: u64) -> String {
     let rate_limit = Rates { requests_per_minute: 1, burst: 1 };
     let claims = Claims { iss: "i", sub, aud: ["a"], exp, nbf: 0, iat: 0, jti: "j", scopes: &[], rate_limit };
-    sign(&claims, SECRET.as_bytes()).unwrap()
+    sign(&claims, secret.as_bytes()).unwrap()
 }
 
 fn gate(per_message: bool) -> Gate {
+    gate_with(SECRET, None, per_message)
+}
+
+fn gate_with(secret: &str, audience: Option<&str>, per_message: bool) -> Gate {
     let config = bridge_snapshot::Jwt {
         issuer: None,
-        audience: None,
+        audience: audience.map(str::to_owned),
         secret_env: Some("SECRET".to_owned()),
         public_key_file: None,
         per_message,
         cache_ttl: Duration::ZERO,
     };
-    let keys = Keys::load(&config, &|_| Some(SECRET.to_owned())).unwrap();
+    let keys = Keys::load(&config, &|_| Some(secret.to_owned())).unwrap();
     Gate::Tokens { authenticator: Box::new(Authenticator::new(&config, keys)), per_message }
 }
 
@@ -119,4 +127,19 @@ fn a_policy_that_came_by_reload_holds_for_open_connections() {
     assert_eq!(Gate::Closed.judge_message(&nobody, Credentials::None, at(1)), Err(Denial::PolicyUnusable));
     let alice = gate(false).judge(Credentials::Bearer(&alice), at(1)).unwrap();
     assert_eq!(Gate::Open.judge_message(&alice, Credentials::None, at(1000)), Ok(alice));
+}
+
+#[test]
+fn a_connection_does_not_outlive_the_keys_and_rules_that_let_it_in() {
+    let alice = gate(false).judge(Credentials::Bearer(&token("alice", 100)), at(1)).unwrap();
+    // A reload that changes nothing of them is not noticed.
+    assert_eq!(gate(false).judge_message(&alice, Credentials::None, at(2)).as_ref(), Ok(&alice));
+    let other = "another secret, of 32 bytes also";
+    for changed in [gate_with(other, None, false), gate_with(SECRET, Some("elsewhere"), false)] {
+        assert_eq!(changed.judge_message(&alice, Credentials::None, at(2)), Err(Denial::MissingToken));
+        let old = changed.judge_message(&alice, Credentials::Bearer(&token("alice", 100)), at(2));
+        assert!(matches!(old, Err(Denial::InvalidSignature | Denial::InvalidAudience)), "{old:?}");
+    }
+    let (rotated, fresh) = (gate_with(other, None, false), signed(other, "alice", 100));
+    assert_eq!(rotated.judge_message(&alice, Credentials::Bearer(&fresh), at(2)).as_ref(), Ok(&alice));
 }

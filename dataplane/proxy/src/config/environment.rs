@@ -15,8 +15,8 @@ pub(crate) const PLAIN: [(&str, &str); 6] = [
     ("REDIS_URL", "redis.url"),
     ("REDIS_PASSWORD", "redis.password"),
     ("SUPPORTED_PROTOCOLS", "server.protocols"),
-    ("STDIO_SOCKET_PATH", "server.stdio_frontend.socket_path"),
     ("AUTO_DETECT_PROTOCOLS", "service_discovery.auto_detect_protocols"),
+    ("STDIO_SOCKET_PATH", "server.stdio_frontend.socket_path"),
 ];
 
 /// Documented variables whose feature is not built yet, with the words for the warning. Values that mean "off" are silent.

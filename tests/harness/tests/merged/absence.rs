@@ -1,5 +1,7 @@
-//! Backends that are missing: of the other generation, late, gone, or silent. Changes when absence is handled otherwise.
+//! Backends that could be missing: of the other generation, forbidden, late, gone, or silent. Changes
+//! when absence is handled otherwise.
 
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -12,35 +14,75 @@ use serde_json::json;
 use crate::support::{Client, Several, quiet};
 
 #[test]
-fn the_unrenamed_endpoint_of_another_generation_says_so() -> Result<()> {
+fn the_unrenamed_endpoint_serves_the_other_generation() -> Result<()> {
     let several = Several::start()?;
-    let mismatch = |error: &bridge_tests::RpcError, backend: &str| {
-        assert_eq!((error.code, &error.data["reason"]), (-32603, &json!("era_mismatch")), "{error}");
-        assert!(error.message.contains(backend), "{error}");
-    };
-    for backend in ["old", "odd"] {
-        let mut client = ModernClient::new(&several.gateway.url(&format!("/mcp/{backend}")), &json!({}))?;
-        for (method, params) in [
-            ("server/discover", json!({})),
-            ("tools/list", json!({})),
-            ("tools/call", json!({ "name": "echo" })),
-        ] {
-            mismatch(&client.request(method, &params)?.into_error()?, backend);
+    for (backend, tool) in [("old", "whoami"), ("odd", "work"), ("new", "whoami"), ("odder", "work")] {
+        let url = several.gateway.url(&format!("/mcp/{backend}"));
+        let session = LegacySession::open(&url, &json!({}))?;
+        assert_eq!(session.initialize_result()["protocolVersion"], "2025-11-25", "{backend}");
+        let mut client = ModernClient::new(&url, &json!({}))?;
+        let discovered = client.request("server/discover", &json!({}))?.into_result()?;
+        assert_eq!(discovered["supportedVersions"], json!(["2026-07-28"]), "{backend}");
+        for mut client in [Client::Legacy(session), Client::Modern(client)] {
+            assert!(client.tools()?.contains(tool), "{backend} renames nothing");
+            let result = client.call(tool)?;
+            assert!(result["content"][0]["text"].is_string(), "{backend}: {result}");
         }
     }
-    for backend in ["new", "odder"] {
-        let url = several.gateway.url(&format!("/mcp/{backend}"));
+    Ok(())
+}
+
+#[test]
+fn a_backend_whose_only_generation_is_forbidden_says_so_and_is_missing_from_the_lists() -> Result<()> {
+    let (old, new) = (TestServer::http(Era::Legacy)?, TestServer::http(Era::Modern)?);
+    let config = quiet()
+        .backend(Backend::http("not-old", old.url()).era("modern"))
+        .backend(Backend::http("not-new", new.url()).era("legacy"));
+    let gateway = Gateway::start(&config)?;
+    for mut client in Client::of_both(&gateway)? {
+        assert_eq!(client.tools()?, BTreeSet::new());
+    }
+    for (backend, only) in [("not-old", "2026-07-28"), ("not-new", "legacy")] {
+        let url = gateway.url(&format!("/mcp/{backend}"));
+        let mut client = ModernClient::new(&url, &json!({}))?;
+        let of_modern = client.request("tools/call", &json!({ "name": "echo" }))?.into_error()?;
         let hello = json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
             "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": { "name": "t", "version": "0" } } });
         let response = bridge_tests::raw::Request::post(hello.to_string()).send(&url)?;
-        let message = bridge_tests::raw::answer(&response)?;
-        let error = &message["error"];
-        assert_eq!(
-            (&error["code"], &error["data"]["reason"]),
-            (&json!(-32603), &json!("era_mismatch")),
-            "{message}"
-        );
+        let of_legacy = bridge_tests::raw::answer(&response)?["error"].clone();
+        let of_modern =
+            json!({ "code": of_modern.code, "message": of_modern.message, "data": of_modern.data });
+        for error in [of_modern, of_legacy] {
+            assert_eq!(
+                (&error["code"], &error["data"]["reason"]),
+                (&json!(-32603), &json!("era_mismatch")),
+                "{error}"
+            );
+            let message = error["message"].as_str().unwrap_or_default();
+            assert!(message.contains(backend) && message.contains(only), "{error}");
+        }
     }
+    Ok(())
+}
+
+#[test]
+fn the_first_list_waits_for_a_slow_server_of_the_other_generation() -> Result<()> {
+    let slow = Fake::start(|asked| match asked.method() {
+        "initialize" => {
+            std::thread::sleep(Duration::from_millis(500));
+            let result = json!({ "protocolVersion": "2025-11-25", "capabilities": { "tools": {} },
+                "serverInfo": { "name": "slow", "version": "0" } });
+            Act::result(asked, &result)
+        }
+        "tools/list" => {
+            Act::result(asked, &json!({ "tools": [{ "name": "work", "inputSchema": { "type": "object" } }] }))
+        }
+        _ => Act::reply(202, "text/plain", ""),
+    })?;
+    let gateway = Gateway::start(&quiet().backend(Backend::http("slow", &slow.url()).era("legacy")))?;
+    let mut client = ModernClient::new(&gateway.url("/mcp"), &json!({}))?;
+    let tools = client.list("tools/list", "tools")?;
+    assert!(tools.iter().any(|tool| tool["name"] == "work"), "{tools:?}");
     Ok(())
 }
 

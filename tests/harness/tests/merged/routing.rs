@@ -1,5 +1,7 @@
 //! Names on the merged endpoint, and where calls, prompts, resources and completions go. Changes when routing does.
 
+use std::collections::BTreeSet;
+
 use anyhow::{Context as _, Result, ensure};
 use bridge_tests::{Backend, Config, Era, Exchange, Gateway, LegacySession, RpcError, TestServer};
 use serde_json::{Value, json};
@@ -13,23 +15,23 @@ fn names_in_conflict_are_prefixed_and_unique_ones_are_bare() -> Result<()> {
     let several = Several::start()?;
     for mut client in Client::of_both(&several.gateway)? {
         let shown = client.tools()?;
-        let (mine, others) = match client {
-            Client::Legacy(_) => (["old", "both"], ["new", "odder"]),
-            Client::Modern(_) => (["new", "both"], ["old", "odd"]),
-        };
-        for backend in mine {
+        // The fixture lists the same in either generation, and the gateway carries all of it across.
+        for backend in ["old", "new", "both"] {
             let tools = under(&shown, backend);
             assert!(
                 tools.contains("echo") && tools.contains("whoami") && tools.len() > 20,
                 "{backend}: {shown:?}"
             );
+            assert_eq!(tools, under(&shown, "both"), "{backend}");
         }
-        assert_eq!(under(&shown, mine[0]), under(&shown, mine[1]));
-        for backend in others {
-            assert!(under(&shown, backend).is_empty(), "{backend} speaks the other generation: {shown:?}");
+        for backend in ["odd", "odder"] {
+            assert_eq!(under(&shown, backend), BTreeSet::from(["work".to_owned()]));
         }
-        assert!(shown.contains("work") && !shown.contains("echo"), "{shown:?}");
-        assert_eq!(shown.len(), 2 * under(&shown, "both").len() + 1);
+        assert_eq!(shown.len(), 3 * under(&shown, "both").len() + 2, "nothing is bare: {shown:?}");
+    }
+    let unique = Gateway::start(&Config::new().http("odd", &several.odd.url()))?;
+    for mut client in Client::of_both(&unique)? {
+        assert_eq!(client.tools()?, BTreeSet::from(["work".to_owned()]));
     }
     Ok(())
 }
@@ -38,20 +40,17 @@ fn names_in_conflict_are_prefixed_and_unique_ones_are_bare() -> Result<()> {
 fn every_tool_can_be_called_by_its_prefixed_name() -> Result<()> {
     let several = Several::start()?;
     for mut client in Client::of_both(&several.gateway)? {
-        let (first, odd) = match client {
-            Client::Legacy(_) => ("old", "odd"),
-            Client::Modern(_) => ("new", "odder"),
-        };
-        let mut pids = Vec::new();
-        for backend in [first, "both"] {
+        let mut pids = BTreeSet::new();
+        for backend in ["old", "new", "both"] {
             let who = client.call(&format!("{backend}__whoami"))?;
-            pids.push(who["structuredContent"]["pid"].as_i64().context("pid")?);
+            pids.insert(who["structuredContent"]["pid"].as_i64().context("pid")?);
         }
-        assert_ne!(pids[0], pids[1]);
-        for name in ["work", &format!("{odd}__work")] {
+        assert_eq!(pids.len(), 3, "each name leads to a process of its own");
+        for name in ["odd__work", "odder__work"] {
             assert_eq!(client.call(name)?["content"][0]["text"], "done", "{name}");
         }
     }
+    // Each was called once by each client, in its own generation and by its own name.
     for (fake, header) in [(&several.odd, None), (&several.odder, Some("work"))] {
         let calls: Vec<_> = fake.asked().into_iter().filter(|asked| asked.method() == "tools/call").collect();
         assert_eq!(calls.len(), 2);
@@ -87,10 +86,7 @@ fn a_conflict_in_one_generation_renames_in_both_at_once() -> Result<()> {
 fn an_ambiguous_name_is_refused_with_the_choices() -> Result<()> {
     let several = Several::start()?;
     for mut client in Client::of_both(&several.gateway)? {
-        let choices = match client {
-            Client::Legacy(_) => ["old__", "both__"],
-            Client::Modern(_) => ["new__", "both__"],
-        };
+        let choices = ["old__", "new__", "both__"];
         for (method, name) in [("tools/call", "echo"), ("prompts/get", "test_simple_prompt")] {
             let error = client.request(method, &json!({ "name": name }))?.into_error()?;
             assert_eq!(error.code, -32602, "{error}");
@@ -124,9 +120,8 @@ fn an_unknown_name_is_refused() -> Result<()> {
 #[test]
 fn prompts_and_completions_come_from_their_owner() -> Result<()> {
     Several::for_each(|client| {
-        let first = if matches!(client, Client::Legacy(_)) { "old" } else { "new" };
         let shown = names(&client.list("prompts/list", "prompts")?);
-        for backend in [first, "both"] {
+        for backend in ["old", "new", "both"] {
             let name = format!("{backend}__test_prompt_with_arguments");
             assert!(shown.contains(&name), "{shown:?}");
             let get = json!({ "name": name, "arguments": { "arg1": "x", "arg2": "y" } });
@@ -136,7 +131,7 @@ fn prompts_and_completions_come_from_their_owner() -> Result<()> {
             let reference = json!({ "type": "ref/prompt", "name": name });
             assert_eq!(complete(client, &reference, "arg1", "al")?, json!(["alpha"]));
         }
-        // Only the second of the two has this prompt.
+        // Only the last of the three has this prompt.
         client.call("both__test_trigger_prompt_change")?;
         until(|| Ok(names(&client.list("prompts/list", "prompts")?).contains("test_extra_prompt")))?;
         let prompt = client.request("prompts/get", &json!({ "name": "test_extra_prompt" }))?.into_result()?;
@@ -175,7 +170,7 @@ fn resources_are_read_at_their_owner() -> Result<()> {
             ["test://static-text", "test://static-binary", "test://watched-resource"],
             "each once"
         );
-        // Only the second of the two has this resource, and the first one refuses it.
+        // Only the last of the three has this resource, and the first ones refuse it.
         client.call("both__test_trigger_resource_change")?;
         until(|| Ok(self::uris(client)?.iter().any(|uri| uri == EXTRA)))?;
         let read = client.request("resources/read", &json!({ "uri": EXTRA }))?.into_result()?;

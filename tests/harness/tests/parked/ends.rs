@@ -17,7 +17,7 @@ fn a_call_that_is_never_answered_is_cancelled_at_the_server() -> Result<()> {
     Way::each(&short_lived(), |way| {
         let mut client = way.client()?;
         let parked = Parked::call(&mut client, &sampling("never"))?;
-        way.wait_server_log("question cancelled")?;
+        way.wait_server_log("question not answered")?;
         parked.refused(&mut client, &says("too late"))?;
         let other = Parked::call(&mut client, &sampling("another"))?;
         let result = other.finish(&mut client, &says("in time"))?;

@@ -2,6 +2,7 @@
 
 use anyhow::{Context as _, Result, ensure};
 use bridge_tests::raw::{Request, answer};
+use bridge_tests::tokens::{self, Issuer};
 use bridge_tests::{Config, Era, Gateway, ModernClient, TestServer};
 use serde_json::{Value, json};
 
@@ -97,6 +98,28 @@ fn a_state_is_good_for_its_own_gateway_and_backend_only() -> Result<()> {
     let mut elsewhere = ModernClient::new(&gateway.url("/mcp/other"), &json!({ "sampling": {} }))?;
     refused(&mut elsewhere, &parked, "another backend", |_| {})?;
     let result = parked.finish(&mut here, &says("mine"))?;
+    ensure!(text(&result) == "LLM response: mine", "{result}");
+    Ok(())
+}
+
+#[test]
+fn a_state_is_good_for_its_own_principal_only() -> Result<()> {
+    const SECRET: &str = "a secret that is known to this test alone";
+    let config = tokens::config(json!({ "secret_key_env": "JWT_SECRET_KEY" }));
+    let config = config.stdio("fixture", &TestServer::stdio(Era::Legacy)?);
+    let gateway = Gateway::start_with(&config.to_yaml(), &[], &[("JWT_SECRET_KEY", SECRET)])?;
+    gateway.wait_backends("legacy", &["fixture"])?;
+    let issuer = Issuer::secret(SECRET);
+    let as_of = |subject: &str| -> Result<ModernClient> {
+        let mut client = client(&gateway)?;
+        client.set_header("Authorization", &format!("Bearer {}", issuer.token(subject)?));
+        Ok(client)
+    };
+    let mut ann = as_of("ann")?;
+    let parked = Parked::call(&mut ann, &sampling("mine"))?;
+    refused(&mut as_of("bob")?, &parked, "another principal", |_| {})?;
+    // Another token of the same principal is as good.
+    let result = parked.finish(&mut as_of("ann")?, &says("mine"))?;
     ensure!(text(&result) == "LLM response: mine", "{result}");
     Ok(())
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rmcp::model::{CallToolResult, object};
 use serde_json::json;
 
-use crate::call::{Call, Reply, Stop, text};
+use crate::call::{Call, Reply, Stop, Unfinished, text};
 
 use super::{Entry, arguments, entry, no_arguments};
 
@@ -58,16 +58,21 @@ pub(super) fn tools() -> Vec<Entry> {
 /// Logs its start and a cancellation and reports the start as progress, so that a test can act in between.
 async fn sleep(call: Call) -> Reply {
     let ms = call.whole("ms")?;
-    let _asleep = call.shared.sleeping.token();
     tracing::info!(id = %call.context.id, ms, "sleep started");
     call.progress(0.0, 1.0).await;
-    tokio::select! {
-        () = tokio::time::sleep(Duration::from_millis(ms)) => text(format!("Slept {ms} ms")),
-        () = call.context.ct.cancelled() => {
-            call.shared.world.cancelled_sleeps.add()?;
-            tracing::info!(id = %call.context.id, "sleep cancelled");
-            Err(Stop::Failed("cancelled".to_owned()))
+    let (shared, id) = (Arc::clone(&call.shared), call.context.id.clone());
+    let unfinished = Unfinished::new(move || {
+        if let Err(error) = shared.world.cancelled_sleeps.add() {
+            tracing::error!(%error, "a cancelled sleep is not counted");
         }
+        tracing::info!(%id, "sleep cancelled");
+    });
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(ms)) => {
+            unfinished.finish();
+            text(format!("Slept {ms} ms"))
+        }
+        () = call.context.ct.cancelled() => Err(Stop::Failed("cancelled".to_owned())),
     }
 }
 

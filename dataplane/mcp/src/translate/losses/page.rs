@@ -43,6 +43,12 @@ const UPGRADE: &[Row] = &[
          its retry brings the answers, each goes to the server once, and what is missing or nonsense is asked again",
     ),
     (
+        "Names of questions",
+        "the keys of `inputRequests` are the kind and a number, such as `elicitation-1`; a server may choose another with \
+         `_meta[\"mcp.bridge/inputKey\"]` in its request: up to 64 letters, digits, `_`, `-` and `.` that do not end in `-` \
+         and a number, once per call",
+    ),
+    (
         "Pages to visit (`-32042`)",
         "are asked for as elicitations by URL; when the person agreed to all, the call is made again",
     ),

@@ -226,7 +226,7 @@ section! {
     pub(crate) struct Frontend {
         /// Name in logs and metrics.
         name: Option<String>, Works;
-        /// Required. `http`, `websocket`, `sse` or `stdio`; others are left out with a warning.
+        /// Required. `http`, `websocket`, `sse` or `stdio`; the others are left out with a warning.
         protocol: Option<FrontendProtocol>, Works;
         /// Whether it is on.
         enabled: bool = true, Works;
@@ -256,7 +256,8 @@ section! {
     pub(crate) struct FrontendConfig {
         /// IP address; that of `server.host` when left out.
         host: Option<Host>, Works;
-        /// Required, but for `websocket` (8443), `sse` (8081), and `stdio`, which has none. `0` lets the system choose.
+        /// Required, but for `websocket`, whose port is 8443 when left out, `sse`, whose port is 8081, and `stdio`, which has
+        /// none. `0` lets the system choose.
         port: Option<Port>, Works;
         /// Path of an `http` endpoint. Only `/mcp` and `/api/v1/mcp` are available, and always served.
         request_path: Option<String>, Works;
