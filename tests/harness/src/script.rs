@@ -36,6 +36,8 @@ pub enum Client {
     PythonV1Sse,
     /// Python `mcp` 2.x over HTTP+SSE.
     PythonV2Sse,
+    /// npm `@modelcontextprotocol/sdk` 1.x over WebSocket.
+    NpmV1WebSocket,
 }
 
 impl Client {
@@ -66,6 +68,7 @@ impl Client {
             Self::PythonV2Legacy => (peers::python(PythonLine::V2)?, "python_v2.py", "legacy"),
             Self::PythonV2Modern => (peers::python(PythonLine::V2)?, "python_v2.py", "modern"),
             Self::NpmV1Sse => (peers::node()?, "npm-v1.mjs", "sse"),
+            Self::NpmV1WebSocket => (peers::node()?, "npm-v1.mjs", "websocket"),
             Self::NpmV2Sse => (peers::node()?, "npm-v2.mjs", "sse"),
             Self::PythonV1Sse => (peers::python(PythonLine::V1)?, "python_v1.py", "sse"),
             Self::PythonV2Sse => (peers::python(PythonLine::V2)?, "python_v2.py", "sse"),

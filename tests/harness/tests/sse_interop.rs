@@ -1,4 +1,4 @@
-//! Published clients over HTTP+SSE, each beside its own run over Streamable HTTP. Changes when a published client joins.
+//! Published clients over HTTP+SSE and WebSocket, each beside its own run over Streamable HTTP. Changes when a published client joins.
 
 use anyhow::{Context as _, Result};
 use bridge_tests::script::{self, Client};
@@ -27,6 +27,10 @@ fn plan() -> Value {
 
 /// The same client over both transports sees the same of the same server.
 fn sees_the_same(old: Client, new: Client) -> Result<()> {
+    sees_the_same_at("/sse/fixture", old, new)
+}
+
+fn sees_the_same_at(path: &str, old: Client, new: Client) -> Result<()> {
     let plan = plan();
     // A server each: the plan leaves its traces in the server.
     let direct = TestServer::http(Era::Legacy)?;
@@ -34,7 +38,7 @@ fn sees_the_same(old: Client, new: Client) -> Result<()> {
     let gateway = Gateway::start(&Config::new().http("fixture", behind.url()))?;
     gateway.wait_backends("legacy", &["fixture"])?;
     let expected = script::run(new, direct.url(), &plan)?;
-    let seen = script::run(old, &gateway.url("/sse/fixture"), &plan)?;
+    let seen = script::run(old, &gateway.url(path), &plan)?;
     assert_eq!(seen["connected"], expected["connected"], "{old:?}");
     let steps = plan["steps"].as_array().context("steps")?;
     for (index, step) in steps.iter().enumerate() {
@@ -68,6 +72,11 @@ fn two_gateways_that_meet_over_sse_lose_nothing_between_them() -> Result<()> {
 #[test]
 fn npm_v1_sees_the_same_over_sse() -> Result<()> {
     sees_the_same(Client::NpmV1Sse, Client::NpmV1)
+}
+
+#[test]
+fn npm_v1_sees_the_same_over_websocket() -> Result<()> {
+    sees_the_same_at("/mcp/fixture", Client::NpmV1WebSocket, Client::NpmV1)
 }
 
 #[test]

@@ -1,4 +1,4 @@
-// npm @modelcontextprotocol/sdk 1.x over Streamable HTTP or HTTP+SSE. Changes with that SDK line.
+// npm @modelcontextprotocol/sdk 1.x over Streamable HTTP, HTTP+SSE or WebSocket. Changes with that SDK line.
 import { createRequire } from 'node:module';
 import { Events, answers, readArguments, report, runPlan, subscribeEach } from './plan.mjs';
 
@@ -6,6 +6,7 @@ const require = createRequire(`${process.env.BRIDGE_NPM}/script.js`);
 const { Client } = require('@modelcontextprotocol/sdk/client/index.js');
 const { StreamableHTTPClientTransport } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
 const { SSEClientTransport } = require('@modelcontextprotocol/sdk/client/sse.js');
+const { WebSocketClientTransport } = require('@modelcontextprotocol/sdk/client/websocket.js');
 const types = require('@modelcontextprotocol/sdk/types.js');
 
 const { mode, url, plan } = readArguments();
@@ -22,11 +23,19 @@ const schemas = {
 for (const [method, answer] of answers(plan, events)) client.setRequestHandler(schemas[method], answer);
 client.fallbackNotificationHandler = async ({ method, params }) => events.add(method, params ?? {});
 
-const sse = mode === 'sse';
-const transport = sse ? new SSEClientTransport(url) : new StreamableHTTPClientTransport(url);
+const transports = { sse: SSEClientTransport, websocket: WebSocketClientTransport };
+const Transport = transports[mode] ?? StreamableHTTPClientTransport;
+if (mode === 'websocket') url.protocol = 'ws:';
+const transport = new Transport(url);
+let protocolVersion;
+const remember = transport.setProtocolVersion?.bind(transport);
+transport.setProtocolVersion = (version) => {
+  protocolVersion = version;
+  remember?.(version);
+};
 await client.connect(transport);
 const connected = {
-  protocolVersion: sse ? transport._protocolVersion : transport.protocolVersion,
+  protocolVersion,
   serverInfo: client.getServerVersion(),
   capabilities: client.getServerCapabilities(),
 };
@@ -34,6 +43,6 @@ const steps = await runPlan(client, plan, events, {
   callTool: (params, options) => client.callTool(params, undefined, options),
   watch: (step) => subscribeEach(client, step),
 });
-if (!sse) await transport.terminateSession();
+await transport.terminateSession?.();
 await client.close();
 report(connected, steps, events);
