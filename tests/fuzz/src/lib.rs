@@ -3,10 +3,12 @@
 
 mod envelope;
 mod lists;
+mod original;
 mod params;
 mod streams;
 
 pub use envelope::fuzz_envelope;
 pub use lists::{fuzz_cursor, fuzz_merge};
+pub use original::{fuzz_binary, fuzz_wrapper};
 pub use params::fuzz_params;
 pub use streams::{fuzz_framing, fuzz_sse};
