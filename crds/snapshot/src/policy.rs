@@ -25,6 +25,8 @@ pub enum Access {
 pub struct Limits {
     /// One HTTP request body.
     pub max_http_body: usize,
+    /// One message from a client on a connection of its own: WebSocket, stdio, TCP.
+    pub max_message: usize,
     /// One message from a backend (line, event or JSON body that has to be held whole).
     pub max_backend_message: usize,
     /// Nesting of JSON values in one message.
@@ -53,6 +55,7 @@ impl Default for Limits {
     fn default() -> Self {
         Self {
             max_http_body: 1024 * 1024,
+            max_message: 10 * 1024 * 1024,
             max_backend_message: 10 * 1024 * 1024,
             max_depth: 64,
             read_timeout: Duration::from_secs(10),

@@ -14,8 +14,10 @@ use crate::version::{Era, Version};
 pub struct Beside<'a> {
     /// `MCP-Protocol-Version`.
     pub version_header: Option<&'a str>,
-    /// `Mcp-Session-Id` was sent.
+    /// `Mcp-Session-Id` was sent, or a session is open on the connection.
     pub has_session: bool,
+    /// The message came over a connection of the client's own, where nothing travels beside it.
+    pub on_connection: bool,
 }
 
 /// How to treat a message.
@@ -27,6 +29,8 @@ pub enum Detected {
     LegacySession,
     /// Opens a session.
     LegacyOpening,
+    /// A `ping` before the session that the connection is going to open (MCP "Lifecycle: initialization").
+    LegacyPing,
     /// Cannot be served; answer 400 with this code and text.
     Refused {
         /// JSON-RPC error code.
@@ -60,11 +64,16 @@ pub fn detect(frame: &Frame, beside: Beside<'_>) -> Detected {
     if beside.has_session {
         return Detected::LegacySession;
     }
+    if beside.on_connection && frame.kind() == Kind::Request && frame.method() == Method::Ping {
+        return Detected::LegacyPing;
+    }
+    let opening = if beside.on_connection { "" } else { " and then `Mcp-Session-Id`" };
     refused(
         code::INVALID_REQUEST,
-        "no session and no protocol metadata: send `initialize` first and then `Mcp-Session-Id`, or describe each \
-         request in `params._meta` (2026-07-28)"
-            .to_owned(),
+        format!(
+            "no session and no protocol metadata: send `initialize` first{opening}, or describe each request in \
+             `params._meta` (2026-07-28)"
+        ),
     )
 }
 
@@ -91,7 +100,12 @@ mod tests {
 
     fn of(text: &'static str, version_header: Option<&str>, has_session: bool) -> Detected {
         let frame = Frame::parse(Bytes::from_static(text.as_bytes()), &Limits::client(4096, 16)).unwrap();
-        detect(&frame, Beside { version_header, has_session })
+        detect(&frame, Beside { version_header, has_session, on_connection: false })
+    }
+
+    fn on_connection(text: &'static str, has_session: bool) -> Detected {
+        let frame = Frame::parse(Bytes::from_static(text.as_bytes()), &Limits::client(4096, 16)).unwrap();
+        detect(&frame, Beside { has_session, on_connection: true, ..Beside::default() })
     }
 
     #[test]
@@ -120,5 +134,17 @@ mod tests {
         assert_eq!(of(LIST, Some("2025-06-18"), true), Detected::LegacySession);
         assert_eq!(of(LIST, None, true), Detected::LegacySession);
         assert!(matches!(of(LIST, None, false), Detected::Refused { .. }));
+    }
+
+    #[test]
+    fn a_connection_may_be_pinged_before_its_session_and_serves_both_generations() {
+        const PING: &str = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
+        assert_eq!(on_connection(PING, false), Detected::LegacyPing);
+        assert_eq!(on_connection(PING, true), Detected::LegacySession);
+        assert_eq!(on_connection(MODERN, true), Detected::Modern);
+        assert_eq!(on_connection(INITIALIZE, true), Detected::LegacyOpening);
+        let Detected::Refused { message, .. } = on_connection(LIST, false) else { panic!("refused") };
+        assert!(!message.contains("Mcp-Session-Id"), "there are no headers here: {message}");
+        assert!(matches!(of(PING, None, false), Detected::Refused { .. }));
     }
 }

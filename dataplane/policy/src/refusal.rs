@@ -5,6 +5,8 @@
 use bridge_mcp::error::code;
 use serde_json::{Value, json};
 
+use crate::denial::Denial;
+
 /// Whether the client may send the same request again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
@@ -203,12 +205,14 @@ pub struct Refusal {
     pub backend: Option<String>,
     /// The resource concerned.
     pub uri: Option<String>,
+    /// What is wrong with the credential.
+    pub denial: Option<Denial>,
 }
 
 impl Refusal {
     /// A refusal that concerns no backend.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), backend: None, uri: None }
+        Self { reason, detail: detail.into(), backend: None, uri: None, denial: None }
     }
 
     /// A failure of one backend.
@@ -218,10 +222,16 @@ impl Refusal {
             detail: format!("backend `{backend}`: {detail}"),
             backend: Some(backend.to_owned()),
             uri: None,
+            denial: None,
         }
     }
 
-    /// `error.data`: machine-readable reason, retry advice and backend.
+    /// A credential that is not accepted.
+    pub fn denied(denial: Denial) -> Self {
+        Self { denial: Some(denial), ..Self::new(Reason::Unauthorized, denial.text()) }
+    }
+
+    /// `error.data`: machine-readable reason, retry advice, and what it concerns.
     pub fn data(&self) -> Value {
         let mut data = json!({ "reason": self.reason.as_str(), "retry": self.reason.retry().as_str() });
         if let (Some(backend), Some(object)) = (&self.backend, data.as_object_mut()) {
@@ -229,6 +239,9 @@ impl Refusal {
         }
         if let (Some(uri), Some(object)) = (&self.uri, data.as_object_mut()) {
             object.insert("uri".to_owned(), json!(uri));
+        }
+        if let (Some(denial), Some(object)) = (self.denial, data.as_object_mut()) {
+            object.insert("code".to_owned(), json!(denial.code()));
         }
         data
     }

@@ -36,7 +36,10 @@ pub(crate) struct Plan {
     /// In configuration order.
     pub(crate) clusters: Vec<Arc<Cluster>>,
     by_namespace: HashMap<String, usize>,
+    /// Of one HTTP request.
     pub(crate) client_limits: Limits,
+    /// Of one message on a connection of a client's own.
+    pub(crate) connection_limits: Limits,
     pub(crate) backend_limits: Limits,
 }
 
@@ -67,7 +70,15 @@ impl Plan {
             .map(|(position, cluster)| (cluster.config.namespace.clone(), position))
             .collect();
         let client_limits = Limits::client(limits.max_http_body, limits.max_depth);
-        Ok(Self { snapshot: Arc::new(snapshot), clusters, by_namespace, client_limits, backend_limits })
+        let connection_limits = Limits::client(limits.max_message, limits.max_depth);
+        Ok(Self {
+            snapshot: Arc::new(snapshot),
+            clusters,
+            by_namespace,
+            client_limits,
+            connection_limits,
+            backend_limits,
+        })
     }
 
     /// The backend of an unrenamed endpoint.

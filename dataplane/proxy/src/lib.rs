@@ -2,9 +2,11 @@
 //!
 //! Start reading at `pipeline`, the stages of one request; `run` builds everything that the stages use.
 
+mod access;
 pub mod args;
 mod cluster;
 pub mod config;
+mod frontend;
 mod gateway;
 mod listener;
 mod merged;

@@ -1,9 +1,11 @@
-//! The stages of one HTTP request, in their order. Read this first.
+//! The stages of one request, in their order. Read this first.
 //!
 //! Changes when a stage is added. Each stage either passes the request on or answers it; nothing behind a stage repeats
 //! its work. route → guard → access → media types → body → parse → detect generation → session or metadata → dispatch.
+//! Frontends without HTTP join behind the parsing, in [`serve`].
 
-mod batch;
+pub(crate) mod batch;
+mod carrier;
 mod headers;
 pub(crate) mod legacy;
 pub(crate) mod legacy_call;
@@ -15,24 +17,26 @@ pub(crate) mod respond;
 use std::sync::Arc;
 use std::time::SystemTime;
 
-use bridge_mcp::detect::{Beside, Detected, detect};
+use bridge_mcp::detect::{Detected, detect};
 use bridge_mcp::envelope::Kind;
-use bridge_mcp::error::error_response;
+use bridge_mcp::error::{error_response, result_response};
 use bridge_mcp::frame::{Body, Frame};
 use bridge_policy::guard;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_policy::route::{Route, Scope, route};
-use bridge_snapshot::{Access, Listener};
+use bridge_snapshot::Listener;
 use bridge_transport::frontend::body::ReplyBody;
 use bridge_transport::frontend::request::{ReadError, accepts, is_json, read_body, text};
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, Response};
+use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::{self, Credentials};
 use crate::gateway::{Gateway, Plan};
 
+pub(crate) use carrier::Carrier;
 pub(crate) use modern::listen_permit;
 
 pub(crate) type Reply = Response<ReplyBody>;
@@ -88,12 +92,9 @@ pub(crate) async fn handle(
     if let Err(reason) = guard::check(listener, text(headers, "origin"), host(&request)) {
         return refuse(gateway, &Refusal::new(reason, "this Host or Origin is not allowed here"));
     }
-    let principal = match &plan.snapshot.access {
-        Access::Anonymous { .. } => Principal::anonymous(),
-        Access::Refuse { .. } => {
-            let text = "access is refused: the gateway's authentication is not usable, its log says why";
-            return refuse(gateway, &Refusal::new(Reason::Unauthorized, text));
-        }
+    let principal = match access::authenticate(gateway, &plan, Credentials::from_headers(headers)) {
+        Ok(principal) => principal,
+        Err(refusal) => return refuse(gateway, &refusal),
     };
     if let Scope::One(namespace) = &scope
         && plan.cluster(namespace).is_none()
@@ -138,14 +139,7 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
         }
     };
     match Body::parse(bytes, &context.plan.client_limits) {
-        Ok(Body::Single(frame)) => {
-            let method = frame.method();
-            let timer = gateway.metrics.start(method);
-            let reply = single(context, &parts.headers, &frame).await;
-            tracing::debug!(method = method.as_str(), scope = %context.scope, status = reply.status().as_u16(), "answered");
-            timer.finish(&reply);
-            reply
-        }
+        Ok(Body::Single(frame)) => serve(context, Carrier::Http(&parts.headers), &frame).await,
         Ok(Body::Batch(messages)) => Box::pin(batch::handle(context, &parts.headers, messages)).await,
         Err(error) => {
             gateway.metrics.refused(Reason::BadMessage);
@@ -154,18 +148,27 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
     }
 }
 
-async fn single(context: &Context, headers: &HeaderMap, frame: &Frame) -> Reply {
-    let session = text(headers, "mcp-session-id");
-    let version_header = text(headers, "mcp-protocol-version");
+/// Answers one message, whatever carried it.
+pub(crate) async fn serve(context: &Context, carrier: Carrier<'_>, frame: &Frame) -> Reply {
+    let method = frame.method();
+    let timer = context.gateway.metrics.start(method);
+    let reply = dispatch(context, carrier, frame).await;
+    tracing::debug!(method = method.as_str(), scope = %context.scope, status = reply.status().as_u16(), "answered");
+    timer.finish(&reply);
+    reply
+}
+
+async fn dispatch(context: &Context, carrier: Carrier<'_>, frame: &Frame) -> Reply {
     // Answers and notifications still reach the calls that wait for them.
     if context.gateway.drain.has_started() && frame.kind() == Kind::Request {
         return refuse_request(context, frame.raw_id(), &shutting_down());
     }
-    match detect(frame, Beside { version_header, has_session: session.is_some() }) {
-        Detected::Modern => modern::handle(context, headers, frame).await,
+    match detect(frame, carrier.beside(context)) {
+        Detected::Modern => modern::handle(context, carrier.headers(), frame).await,
         // What is rare is boxed: the future of a request is moved several times and should be small.
-        Detected::LegacyOpening => Box::pin(legacy::open(context, frame)).await,
-        Detected::LegacySession => legacy::handle(context, session.unwrap_or_default(), frame).await,
+        Detected::LegacyOpening => Box::pin(legacy::open(context, carrier, frame)).await,
+        Detected::LegacySession => legacy::handle(context, carrier, frame).await,
+        Detected::LegacyPing => respond::json(200, result_response(frame.raw_id().unwrap_or(b"null"), b"{}")),
         Detected::Refused { code, message } => {
             context.gateway.metrics.refused(Reason::BadMessage);
             respond::json(400, error_response(frame.raw_id(), code, &message, None))
@@ -173,7 +176,7 @@ async fn single(context: &Context, headers: &HeaderMap, frame: &Frame) -> Reply 
     }
 }
 
-fn shutting_down() -> Refusal {
+pub(crate) fn shutting_down() -> Refusal {
     let text = "the gateway is shutting down; nothing was executed, send the request again";
     Refusal::new(Reason::ShuttingDown, text)
 }
@@ -201,6 +204,6 @@ fn refuse_request(context: &Context, id: Option<&[u8]>, refusal: &Refusal) -> Re
 }
 
 /// Encodes a refusal as the answer to a request.
-fn error_of(id: Option<&[u8]>, refusal: &Refusal) -> Bytes {
+pub(crate) fn error_of(id: Option<&[u8]>, refusal: &Refusal) -> Bytes {
     error_response(id, refusal.reason.code(), &refusal.detail, Some(&refusal.data()))
 }

@@ -258,7 +258,7 @@ impl Server {
     }
 }
 
-fn build(
+pub(crate) fn build(
     snapshot: Snapshot,
     drain: Drain,
     readiness: &Readiness,

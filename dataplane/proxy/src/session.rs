@@ -7,6 +7,7 @@
 mod calls;
 mod ids;
 mod origin;
+mod own;
 mod settings;
 mod stream;
 mod table;
@@ -36,6 +37,7 @@ use settings::Settings;
 pub(crate) use calls::{CallGuard, Calls};
 pub(crate) use ids::SessionId;
 pub(crate) use origin::{Conversation, Origin};
+pub(crate) use own::OwnSessions;
 pub(crate) use stream::{LogBounds, StreamLog, Streams};
 pub(crate) use table::SessionTable;
 

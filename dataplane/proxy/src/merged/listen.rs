@@ -8,13 +8,12 @@ use std::time::Duration;
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::merge::ListKind;
-use bridge_mcp::sse;
 use bridge_mcp::subscription::{Filter, Supported, acknowledged, finished, tag};
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
-use bridge_transport::frontend::body::EventSource;
-use bytes::{Bytes, BytesMut};
+use bridge_transport::frontend::events::{EventSource, StreamEvent};
+use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, broadcast, mpsc, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
@@ -173,13 +172,10 @@ impl Listen {
 }
 
 impl EventSource for Listen {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<StreamEvent> {
         if self.ended {
             return None;
         }
-        let message = self.message().await;
-        let mut out = BytesMut::new();
-        sse::encode(&mut out, None, Some("message"), None, &message);
-        Some(out.freeze())
+        Some(StreamEvent::message(self.message().await))
     }
 }

@@ -100,7 +100,7 @@ impl GatewayMetrics {
             connections_rejected,
             auth_failures: counters(
                 "mcp_gateway_auth_failures_total",
-                "Requests refused by the access policy.",
+                "Credentials that were not accepted, missing ones included.",
                 &["reason"],
             )?,
             routing_errors: counters(
@@ -130,7 +130,6 @@ impl GatewayMetrics {
         let metrics = &self.0;
         metrics.errors_by_type.with_label_values(&[reason.as_str()]).inc();
         match reason {
-            Reason::Unauthorized => metrics.auth_failures.with_label_values(&[reason.as_str()]).inc(),
             Reason::UnknownTarget
             | Reason::UnknownResource
             | Reason::AmbiguousTarget
@@ -143,6 +142,11 @@ impl GatewayMetrics {
             | Reason::EraMismatch => metrics.routing_errors.with_label_values(&[reason.as_str()]).inc(),
             _ => {}
         }
+    }
+
+    /// A credential was not accepted.
+    pub(crate) fn auth_failed(&self, reason: &'static str) {
+        self.0.auth_failures.with_label_values(&[reason]).inc();
     }
 
     /// A connection was accepted; it is open until the guard is dropped.

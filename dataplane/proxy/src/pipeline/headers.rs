@@ -6,7 +6,7 @@ use bridge_mcp::limits::Limits;
 use bridge_mcp::modern::{Headers, Violation};
 use bridge_mcp::param_headers::{ArgumentsError, ParamHeaders, Sent};
 use bridge_transport::frontend::request::text;
-use http::{HeaderMap, HeaderName};
+use http::{HeaderMap, HeaderName, HeaderValue};
 
 const PARAM_PREFIX: &str = "mcp-param-";
 
@@ -44,6 +44,22 @@ pub(super) fn check_params(
         };
         Violation { status: 400, code, message: error.to_string(), data: None }
     })
+}
+
+/// The `Mcp-Param-*` headers that repeat the arguments, for a tool whose schema is known.
+pub(super) fn written_params(
+    known: &ParamHeaders,
+    frame: &Frame,
+    limits: &Limits,
+) -> Result<HeaderMap, ArgumentsError> {
+    let params = frame.envelope().params.as_ref();
+    let arguments = params.and_then(|params| frame.raw(params.members.arguments));
+    let written = known.write(arguments, limits)?;
+    let header = |(name, value): (&str, String)| {
+        // Annotations are tokens and values were made visible ASCII, so neither can fail.
+        Some((HeaderName::try_from(name).ok()?, HeaderValue::try_from(value).ok()?))
+    };
+    Ok(written.into_iter().filter_map(header).collect())
 }
 
 /// The client's `Mcp-Param-*` headers, for the backend to check: the arguments that they repeat are not changed.

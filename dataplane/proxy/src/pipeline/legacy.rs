@@ -17,14 +17,14 @@ use bridge_transport::frontend::request::text;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{Context, Reply, legacy_call, refuse, refuse_request, respond};
+use super::{Carrier, Context, Reply, legacy_call, refuse, refuse_request, respond};
 use crate::cluster::Cluster;
 use crate::merged;
-use crate::session::{LogBounds, Session, SessionId};
+use crate::session::{OwnSessions, Session, SessionId};
 use crate::upstream::{Hello, SESSION_ID, UpstreamError, with_member};
 
 /// Answers `initialize` and opens a session.
-pub(super) async fn open(context: &Context, frame: &Frame) -> Reply {
+pub(super) async fn open(context: &Context, carrier: Carrier<'_>, frame: &Frame) -> Reply {
     let id = frame.raw_id().unwrap_or(b"null");
     let hello = match hello(frame) {
         Ok(hello) => hello,
@@ -32,55 +32,74 @@ pub(super) async fn open(context: &Context, frame: &Frame) -> Reply {
             return respond::json(400, error_response(Some(id), code::INVALID_PARAMS, message, None));
         }
     };
-    let gateway = &context.gateway;
-    let session_id = match SessionId::random() {
-        Ok(id) => id,
-        Err(error) => {
-            tracing::error!(%error, "no randomness for a session id");
-            return refuse_request(
-                context,
-                Some(id),
-                &Refusal::new(Reason::Exhausted, "no session can be opened now"),
-            );
-        }
+    let (session, result) = match establish(context, carrier, hello).await {
+        Ok(opened) => opened,
+        Err(refusal) => return refuse_request(context, Some(id), &refusal),
     };
-    let limits = &context.plan.snapshot.limits;
-    let bounds = LogBounds { events: limits.replay_events, bytes: limits.replay_bytes };
-    let version = hello.version;
-    let session = Arc::new(Session::new(
-        session_id,
-        context.principal.clone(),
-        context.scope.clone(),
-        hello,
-        bounds,
-        Instant::now(),
-    ));
-    let result = match context.only_cluster() {
-        Some(cluster) => match session.converse(cluster).await {
-            Ok((_, Some(handshake))) => with_member(&handshake.result, "protocolVersion", version.as_str()),
-            Ok((_, None)) => {
-                let refusal =
-                    Refusal::backend(Reason::BackendProtocol, &cluster.name, "it said nothing of itself");
-                return refuse_request(context, Some(id), &refusal);
+    let mut reply = respond::json(200, result_response(id, &result));
+    match carrier {
+        Carrier::Http(_) => {
+            if let Ok(value) = HeaderValue::from_str(session.id.as_str()) {
+                reply.headers_mut().insert(SESSION_ID, value);
             }
-            Err(refusal) => return refuse_request(context, Some(id), &refusal),
+        }
+        Carrier::Connection(sessions) => sessions.hold(session, &context.gateway.sessions),
+    }
+    reply
+}
+
+/// Opens a session, and gives what its client learns.
+async fn establish(
+    context: &Context,
+    carrier: Carrier<'_>,
+    hello: Hello,
+) -> Result<(Arc<Session>, Bytes), Refusal> {
+    let version = hello.version;
+    let session = fresh(context, carrier, hello)?;
+    let result = match context.only_cluster() {
+        Some(cluster) => match session.converse(cluster).await? {
+            (_, Some(handshake)) => with_member(&handshake.result, "protocolVersion", version.as_str()),
+            (_, None) => {
+                let text = "it said nothing of itself";
+                return Err(Refusal::backend(Reason::BackendProtocol, &cluster.name, text));
+            }
         },
         None => merged::initialize_result(context, version).await,
     };
+    enter(context, &session)?;
+    Ok((session, result))
+}
+
+/// Opens a session on a connection for a client that sends no `initialize`. Backends are spoken to when they are needed.
+pub(crate) fn open_unasked(context: &Context, sessions: &OwnSessions, hello: Hello) -> Result<(), Refusal> {
+    let session = fresh(context, Carrier::Connection(sessions), hello)?;
+    enter(context, &session)?;
+    sessions.hold(session, &context.gateway.sessions);
+    Ok(())
+}
+
+fn fresh(context: &Context, carrier: Carrier<'_>, hello: Hello) -> Result<Arc<Session>, Refusal> {
+    let id = SessionId::random().map_err(|error| {
+        tracing::error!(%error, "no randomness for a session id");
+        Refusal::new(Reason::Exhausted, "no session can be opened now")
+    })?;
+    let (principal, scope) = (context.principal.clone(), context.scope.clone());
+    let bounds = carrier.log_bounds(context);
+    Ok(Arc::new(Session::new(id, principal, scope, hello, bounds, Instant::now())))
+}
+
+/// Enters a session in the table, or ends it when there are too many.
+fn enter(context: &Context, session: &Arc<Session>) -> Result<(), Refusal> {
     let max = context.plan.snapshot.sessions.max_sessions;
-    if !gateway.sessions.insert(Arc::clone(&session), max) {
-        for link in session.close() {
-            tasks::spawn("close-link", async move { link.close().await });
-        }
-        let text = format!("{max} sessions are open, the limit; try again later");
-        return refuse_request(context, Some(id), &Refusal::new(Reason::Exhausted, text));
+    if context.gateway.sessions.insert(Arc::clone(session), max) {
+        tracing::debug!(session = ?session.id, version = %session.hello.version, "session opened");
+        return Ok(());
     }
-    tracing::debug!(session = ?session.id, %version, "session opened");
-    let mut reply = respond::json(200, result_response(id, &result));
-    if let Ok(value) = HeaderValue::from_str(session.id.as_str()) {
-        reply.headers_mut().insert(SESSION_ID, value);
+    for link in session.close() {
+        tasks::spawn("close-link", async move { link.close().await });
     }
-    reply
+    let text = format!("{max} sessions are open, the limit; try again later");
+    Err(Refusal::new(Reason::Exhausted, text))
 }
 
 /// What the client says of itself.
@@ -143,8 +162,8 @@ fn unknown_session() -> Refusal {
 }
 
 /// Answers one message of an open session.
-pub(super) async fn handle(context: &Context, session: &str, frame: &Frame) -> Reply {
-    let Some(session) = context.gateway.sessions.get(session, &context.principal, &context.scope) else {
+pub(super) async fn handle(context: &Context, carrier: Carrier<'_>, frame: &Frame) -> Reply {
+    let Some(session) = carrier.session(context) else {
         return refuse_request(context, frame.raw_id(), &unknown_session());
     };
     session.touch(Instant::now());
@@ -194,7 +213,7 @@ pub(crate) fn method_not_found(frame: &Frame) -> Bytes {
     error_response(frame.raw_id(), code::METHOD_NOT_FOUND, &text, None)
 }
 
-pub(super) async fn notify(context: &Context, session: &Arc<Session>, frame: &Frame) {
+pub(crate) async fn notify(context: &Context, session: &Arc<Session>, frame: &Frame) {
     let params = frame.envelope().params.as_ref();
     match frame.method() {
         // Each backend was told when its conversation opened.
@@ -228,7 +247,7 @@ pub(super) async fn notify(context: &Context, session: &Arc<Session>, frame: &Fr
 }
 
 /// Passes a client's answer (or progress) on to the backend that asked.
-pub(super) async fn answer(session: &Arc<Session>, frame: &Frame) {
+pub(crate) async fn answer(session: &Arc<Session>, frame: &Frame) {
     match session.answered(frame) {
         Some((conversation, bytes)) => log_failure(conversation.link.tell(bytes).await),
         None => tracing::debug!(session = ?session.id, "answer to no request that waits"),

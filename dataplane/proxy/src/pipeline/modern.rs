@@ -8,6 +8,7 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::merge::ListKind;
 use bridge_mcp::method::Method;
 use bridge_mcp::modern::{self, Violation};
+use bridge_mcp::param_headers::ParamHeaders;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_transport::frontend::body::ReplyBody;
@@ -17,12 +18,12 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::legacy_call::timed_out;
 use super::{Context, Reply, headers as mirrored, legacy, modern_stream, refuse_request, respond};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Lists};
 use crate::merged;
 use crate::upstream::{Answer, Link, OnLeave, UpstreamError, mirror};
 
 /// Answers one message.
-pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: &Frame) -> Reply {
+pub(super) async fn handle(context: &Context, headers: Option<&HeaderMap>, frame: &Frame) -> Reply {
     match frame.kind() {
         Kind::Request => {}
         // HTTP cancels by closing the stream, and nothing else is told this way.
@@ -32,7 +33,7 @@ pub(super) async fn handle(context: &Context, headers: &HeaderMap, frame: &Frame
             return respond::json(400, error_response(frame.raw_id(), code::INVALID_REQUEST, text, None));
         }
     }
-    if let Err(violation) = modern::check(frame, Some(mirrored::of(headers))) {
+    if let Err(violation) = modern::check(frame, headers.map(mirrored::of)) {
         return refuse(context, frame, &violation);
     }
     let id = Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null"));
@@ -49,7 +50,12 @@ fn refuse(context: &Context, frame: &Frame, violation: &Violation) -> Reply {
     respond::json(violation.status, body)
 }
 
-async fn merged(context: &Context, headers: &HeaderMap, frame: &Frame, id: &[u8]) -> Result<Reply, Refusal> {
+async fn merged(
+    context: &Context,
+    headers: Option<&HeaderMap>,
+    frame: &Frame,
+    id: &[u8],
+) -> Result<Reply, Refusal> {
     if let Some(kind) = ListKind::of_method(frame.method()) {
         return Ok(respond::json(200, Box::pin(merged::list(context, Era::Modern, kind, frame)).await));
     }
@@ -75,7 +81,7 @@ async fn forward(
     context: &Context,
     cluster: &Arc<Cluster>,
     frame: &Frame,
-    headers: &HeaderMap,
+    headers: Option<&HeaderMap>,
 ) -> Result<Reply, Refusal> {
     // A listen stays open for as long as its client likes, so it takes no room from calls.
     let permit = if frame.method() == Method::Listen { listen_permit(context)? } else { cluster.permit()? };
@@ -86,7 +92,10 @@ async fn forward(
         let upstream_headers = match link.as_ref() {
             Link::Http(_) => {
                 let mut upstream = mirror(frame);
-                upstream.extend(mirrored::forwarded_params(headers));
+                upstream.extend(match headers {
+                    Some(headers) => mirrored::forwarded_params(headers),
+                    None => written_params(context, cluster, frame)?,
+                });
                 upstream
             }
             // No header reaches this backend, so nobody behind the gateway could compare them.
@@ -128,20 +137,37 @@ async fn forward(
     }
 }
 
+/// Checks the headers of a call whose backend sees none. Where no headers came, there is nothing to compare.
 fn check_params(
     context: &Context,
     cluster: &Cluster,
     frame: &Frame,
-    headers: &HeaderMap,
+    headers: Option<&HeaderMap>,
 ) -> Result<(), Violation> {
+    let Some(headers) = headers else { return Ok(()) };
     let lists = cluster.catalogue(Era::Modern).lists();
-    let known = lists.as_ref().zip(frame.target()).and_then(|(lists, tool)| lists.params.get(tool.as_ref()));
-    match known {
-        Some(known) if frame.method() == Method::ToolsCall => {
-            mirrored::check_params(known, frame, headers, &context.plan.client_limits)
-        }
-        _ => Ok(()),
+    match params_of(lists.as_deref(), frame) {
+        Some(known) => mirrored::check_params(known, frame, headers, &context.plan.client_limits),
+        None => Ok(()),
     }
+}
+
+/// The headers that repeat a call's arguments, for a backend that compares them and a client that has none.
+fn written_params(context: &Context, cluster: &Cluster, frame: &Frame) -> Result<HeaderMap, Refusal> {
+    let lists = cluster.catalogue(Era::Modern).lists();
+    match params_of(lists.as_deref(), frame) {
+        Some(known) => mirrored::written_params(known, frame, &context.plan.backend_limits)
+            .map_err(|error| Refusal::new(Reason::BadMessage, error.to_string())),
+        None => Ok(HeaderMap::new()),
+    }
+}
+
+/// The annotated parameters of the tool that a request calls, as far as they are known.
+fn params_of<'a>(lists: Option<&'a Lists>, frame: &Frame) -> Option<&'a ParamHeaders> {
+    if frame.method() != Method::ToolsCall {
+        return None;
+    }
+    lists?.params.get(frame.target()?.as_ref())
 }
 
 /// HTTP status of an answer whose backend has no statuses.

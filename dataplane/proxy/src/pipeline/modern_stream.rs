@@ -8,12 +8,11 @@ use std::time::{Duration, Instant};
 use bridge_mcp::envelope::Kind;
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
-use bridge_mcp::sse;
 use bridge_mcp::subscription::finished;
 use bridge_policy::refusal::Refusal;
 use bridge_runtime::drain::InFlight;
-use bridge_transport::frontend::body::EventSource;
-use bytes::{Bytes, BytesMut};
+use bridge_transport::frontend::events::{EventSource, StreamEvent};
+use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
@@ -123,7 +122,7 @@ impl Source {
 }
 
 impl EventSource for Source {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<StreamEvent> {
         while !self.ended {
             let message = match self.step().await {
                 Ok(Event::Notice(frame)) => frame.bytes().clone(),
@@ -138,9 +137,7 @@ impl EventSource for Source {
                     error_of(self.stream.request.raw_id(), &refusal)
                 }
             };
-            let mut out = BytesMut::new();
-            sse::encode(&mut out, None, Some("message"), None, &message);
-            return Some(out.freeze());
+            return Some(StreamEvent::message(message));
         }
         None
     }

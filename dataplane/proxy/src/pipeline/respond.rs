@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use bridge_policy::denial::Denial;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::health::HealthReply;
-use bridge_transport::frontend::body::{EventSource, ReplyBody};
+use bridge_transport::frontend::body::ReplyBody;
+use bridge_transport::frontend::events::EventSource;
 use bytes::Bytes;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use http::{Response, StatusCode};
@@ -58,9 +60,20 @@ pub(crate) fn events<S: EventSource + 'static>(source: S, keep_alive: Duration) 
 pub(crate) fn refusal(id: Option<&[u8]>, refusal: &Refusal) -> Reply {
     let mut response = error(refusal.reason.status(), error_of(id, refusal));
     if refusal.reason == Reason::Unauthorized {
-        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge(refusal.denial));
     }
     response
+}
+
+/// RFC 6750, 3: the error only when a token was presented.
+fn challenge(denial: Option<Denial>) -> HeaderValue {
+    const REALM: &str = r#"Bearer realm="mcp-gateway""#;
+    let blamed = denial.filter(|denial| denial.blames_token());
+    let challenge = blamed
+        .map(|denial| format!(r#"{REALM}, error="invalid_token", error_description="{}""#, denial.text()));
+    challenge
+        .and_then(|text| HeaderValue::try_from(text).ok())
+        .unwrap_or(const { HeaderValue::from_static(REALM) })
 }
 
 /// Names the methods of the MCP endpoint.

@@ -13,20 +13,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
-use bridge_mcp::sse;
-use bridge_transport::frontend::body::EventSource;
-use bytes::{Bytes, BytesMut};
+use bridge_transport::frontend::events::{EventSource, StreamEvent};
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-/// Streams that have ended and are still kept for a client that lost the tail.
-const KEPT: usize = 8;
-
-/// Bounds of one log.
+/// How much is kept of a session's streams.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct LogBounds {
+    /// Events of one stream.
     pub(crate) events: usize,
+    /// Bytes of one stream.
     pub(crate) bytes: usize,
+    /// Streams that have ended, for a client that lost the tail.
+    pub(crate) ended: usize,
+}
+
+impl LogBounds {
+    /// Ended streams of a client that may come back.
+    pub(crate) const ENDED: usize = 8;
 }
 
 /// All streams of one session.
@@ -58,7 +63,7 @@ impl Streams {
         let mut calls = self.calls.lock();
         let mut ended = calls.iter().filter(|log| log.state.lock().ended.is_some()).count();
         calls.retain(|log| {
-            let keep = ended < KEPT || log.state.lock().ended.is_none();
+            let keep = ended < self.bounds.ended || log.state.lock().ended.is_none();
             ended -= usize::from(!keep);
             keep
         });
@@ -204,7 +209,8 @@ impl StreamLog {
     }
 
     pub(super) fn has_reader(&self) -> bool {
-        self.state.lock().reader != 0
+        let state = self.state.lock();
+        state.reader != 0 && state.ended.is_none()
     }
 
     /// A reader of the events after `after`, or of those that no reader was given. A priming event comes first when
@@ -243,38 +249,35 @@ impl LogReader {
     }
 
     /// What can be written now; `Err` when the stream is over for this reader.
-    fn take(&mut self) -> Result<Option<Bytes>, ()> {
-        let mut out = BytesMut::new();
+    fn take(&mut self) -> Result<Option<StreamEvent>, ()> {
         let mut state = self.log.state.lock();
         if self.done || state.reader != self.reader {
             return Err(());
         }
         if let Some(position) = self.prime.take() {
-            sse::encode(&mut out, Some(&self.event_id(position)), None, None, b"");
+            return Ok(Some(StreamEvent::Primer { id: self.event_id(position) }));
         }
-        for (number, message) in state.events.iter().filter(|(number, _)| *number > self.position) {
-            sse::encode(&mut out, Some(&self.event_id(*number)), Some("message"), None, message);
+        let unread = state.events.partition_point(|(number, _)| *number <= self.position);
+        if let Some((number, data)) = state.events.get(unread) {
+            self.position = *number;
+            let event = StreamEvent::Message { id: Some(self.event_id(*number)), data: data.clone() };
+            state.given = state.given.max(self.position);
+            self.log.read.notify_waiters();
+            return Ok(Some(event));
         }
-        self.position = self.position.max(state.last);
-        state.given = state.given.max(self.position);
-        if let Some(retry_ms) = state.retry_ms.take() {
-            sse::encode(&mut out, None, None, Some(retry_ms), b"");
-            self.done = true;
+        let retry_ms = state.retry_ms.take();
+        if retry_ms.is_none() && state.ended.is_none() {
+            return Ok(None);
         }
-        self.done |= state.ended.is_some();
-        if self.done {
-            state.reader = 0;
-        }
+        self.done = true;
+        state.reader = 0;
         self.log.read.notify_waiters();
-        if !out.is_empty() {
-            return Ok(Some(out.freeze()));
-        }
-        if self.done { Err(()) } else { Ok(None) }
+        retry_ms.map(|retry_ms| Some(StreamEvent::Retry(retry_ms))).ok_or(())
     }
 }
 
 impl EventSource for LogReader {
-    async fn next(&mut self) -> Option<Bytes> {
+    async fn next(&mut self) -> Option<StreamEvent> {
         let log = Arc::clone(&self.log);
         loop {
             let notified = log.wake.notified();
@@ -282,7 +285,7 @@ impl EventSource for LogReader {
             // Before looking, so that an event appended in between is not missed.
             notified.as_mut().enable();
             match self.take() {
-                Ok(Some(bytes)) => return Some(bytes),
+                Ok(Some(event)) => return Some(event),
                 Ok(None) => notified.await,
                 Err(()) => return None,
             }

@@ -24,7 +24,19 @@ pub(crate) struct Hello {
     pub(crate) client_info: Bytes,
 }
 
+/// `clientInfo` of a client that does not say.
+const UNNAMED: &[u8] = br#"{"name":"unnamed","version":"0"}"#;
+
 impl Hello {
+    /// A client that said nothing of itself, and so can answer nothing that a server might ask.
+    pub(crate) fn unnamed() -> Self {
+        Self {
+            version: Version::NEWEST_LEGACY,
+            capabilities: Bytes::from_static(b"{}"),
+            client_info: Bytes::from_static(UNNAMED),
+        }
+    }
+
     /// The gateway itself, which can answer nothing that a server might ask.
     pub(crate) fn gateway() -> Self {
         let info = json!({ "name": "mcp-gateway", "version": env!("CARGO_PKG_VERSION") });

@@ -1,16 +1,16 @@
 //! Answer bodies: none, whole, passed through, or an event stream. Changes when answers take another form.
 
-use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use bridge_mcp::sse;
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tokio::time::{Instant, Sleep};
+use tokio::time::Sleep;
 
+use super::events::{EventSource, Events};
+use super::request::ReadError;
 use crate::backend::body::Rest;
 
 /// The body of an answer to a client.
@@ -21,7 +21,7 @@ enum Inner {
     Whole(Bytes),
     /// A backend's body, forwarded as it comes until the limit; the last value lives as long as the body.
     Forwarded(Rest, Pin<Box<Sleep>>, #[allow(dead_code, reason = "held for its Drop")] Box<dyn Send>),
-    Events(Pin<Box<dyn Body<Data = Bytes, Error = Infallible> + Send>>),
+    Events(Events),
 }
 
 impl ReplyBody {
@@ -42,7 +42,23 @@ impl ReplyBody {
 
     /// An event stream with a comment after each `keep_alive` of silence.
     pub fn events<S: EventSource + 'static>(source: S, keep_alive: Duration) -> Self {
-        Self(Inner::Events(Box::pin(Events::new(source, keep_alive))))
+        Self(Inner::Events(Events::new(source, keep_alive)))
+    }
+
+    /// The next message, for transports that carry messages instead of bodies; `None` at the end. A forwarded answer is
+    /// held whole for it, of at most `max` bytes.
+    pub async fn next_message(&mut self, max: usize) -> Result<Option<Bytes>, BodyError> {
+        if let Inner::Events(events) = &mut self.0 {
+            return Ok(events.next_message().await);
+        }
+        match std::mem::replace(&mut self.0, Inner::Empty) {
+            Inner::Empty | Inner::Events(_) => Ok(None),
+            Inner::Whole(bytes) => Ok(Some(bytes)),
+            Inner::Forwarded(rest, limit, _held) => tokio::select! {
+                whole = rest.collect(max) => Ok(Some(whole?)),
+                () = limit => Err(BodyError::TooSlow),
+            },
+        }
     }
 }
 
@@ -55,6 +71,9 @@ pub enum BodyError {
     /// The backend took too long.
     #[error("the backend's answer took too long")]
     TooSlow,
+    /// It could not be held whole.
+    #[error("the backend's answer broke off: {0}")]
+    NotHeld(#[from] ReadError),
 }
 
 impl Body for ReplyBody {
@@ -84,8 +103,8 @@ impl Body for ReplyBody {
                 Poll::Ready(frame.map(|frame| frame.map_err(BodyError::Lost)))
             }
             Inner::Events(events) => {
-                let frame = ready!(events.as_mut().poll_frame(cx));
-                Poll::Ready(frame.map(|frame| frame.map_err(|never| match never {})))
+                let text = ready!(events.poll_text(cx));
+                Poll::Ready(text.map(|text| Ok(Frame::data(text))))
             }
         }
     }
@@ -139,64 +158,5 @@ impl<B: Body + Unpin, G: Unpin> Body for Held<B, G> {
 
     fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
-    }
-}
-
-/// Where the events of a stream come from. Dropping it means that the client has left.
-pub trait EventSource: Send {
-    /// The next encoded event or events; `None` ends the stream.
-    fn next(&mut self) -> impl Future<Output = Option<Bytes>> + Send;
-}
-
-type Step<S> = Pin<Box<dyn Future<Output = (S, Option<Bytes>)> + Send>>;
-
-struct Events<S> {
-    step: Option<Step<S>>,
-    keep_alive: Duration,
-    silence: Pin<Box<Sleep>>,
-}
-
-impl<S: EventSource + 'static> Events<S> {
-    fn new(source: S, keep_alive: Duration) -> Self {
-        Self { step: Some(Self::step(source)), keep_alive, silence: Box::pin(tokio::time::sleep(keep_alive)) }
-    }
-
-    fn step(mut source: S) -> Step<S> {
-        Box::pin(async move {
-            let events = source.next().await;
-            (source, events)
-        })
-    }
-}
-
-impl<S: EventSource + 'static> Body for Events<S> {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        let this = &mut *self;
-        let Some(step) = &mut this.step else { return Poll::Ready(None) };
-        let bytes = match step.as_mut().poll(cx) {
-            Poll::Ready((source, Some(bytes))) => {
-                this.step = Some(Self::step(source));
-                bytes
-            }
-            Poll::Ready((_, None)) => {
-                this.step = None;
-                return Poll::Ready(None);
-            }
-            Poll::Pending => {
-                ready!(this.silence.as_mut().poll(cx));
-                let mut comment = BytesMut::new();
-                sse::encode_comment(&mut comment, "keep-alive");
-                comment.freeze()
-            }
-        };
-        let next = Instant::now() + this.keep_alive;
-        this.silence.as_mut().reset(next);
-        Poll::Ready(Some(Ok(Frame::data(bytes))))
     }
 }

@@ -23,6 +23,7 @@ pub(super) fn limits(config: &Config, cx: &mut Context<'_>) -> bridge_snapshot::
         one_of_two(&limits.idle_timeout, &server.idle_timeout.clone().map(|seconds| seconds.0), cx);
     bridge_snapshot::Limits {
         max_http_body: limits.max_http_body.0,
+        max_message: limits.max_message.0,
         max_backend_message: limits.max_backend_message.0,
         max_depth: limits.max_depth.0,
         read_timeout,

@@ -14,6 +14,8 @@ section! {
     pub(crate) struct Limits {
         /// Largest body of an HTTP request.
         max_http_body: Size = Size(defaults().max_http_body), Works;
+        /// Largest message from a client over WebSocket, stdio or TCP.
+        max_message: Size = Size(defaults().max_message), Works;
         /// Largest message from a backend.
         max_backend_message: Size = Size(defaults().max_backend_message), Works;
         /// Deepest nesting of JSON in a message, up to 512.

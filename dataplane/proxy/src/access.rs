@@ -1,0 +1,94 @@
+//! Who may: the one place where credentials become a principal, for every frontend. Changes with what frontends hand in.
+
+use bridge_policy::denial::Denial;
+use bridge_policy::principal::Principal;
+use bridge_policy::refusal::Refusal;
+use bridge_snapshot::Access;
+use bridge_transport::frontend::request::text;
+use http::HeaderMap;
+
+use crate::gateway::{Gateway, Plan};
+
+/// What a client presents.
+#[derive(Clone, Copy)]
+pub(crate) enum Credentials<'a> {
+    /// Nothing.
+    None,
+    /// A bearer token, without the scheme word.
+    Bearer(&'a str),
+}
+
+impl<'a> Credentials<'a> {
+    /// Those of an HTTP request, a WebSocket upgrade included (RFC 6750, 2.1; RFC 9110, 11.1: schemes match without regard
+    /// to case). Another scheme is none of ours; a header that is no text, or is there twice, is a token that cannot be
+    /// read.
+    pub(crate) fn from_headers(headers: &'a HeaderMap) -> Self {
+        match text(headers, "authorization") {
+            None => Self::None,
+            Some("") => Self::Bearer(""),
+            Some(value) => bearer(value).map_or(Self::None, Self::Bearer),
+        }
+    }
+
+    /// A token that travels in a message: `auth_token` of an envelope, `params.token` of a handshake. The documentation of
+    /// the original shows it with the scheme word, its programs send it without: both are taken.
+    #[allow(dead_code, reason = "for frontends whose messages carry tokens")]
+    pub(crate) fn from_token(token: Option<&'a str>) -> Self {
+        token.map_or(Self::None, |token| Self::Bearer(bearer(token).unwrap_or(token)))
+    }
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim_matches(' '))
+}
+
+/// Judges what comes with a request, a connection or a handshake. Counts what it refuses.
+pub(crate) fn authenticate(
+    gateway: &Gateway,
+    plan: &Plan,
+    credentials: Credentials<'_>,
+) -> Result<Principal, Refusal> {
+    judge(plan, credentials).map_err(|denial| refused(gateway, denial, denial.label()))
+}
+
+/// Judges a message on a connection that authenticated as `connection`, by the plan that is current now: the principal
+/// under which the message is served, which is the same party with the fresher credential.
+///
+/// With `auth.per_message_auth` each message needs a token of that party. Without it a token in a message is looked at
+/// only when the connection's own has expired: so a connection ends with its token, or lives on with new ones.
+#[allow(dead_code, reason = "for frontends with connections")]
+pub(crate) fn authenticate_message(
+    gateway: &Gateway,
+    plan: &Plan,
+    connection: &Principal,
+    credentials: Credentials<'_>,
+) -> Result<Principal, Refusal> {
+    judge_message(plan, connection, credentials)
+        .map_err(|denial| refused(gateway, denial, "invalid_message_token"))
+}
+
+/// `label` is the original gateway's where it has one.
+fn refused(gateway: &Gateway, denial: Denial, label: &'static str) -> Refusal {
+    gateway.metrics.auth_failed(label);
+    tracing::debug!(code = denial.code(), "not authenticated");
+    Refusal::denied(denial)
+}
+
+fn judge(plan: &Plan, credentials: Credentials<'_>) -> Result<Principal, Denial> {
+    match (&plan.snapshot.access, credentials) {
+        (Access::Anonymous { .. }, _) => Ok(Principal::anonymous()),
+        (Access::Refuse { .. }, _) => Err(Denial::PolicyUnusable),
+    }
+}
+
+fn judge_message(
+    plan: &Plan,
+    connection: &Principal,
+    credentials: Credentials<'_>,
+) -> Result<Principal, Denial> {
+    match &plan.snapshot.access {
+        Access::Anonymous { .. } => Ok(connection.clone()),
+        Access::Refuse { .. } => judge(plan, credentials),
+    }
+}

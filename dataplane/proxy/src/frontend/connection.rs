@@ -1,0 +1,322 @@
+//! One client's connection over which messages travel both ways, whatever carries them. Changes when such clients are
+//! served differently.
+//!
+//! This is the core of every frontend without HTTP requests: WebSocket, stdio, TCP, HTTP+SSE. A transport opens a
+//! [`Connection`] and gets its [`Outbox`]. It hands each message that it reads to [`Connection::receive`], which waits
+//! while the client has too much in flight, and writes what the outbox gives. When [`Connection::over`] completes, it
+//! writes the rest of the outbox and closes. Dropping the connection ends everything that the client has begun.
+//!
+//! ```text
+//! serving ──drain or stop──▶ leaving: requests are refused, those in flight finish ──▶ over
+//!    └──────────────────────── the client left: drop ────────────────────────────────────┴──▶ ended
+//! ```
+//!
+//! Requests are served at once and answered in any order. Everything else that a client says is taken in its order.
+//! Sessions live as long as the connection; requests of 2026-07-28 need none.
+
+mod admission;
+mod call;
+mod in_flight;
+mod inbound;
+mod outbox;
+
+use std::sync::Arc;
+
+use bridge_mcp::envelope::Kind;
+use bridge_mcp::frame::{Body, Frame, FrameError};
+use bridge_mcp::id::Id;
+use bridge_mcp::method::Method;
+use bridge_mcp::version::{Era, Version};
+use bridge_policy::principal::Principal;
+use bridge_policy::refusal::{Reason, Refusal};
+use bridge_policy::route::Scope;
+use bridge_runtime::tasks;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::gateway::{Gateway, Plan};
+use crate::listener::LAME_DUCK;
+use crate::pipeline::{self, Carrier, Context, batch, error_of, legacy};
+use crate::session::OwnSessions;
+use crate::upstream::Hello;
+use admission::Admission;
+use call::Call;
+use in_flight::InFlight;
+use outbox::Sender;
+
+pub(crate) use inbound::{Destination, Inbound};
+pub(crate) use outbox::{Outbound, Outbox};
+
+/// Requests of one connection at once. Listens are not among them; they have a limit of their own.
+const MAX_REQUESTS: usize = 1024;
+/// Notifications and answers of the client that may wait for a backend to take them; then the reader waits.
+const MAX_NOTES: usize = 64;
+
+/// How the client speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Dialect {
+    /// MCP: the client opens its sessions itself, and reads notifications and requests.
+    Mcp,
+    /// The original gateway's: requests and their answers, nothing else, and sessions without `initialize`.
+    Original,
+}
+
+/// One client.
+pub(crate) struct Connection {
+    shared: Arc<Shared>,
+    notes: mpsc::Sender<(Context, Frame)>,
+    stop: CancellationToken,
+}
+
+struct Shared {
+    gateway: Arc<Gateway>,
+    dialect: Dialect,
+    sessions: OwnSessions,
+    /// What the client said of itself last; for endpoints that it uses without another `initialize`.
+    hello: Mutex<Option<Hello>>,
+    admission: Admission,
+    in_flight: Arc<InFlight>,
+    outbound: Sender,
+    requests: TaskTracker,
+    /// No new requests are taken.
+    leaving: CancellationToken,
+    closed: CancellationToken,
+    /// Calls in flight are not waited for any longer.
+    ending: CancellationToken,
+}
+
+impl Connection {
+    /// Serves one client from now on. `stop` is cancelled when its listener is given up.
+    pub(crate) fn open(gateway: &Arc<Gateway>, dialect: Dialect, stop: CancellationToken) -> (Self, Outbox) {
+        let (outbound, outbox) = outbox::channel();
+        let closed = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            gateway: Arc::clone(gateway),
+            dialect,
+            sessions: OwnSessions::default(),
+            hello: Mutex::default(),
+            admission: Admission::new(MAX_REQUESTS),
+            in_flight: Arc::new(InFlight::new(closed.clone())),
+            outbound,
+            requests: TaskTracker::new(),
+            leaving: CancellationToken::new(),
+            closed,
+            ending: gateway.ending.child_token(),
+        });
+        let (notes, noted) = mpsc::channel(MAX_NOTES);
+        tasks::spawn("client-notes", take_notes(Arc::clone(&shared), noted));
+        (Self { shared, notes, stop }, outbox)
+    }
+
+    /// Takes one message from the client. Waits while too much of this client's is in flight.
+    pub(crate) async fn receive(&self, inbound: Inbound<'_>) {
+        let gateway = &self.shared.gateway;
+        let plan = gateway.plan.load_full();
+        match Body::parse(inbound.message.clone(), &plan.connection_limits) {
+            Ok(Body::Single(frame)) => {
+                let context = match self.context(plan, &inbound, &frame) {
+                    Ok(context) => context,
+                    Err(refusal) => return self.shared.refuse(&frame, &refusal).await,
+                };
+                match frame.kind() {
+                    Kind::Request => self.request(context, frame).await,
+                    Kind::Notification | Kind::Result | Kind::Error => self.note(context, frame).await,
+                }
+            }
+            Ok(Body::Batch(messages)) => self.batch(plan, &inbound, messages).await,
+            Err(error) => {
+                gateway.metrics.refused(Reason::BadMessage);
+                self.shared.outbound.send(error.response(), None).await;
+            }
+        }
+    }
+
+    /// Completes when the gateway leaves this client and nothing of it is in flight any more.
+    pub(crate) async fn over(&self) {
+        let drained = async {
+            self.shared.gateway.drain.started().await;
+            tokio::time::sleep(LAME_DUCK).await;
+        };
+        tokio::select! {
+            () = self.stop.cancelled() => {}
+            () = drained => {}
+        }
+        self.shared.leaving.cancel();
+        self.shared.requests.close();
+        self.shared.requests.wait().await;
+    }
+
+    fn context(&self, plan: Arc<Plan>, inbound: &Inbound<'_>, frame: &Frame) -> Result<Context, Refusal> {
+        let principal = inbound.principal(&self.shared.gateway, &plan)?;
+        let scope = inbound.destination.scope(&plan, frame)?;
+        Ok(self.shared.context(plan, scope, principal))
+    }
+
+    async fn request(&self, context: Context, frame: Frame) {
+        let shared = &self.shared;
+        let era = era_of(&frame);
+        let is_listen = era == Era::Modern && frame.method() == Method::Listen;
+        let slot = if is_listen { None } else { shared.admission.enter().await };
+        if slot.is_none() && !is_listen {
+            let text = format!("{MAX_REQUESTS} requests of this connection are in flight, the limit");
+            return shared.refuse(&frame, &Refusal::new(Reason::Exhausted, text)).await;
+        }
+        if shared.leaving.is_cancelled() {
+            return shared.refuse(&frame, &pipeline::shutting_down()).await;
+        }
+        if shared.dialect == Dialect::Original
+            && era == Era::Legacy
+            && let Err(refusal) = shared.open_unasked(&context, &frame)
+        {
+            return shared.refuse(&frame, &refusal).await;
+        }
+        let opens = era == Era::Legacy && frame.method() == Method::Initialize;
+        let call = Call::enter(shared, context, frame, era, slot);
+        if opens {
+            // What follows belongs to the session, so it waits for it.
+            shared.requests.track_future(call.open()).await;
+        } else {
+            tasks::spawn("client-request", shared.requests.track_future(call.run()));
+        }
+    }
+
+    async fn note(&self, context: Context, frame: Frame) {
+        if let Some(id) = cancelled_id(&frame)
+            && self.shared.in_flight.era(&id) == Some(Era::Modern)
+        {
+            // Dropping a request of that generation cancels it at its backend.
+            return self.shared.in_flight.cancel(&id);
+        }
+        // An error is a connection that has ended.
+        drop(self.notes.send((context, frame)).await);
+    }
+
+    async fn batch(&self, plan: Arc<Plan>, inbound: &Inbound<'_>, messages: Vec<Result<Frame, FrameError>>) {
+        let shared = &self.shared;
+        let session = match (inbound.destination.fixed(), inbound.principal(&shared.gateway, &plan)) {
+            (Some(scope), Ok(principal)) => {
+                let context = shared.context(plan, scope, principal);
+                let session = shared.sessions.get(&context.scope, &context.principal);
+                session
+                    .filter(|session| session.hello.version == Version::V2025_03_26)
+                    .map(|session| (context, session))
+            }
+            _ => None,
+        };
+        let Some((context, session)) = session else {
+            return shared.outbound.send(batch::not_allowed(), None).await;
+        };
+        let Some(slot) = shared.admission.enter().await else {
+            let text = format!("{MAX_REQUESTS} requests of this connection are in flight, the limit");
+            return shared.outbound.send(error_of(None, &Refusal::new(Reason::Exhausted, text)), None).await;
+        };
+        let shared = Arc::clone(shared);
+        let tracker = shared.requests.clone();
+        let served = async move {
+            let held = Arc::new(shared.gateway.drain.guard());
+            tokio::select! {
+                () = shared.closed.cancelled() => {}
+                answers = batch::serve(&context, &session, messages) => {
+                    if let Some(answers) = answers {
+                        shared.outbound.send(answers, Some(&held)).await;
+                    }
+                }
+            }
+            drop(slot);
+        };
+        tasks::spawn("client-batch", tracker.track_future(served));
+    }
+}
+
+/// The client has left, or was left: its calls and sessions end.
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.shared.closed.cancel();
+        self.shared.sessions.end(&self.shared.gateway.sessions);
+    }
+}
+
+impl Shared {
+    fn context(&self, plan: Arc<Plan>, scope: Scope, principal: Principal) -> Context {
+        let (gateway, ending) = (Arc::clone(&self.gateway), self.ending.clone());
+        Context { gateway, plan, scope, principal, ending }
+    }
+
+    /// Answers a request with a refusal. Nothing else is answered.
+    async fn refuse(&self, frame: &Frame, refusal: &Refusal) {
+        self.gateway.metrics.refused(refusal.reason);
+        tracing::debug!(reason = refusal.reason.as_str(), "request refused");
+        if frame.kind() == Kind::Request {
+            self.outbound.send(error_of(frame.raw_id(), refusal), None).await;
+        }
+    }
+
+    /// Makes sure of a session for a client that may never send `initialize`.
+    fn open_unasked(self: &Arc<Self>, context: &Context, frame: &Frame) -> Result<(), Refusal> {
+        let has_session = self.sessions.get(&context.scope, &context.principal).is_some();
+        if has_session || matches!(frame.method(), Method::Initialize | Method::Ping) {
+            return Ok(());
+        }
+        let hello = self.hello.lock().clone().unwrap_or_else(Hello::unnamed);
+        legacy::open_unasked(context, &self.sessions, hello)?;
+        if let Some(session) = self.sessions.get(&context.scope, &context.principal) {
+            self.follow(context.clone(), session);
+        }
+        Ok(())
+    }
+}
+
+/// Which generation a request will be found to belong to ([`bridge_mcp::detect`]).
+fn era_of(frame: &Frame) -> Era {
+    let params = frame.envelope().params.as_ref();
+    match params.and_then(|params| params.meta.protocol_version) {
+        Some(_) => Era::Modern,
+        None => Era::Legacy,
+    }
+}
+
+/// The request that a cancellation is about.
+fn cancelled_id(frame: &Frame) -> Option<Id> {
+    if frame.method() != Method::Cancelled || frame.kind() != Kind::Notification {
+        return None;
+    }
+    let params = frame.envelope().params.as_ref()?;
+    frame.raw(params.members.request_id).and_then(Id::from_raw)
+}
+
+/// Serves what wants no answer, in its order.
+async fn take_notes(shared: Arc<Shared>, mut notes: mpsc::Receiver<(Context, Frame)>) {
+    let closed = shared.closed.clone();
+    let taken = async {
+        while let Some((context, frame)) = notes.recv().await {
+            let cancelled = cancelled_id(&frame);
+            if cancelled.is_some() && shared.dialect == Dialect::Original {
+                // It does not say which of its sessions has the request.
+                for session in shared.sessions.of(&context.principal) {
+                    legacy::notify(&context, &session, &frame).await;
+                }
+            } else {
+                pipeline::serve(&context, Carrier::Connection(&shared.sessions), &frame).await;
+            }
+            // After its backend was told.
+            if let Some(id) = cancelled {
+                shared.in_flight.cancel(&id);
+            }
+        }
+    };
+    tokio::select! {
+        () = taken => {}
+        () = closed.cancelled() => {}
+    }
+}
+
+/// A message of the gateway's own making.
+fn parsed(message: Bytes, plan: &Plan) -> Option<Frame> {
+    Frame::parse(message, &plan.backend_limits).ok()
+}
+
+#[cfg(test)]
+mod tests;
