@@ -1,14 +1,14 @@
 //! The original's formats on TCP: chunking never changes the frames, written frames read back, and a connection gives every
 //! request exactly one answer or ends, whatever comes in whatever order.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
+use bridge_mcp::id::Id;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::original::binary::{
     BinaryError, BinaryFrame, Decoder, Dialect, FrameKind, MAX_PAYLOAD, encode,
 };
-use bridge_mcp::original::connection::{Accepted, CallId, Connection, Denied, Effect, Outcome, Settings};
+use bridge_mcp::original::connection::{Accepted, Connection, Denied, Effect, Outcome, Settings};
 use bridge_mcp::original::envelope::{self, Form};
 use bytes::{Bytes, BytesMut};
 use proptest::prelude::*;
@@ -142,8 +142,8 @@ fn happening() -> impl Strategy<Value = Happening> {
 /// What the world around a connection knows of it.
 #[derive(Default)]
 struct World {
-    /// Requests in flight and their ids.
-    open: BTreeMap<CallId, Bytes>,
+    /// Requests in flight by their ids.
+    open: Vec<Id>,
     asked: bool,
     closed: bool,
     sent: Vec<BinaryFrame>,
@@ -160,11 +160,7 @@ impl World {
                     self.asked = true;
                 }
                 Effect::Serve(served) => {
-                    assert_eq!(served.call.is_some(), served.frame.raw_id().is_some());
-                    if let Some(call) = served.call {
-                        let id = Bytes::copy_from_slice(served.frame.raw_id().unwrap_or_default());
-                        assert!(self.open.insert(call, id).is_none(), "one name, one request");
-                    }
+                    self.open.extend(served.frame.id().filter(|_| !served.frame.is_response()));
                 }
                 Effect::Close(_) => self.closed = true,
             }
@@ -213,26 +209,34 @@ proptest! {
                     world.apply(effects);
                 }
                 Happening::Finished(at, fails) => {
-                    let call = world.open.keys().copied().nth(at % (open + 1));
-                    let Some(call) = call else { continue };
-                    let id = world.open.remove(&call).unwrap();
-                    let id_text = String::from_utf8(id.to_vec()).unwrap();
+                    if open == 0 {
+                        prop_assert!(connection.finished(&Id::Int(7), Outcome::Failure("x".into(), None)).is_empty());
+                        continue;
+                    }
+                    let id = world.open.remove(at % open);
+                    let spelled = match &id {
+                        Id::Text(text) => format!("\"{text}\""),
+                        Id::Int(number) => number.to_string(),
+                        Id::Number(number) => number.to_string(),
+                    };
                     let outcome = if fails {
                         Outcome::Failure("Rate limit exceeded".into(), None)
                     } else {
-                        Outcome::Answer(format!(r#"{{"jsonrpc":"2.0","result":{{}},"id":{id_text}}}"#).into())
+                        Outcome::Answer(format!(r#"{{"jsonrpc":"2.0","result":{{}},"id":{spelled}}}"#).into())
                     };
-                    world.apply(connection.finished(call, outcome.clone()));
+                    let others = world.open.contains(&id);
+                    world.apply(connection.finished(&id, outcome.clone()));
                     if !closed {
-                        let answers: Vec<_> = world.sent[sent..].iter().filter(|frame| frame.kind == FrameKind::Response).collect();
+                        let answers: Vec<_> =
+                            world.sent[sent..].iter().filter(|frame| frame.kind == FrameKind::Response).collect();
                         prop_assert_eq!(answers.len(), 1);
                         let text = String::from_utf8(answers[0].payload.to_vec()).unwrap();
-                        prop_assert!(text.contains(&format!("\"id\":{id_text}}}")), "{}", text);
+                        prop_assert!(text.contains(&format!("\"id\":{spelled}}}")), "{}", text);
                     }
-                    prop_assert!(connection.finished(call, outcome).is_empty(), "one answer only");
+                    prop_assert!(others || connection.finished(&id, outcome).is_empty(), "one answer only");
                 }
                 Happening::Idle => world.apply(connection.idle()),
-                Happening::Expired => connection.expire(),
+                Happening::Expired => connection.expire(Duration::from_secs(9)),
                 Happening::ShutDown => world.apply(connection.shut_down()),
             }
             if dialect == Dialect::R {

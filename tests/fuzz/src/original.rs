@@ -1,6 +1,7 @@
 //! The original's formats: a byte stream drives a whole TCP connection, in chunks that do not matter; envelopes keep the
 //! message inside.
 
+use bridge_mcp::envelope::Kind;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::original::binary::{BinaryError, BinaryFrame, Decoder, Dialect, FrameKind, encode};
 use bridge_mcp::original::client::Client;
@@ -60,8 +61,7 @@ fn serve(dialect: Dialect, choice: u8, frames: &[BinaryFrame]) {
     };
     let mut connection = Connection::new(dialect, settings);
     for (position, frame) in frames.iter().enumerate() {
-        let mut effects =
-            if position == 7 { connection.shut_down() } else { connection.receive(frame) };
+        let mut effects = if position == 7 { connection.shut_down() } else { connection.receive(frame) };
         let mut rounds = 0;
         while !effects.is_empty() {
             rounds += 1;
@@ -84,10 +84,10 @@ fn serve(dialect: Dialect, choice: u8, frames: &[BinaryFrame]) {
                         if let (Some(named), Destination::Merged) = (&served.named, &destination) {
                             assert_eq!(named.as_str(), "default", "who names a namespace gets no other");
                         }
-                        if let Some(call) = served.call {
-                            let id = served.frame.raw_id().expect("only requests are answered");
-                            let answer = bridge_mcp::original::reply::result(id, b"{}");
-                            more.extend(connection.finished(call, Outcome::Answer(answer)));
+                        if let (Kind::Request, Some(id)) = (served.frame.kind(), served.frame.id()) {
+                            let raw = served.frame.raw_id().expect("a request has an id");
+                            let answer = bridge_mcp::original::reply::result(raw, b"{}");
+                            more.extend(connection.finished(&id, Outcome::Answer(answer)));
                         }
                     }
                     Effect::Close(_) => assert!(!connection.wants_input()),

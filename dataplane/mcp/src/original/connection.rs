@@ -21,25 +21,28 @@
 //! closing; a payload that is no message is answered; a client that sends a real MCP `initialize`, or requests of
 //! 2026-07-28, gets notifications and questions as frames of type 1; requests that carry a valid token need no handshake.
 
+mod calls;
 mod effect;
 mod judge;
 
-use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
 use serde_json::Value;
 
 use super::binary::{BinaryFrame, Dialect, FrameKind, MAX_PAYLOAD};
 use super::envelope::wrap_payload;
-use super::input::{Namespace, Token, params_token};
+use super::input::params_token;
 use super::negotiation::{self, NoAgreement};
 use super::reply;
 use crate::envelope::Kind;
 use crate::frame::Frame;
+use crate::id::Id;
 use crate::method::Method;
 
-pub use effect::{Accepted, CallId, CloseReason, Denied, Effect, Outcome, Served, Settings};
-use judge::{Judged, judge};
+use calls::Calls;
+pub use effect::{Accepted, CloseReason, Denied, Effect, Outcome, Served, Settings};
+use judge::{Beside, Judged, judge};
 
 /// The payload that tells a client of dialect G that the gateway leaves.
 const SHUTDOWN: &[u8] = br#"{"command":"shutdown","reason":"server shutting down"}"#;
@@ -53,14 +56,13 @@ pub struct Connection<P> {
     /// The gateway leaves: calls in flight end, no new ones begin.
     leaving: bool,
     /// Whose connection it is, after a handshake with a token.
-    identity: Option<P>,
+    identity: Option<Accepted<P>>,
     /// The client understands frames of type 1.
     takes_messages: bool,
     /// The message that waits for its authentication. Nothing is read meanwhile, so messages keep their order.
     waiting: Option<Waiting>,
-    /// Requests in flight, with their ids as spelled.
-    calls: HashMap<CallId, Bytes>,
-    next_call: u64,
+    /// Requests in flight.
+    calls: Calls,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -73,7 +75,7 @@ enum Phase {
 #[derive(Debug)]
 struct Waiting {
     frame: Frame,
-    named: Option<Namespace>,
+    beside: Beside,
     purpose: Purpose,
 }
 
@@ -100,8 +102,7 @@ impl<P: Clone + PartialEq> Connection<P> {
             identity: None,
             takes_messages: false,
             waiting: None,
-            calls: HashMap::new(),
-            next_call: 0,
+            calls: Calls::default(),
         }
     }
 
@@ -117,9 +118,9 @@ impl<P: Clone + PartialEq> Connection<P> {
         self.calls.len()
     }
 
-    /// The token of the handshake has expired; a new handshake may follow.
-    pub fn expire(&mut self) {
-        self.identity = None;
+    /// Ends a handshake whose token has expired by `now`, since 1970-01-01 UTC; another may follow.
+    pub fn expire(&mut self, now: Duration) {
+        self.identity.take_if(|accepted| accepted.expires_at <= now);
     }
 
     /// Takes a frame from the client.
@@ -154,20 +155,20 @@ impl<P: Clone + PartialEq> Connection<P> {
     /// Takes the outcome of [`Effect::Authenticate`].
     pub fn authenticated(&mut self, outcome: Result<Accepted<P>, Denied>) -> Effects<P> {
         let mut effects = Vec::new();
-        let Some(Waiting { frame, named, purpose }) = self.waiting.take() else { return effects };
+        let Some(Waiting { frame, beside, purpose }) = self.waiting.take() else { return effects };
         match (purpose, outcome) {
             (Purpose::Handshake, Ok(accepted)) => {
                 let seconds = accepted.expires_at.as_secs();
                 let expires = reply::timestamp_nanos(seconds, accepted.expires_at.subsec_nanos());
                 let session = Value::from(self.settings.session_id.as_str());
                 let result = format!(r#"{{"expiresAt":"{expires}","sessionId":{session}}}"#);
-                self.identity = Some(accepted.principal);
+                self.identity = Some(accepted);
                 let id = frame.raw_id().unwrap_or(b"null");
                 effects.push(self.answer(id, reply::result(id, result.as_bytes())));
             }
-            (Purpose::Message, Ok(accepted)) => self.serve(frame, named, accepted.principal, &mut effects),
-            (Purpose::Confirmation, Ok(accepted)) if self.identity.as_ref() == Some(&accepted.principal) => {
-                self.serve(frame, named, accepted.principal, &mut effects);
+            (Purpose::Message, Ok(accepted)) => self.serve(frame, beside, accepted.principal, &mut effects),
+            (Purpose::Confirmation, Ok(accepted)) if self.is(&accepted.principal) => {
+                self.serve(frame, beside, accepted.principal, &mut effects);
             }
             (purpose, _) => self.deny(purpose, &frame, &mut effects),
         }
@@ -175,17 +176,16 @@ impl<P: Clone + PartialEq> Connection<P> {
         effects
     }
 
-    /// Takes the end of a request. One that ended before is ignored.
-    pub fn finished(&mut self, call: CallId, outcome: Outcome) -> Effects<P> {
+    /// Takes the end of the oldest request with this id. One that has ended, or was cancelled, is ignored.
+    pub fn finished(&mut self, id: &Id, outcome: Outcome) -> Effects<P> {
         let mut effects = Vec::new();
-        let Some(id) = self.calls.remove(&call) else { return effects };
-        match outcome {
-            Outcome::Answer(answer) => effects.push(self.answer(&id, answer)),
+        let Some(id) = self.calls.end(id) else { return effects };
+        effects.push(match outcome {
+            Outcome::Answer(answer) => self.answer(&id, answer),
             Outcome::Failure(text, data) => {
-                effects.push(self.answer(&id, reply::tcp_error(Some(&id), &text, data.as_ref())));
+                self.answer(&id, reply::tcp_error(Some(&id), &text, data.as_ref()))
             }
-            Outcome::Withdrawn => {}
-        }
+        });
         self.settle(&mut effects);
         effects
     }
@@ -257,7 +257,7 @@ impl<P: Clone + PartialEq> Connection<P> {
                 }
             }
             Judged::Message { frame, .. } if frame.is_response() => self.answered(frame, effects),
-            Judged::Message { frame, named, token } => self.authenticate(frame, named, token, effects),
+            Judged::Message { frame, beside } => self.authenticate(frame, beside, effects),
         }
     }
 
@@ -277,41 +277,38 @@ impl<P: Clone + PartialEq> Connection<P> {
     /// without one.
     fn answered(&mut self, frame: Frame, effects: &mut Effects<P>) {
         if self.takes_messages {
-            self.authenticate(frame, None, None, effects);
+            self.authenticate(frame, Beside::default(), effects);
         }
     }
 
-    fn authenticate(
-        &mut self,
-        frame: Frame,
-        named: Option<Namespace>,
-        token: Option<Token>,
-        effects: &mut Effects<P>,
-    ) {
+    fn authenticate(&mut self, frame: Frame, beside: Beside, effects: &mut Effects<P>) {
         let is_request = frame.kind() == Kind::Request;
+        let id = frame.raw_id().unwrap_or(b"null");
         if self.leaving && is_request {
-            let id = frame.raw_id().unwrap_or(b"null");
-            let data = serde_json::json!({ "retry": "safe" });
-            effects.push(self.answer(id, reply::tcp_error(Some(id), "Server shutting down", Some(&data))));
-            return;
+            let data = serde_json::json!({ "reason": "shutting_down", "retry": "safe" });
+            let answer = reply::tcp_error(Some(id), "Server shutting down", Some(&data));
+            return effects.push(self.answer(id, answer));
         }
-        let (purpose, token) = match &self.identity {
-            Some(_) if token.is_some() && self.settings.per_message_auth => (Purpose::Confirmation, token),
-            Some(principal) => return self.serve(frame, named, principal.clone(), effects),
+        let mut token = beside.token.clone();
+        let purpose = match &self.identity {
+            Some(_) if token.is_some() && self.settings.per_message_auth => Purpose::Confirmation,
+            Some(accepted) => return self.serve(frame, beside, accepted.principal.clone(), effects),
             None if self.dialect == Dialect::G && is_request && frame.method() == Method::Initialize => {
                 match params_token(&frame) {
-                    Ok(Some(token)) => (Purpose::Handshake, Some(token)),
-                    Ok(None) => (Purpose::Message, token),
+                    Ok(None) => Purpose::Message,
+                    Ok(handshake) => {
+                        token = handshake;
+                        Purpose::Handshake
+                    }
                     Err(error) => {
-                        let id = frame.raw_id().unwrap_or(b"null");
                         let answer = reply::tcp_error(Some(id), &error.to_string(), None);
                         return effects.push(self.answer(id, answer));
                     }
                 }
             }
-            None => (Purpose::Message, token),
+            None => Purpose::Message,
         };
-        self.waiting = Some(Waiting { frame, named, purpose });
+        self.waiting = Some(Waiting { frame, beside, purpose });
         effects.push(Effect::Authenticate(token));
     }
 
@@ -336,20 +333,22 @@ impl<P: Clone + PartialEq> Connection<P> {
         }
     }
 
-    fn serve(&mut self, frame: Frame, named: Option<Namespace>, principal: P, effects: &mut Effects<P>) {
+    fn serve(&mut self, frame: Frame, beside: Beside, principal: P, effects: &mut Effects<P>) {
         if self.dialect == Dialect::G && speaks_mcp(&frame) {
             self.takes_messages = true;
         }
-        let call = match (frame.kind(), frame.raw_id()) {
-            (Kind::Request, Some(id)) => {
-                let call = CallId(self.next_call);
-                self.next_call += 1;
-                self.calls.insert(call, Bytes::copy_from_slice(id));
-                Some(call)
-            }
-            _ => None,
-        };
-        effects.push(Effect::Serve(Served { call, frame, named, principal }));
+        match frame.kind() {
+            Kind::Request => self.calls.begin(&frame),
+            Kind::Notification if frame.method() == Method::Cancelled => self.calls.cancel(&frame),
+            _ => {}
+        }
+        let Beside { named, token } = beside;
+        let is_mcp = self.takes_messages;
+        effects.push(Effect::Serve(Served { frame, named, token, principal, is_mcp }));
+    }
+
+    fn is(&self, principal: &P) -> bool {
+        self.identity.as_ref().is_some_and(|accepted| accepted.principal == *principal)
     }
 
     /// A response as a frame. `id` is whom it is for, should it be too large to be sent.

@@ -23,10 +23,6 @@ pub struct Settings {
     pub session_id: String,
 }
 
-/// A request in flight on this connection.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct CallId(pub(super) u64);
-
 /// What the driver has to do, in this order.
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "taken apart at once")]
@@ -44,14 +40,16 @@ pub enum Effect<P> {
 /// A message to be served.
 #[derive(Debug)]
 pub struct Served<P> {
-    /// To be named when it is answered; `None` for what has no answer.
-    pub call: Option<CallId>,
-    /// The message.
+    /// The message. A request is answered with [`super::Connection::finished`] under its id.
     pub frame: Frame,
     /// The namespace that the client named beside it.
     pub named: Option<Namespace>,
+    /// The token that came with it.
+    pub token: Option<Token>,
     /// On whose behalf.
     pub principal: P,
+    /// The client has shown that it speaks the protocol itself, and gets its notifications and questions.
+    pub is_mcp: bool,
 }
 
 /// A token that was accepted.
@@ -74,8 +72,6 @@ pub enum Outcome {
     Answer(Bytes),
     /// With an error of the gateway: its text and what else the client should know.
     Failure(String, Option<Value>),
-    /// Without an answer, because the client withdrew it.
-    Withdrawn,
 }
 
 /// Why a connection is closed.

@@ -14,14 +14,23 @@ use crate::scan::ScanError;
 #[derive(Debug)]
 #[allow(clippy::large_enum_variant, reason = "taken apart at once")]
 pub(super) enum Judged {
-    /// A message, the namespace that the client named, and the token beside it.
-    Message { frame: Frame, named: Option<Namespace>, token: Option<Token> },
+    /// A message and what came with it.
+    Message { frame: Frame, beside: Beside },
     /// JSON that is to be answered with an error.
     Invalid { id: Option<Bytes>, text: String },
     /// A notification that breaks a limit: nobody can be told.
     Ignored,
     /// No JSON.
     Undecodable,
+}
+
+/// What a client says beside its message.
+#[derive(Debug, Default)]
+pub(super) struct Beside {
+    /// The namespace that it names.
+    pub(super) named: Option<Namespace>,
+    /// The token of this message.
+    pub(super) token: Option<Token>,
 }
 
 impl Judged {
@@ -61,7 +70,7 @@ pub(super) fn judge(dialect: Dialect, payload: &Bytes, limits: &Limits) -> Judge
         Dialect::G => params_namespace(&frame),
         Dialect::R => named,
     };
-    Judged::Message { frame, named, token }
+    Judged::Message { frame, beside: Beside { named, token } }
 }
 
 fn unreadable(error: EnvelopeError) -> Judged {

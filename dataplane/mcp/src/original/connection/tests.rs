@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::limits::Limits;
+use crate::original::input::{Namespace, Token};
 use crate::original::negotiation::OFFER;
 
 const ANN: &str = "ann";
@@ -57,8 +58,9 @@ impl Script {
         told(self.0.authenticated(Err(Denied)))
     }
 
-    fn finish(&mut self, call: u64, answer: &str) -> Vec<String> {
-        told(self.0.finished(CallId(call), Outcome::Answer(Bytes::copy_from_slice(answer.as_bytes()))))
+    fn finish(&mut self, id: &str, answer: &str) -> Vec<String> {
+        let id = Id::from_raw(id.as_bytes()).unwrap();
+        told(self.0.finished(&id, Outcome::Answer(Bytes::copy_from_slice(answer.as_bytes()))))
     }
 }
 
@@ -70,9 +72,9 @@ fn told(effects: Effects<&'static str>) -> Vec<String> {
             format!("authenticate {}", token.as_ref().map_or("nobody", Token::expose))
         }
         Effect::Serve(served) => {
-            let call = served.call.map_or("-".into(), |CallId(call)| call.to_string());
+            let id = text(served.frame.raw_id().unwrap_or(b"-"));
             let named = served.named.as_ref().map_or("*", Namespace::as_str);
-            format!("serve {call} {} in {named} for {}", served.frame.method_name(), served.principal)
+            format!("serve {id} {} in {named} for {}", served.frame.method_name(), served.principal)
         }
         Effect::Close(reason) => format!("close: {reason}"),
     };
@@ -99,13 +101,17 @@ fn the_handshake_of_dialect_g_answers_session_and_expiry() {
             r#"Response {"jsonrpc":"2.0","result":{"expiresAt":"2025-01-01T00:00:00.000000005Z","sessionId":"00112233445566778899aabbccddeeff"},"id":"init-1"}"#
         ]
     );
-    assert_eq!(script.request(LIST), ["serve 0 tools/list in k8s for ann"]);
+    assert_eq!(script.request(LIST), ["serve 1 tools/list in k8s for ann"]);
     assert_eq!(
         script.request(r#"{"jsonrpc":"2.0","method":"initialize","params":{"token":"T"},"id":2}"#),
-        ["serve 1 initialize in * for ann"],
+        ["serve 2 initialize in * for ann"],
         "a second one is a request like any other"
     );
-    script.0.expire();
+    script.finish("2", "{}");
+    script.0.expire(Duration::new(1_735_689_600, 4));
+    assert_eq!(script.request(LIST), ["serve 1 tools/list in k8s for ann"], "not yet");
+    script.finish("1", "{}");
+    script.0.expire(Duration::new(1_735_689_600, 5));
     assert_eq!(script.request(LIST), ["authenticate nobody"]);
 }
 
@@ -130,10 +136,10 @@ fn without_a_handshake_each_request_is_judged_by_what_it_carries() {
     assert_eq!(script.request(LIST), ["authenticate nobody"]);
     assert_eq!(script.deny(), [error("1", UNAUTHORIZED)], "and stays open");
     script.request(LIST);
-    assert_eq!(script.accept("anonymous"), ["serve 0 tools/list in k8s for anonymous"]);
+    assert_eq!(script.accept("anonymous"), ["serve 1 tools/list in k8s for anonymous"]);
     let wrapped = r#"{"auth_token":"Bearer T","message":{"jsonrpc":"2.0","method":"ping","id":2}}"#;
     assert_eq!(script.request(wrapped), ["authenticate T"]);
-    assert_eq!(script.accept(ANN), ["serve 1 ping in * for ann"]);
+    assert_eq!(script.accept(ANN), ["serve 2 ping in * for ann"]);
     assert_eq!(script.request(LIST), ["authenticate nobody"], "one token, one message");
 }
 
@@ -142,7 +148,7 @@ fn a_token_beside_a_message_must_be_of_the_same_person() {
     let wrapped = r#"{"auth_token":"T2","message":{"jsonrpc":"2.0","method":"ping","id":2}}"#;
     let mut script = Script::greeted();
     assert_eq!(script.request(wrapped), ["authenticate T2"]);
-    assert_eq!(script.accept(ANN), ["serve 0 ping in * for ann"]);
+    assert_eq!(script.accept(ANN), ["serve 2 ping in * for ann"]);
     script.request(wrapped);
     assert_eq!(
         script.accept("bob"),
@@ -151,7 +157,7 @@ fn a_token_beside_a_message_must_be_of_the_same_person() {
 
     let mut script = Script::greeted();
     script.0.settings.per_message_auth = false;
-    assert_eq!(script.request(wrapped), ["serve 0 ping in * for ann"]);
+    assert_eq!(script.request(wrapped), ["serve 2 ping in * for ann"]);
 }
 
 #[test]
@@ -266,13 +272,25 @@ fn answers_go_to_whoever_asked_in_any_order_and_once() {
     let mut script = Script::greeted();
     script.request(LIST);
     script.request(r#"{"jsonrpc":"2.0","method":"ping","id":"two"}"#);
-    assert_eq!(script.finish(1, r#"{"id":"two"}"#), [r#"Response {"id":"two"}"#]);
-    assert!(script.finish(1, "{}").is_empty());
+    assert_eq!(script.finish("\"two\"", r#"{"id":"two"}"#), [r#"Response {"id":"two"}"#]);
+    assert!(script.finish("\"two\"", "{}").is_empty());
     let limited = Outcome::Failure("Rate limit exceeded".into(), None);
-    assert_eq!(told(script.0.finished(CallId(0), limited)), [error("1", "Rate limit exceeded")]);
-    script.request(LIST);
-    assert!(told(script.0.finished(CallId(2), Outcome::Withdrawn)).is_empty());
+    assert_eq!(told(script.0.finished(&Id::Int(1), limited)), [error("1", "Rate limit exceeded")]);
     assert_eq!(script.0.in_flight(), 0);
+}
+
+#[test]
+fn a_request_that_its_client_cancels_is_not_answered() {
+    let cancel = r#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":1.0}}"#;
+    let mut script = Script::greeted();
+    script.request(LIST);
+    script.request(LIST);
+    assert_eq!(script.request(cancel), ["serve - notifications/cancelled in * for ann"]);
+    assert_eq!(script.finish("1", "{}"), ["Response {}"], "the earlier one is still in flight");
+    assert!(script.finish("1", "{}").is_empty());
+    script.request(r#"{"jsonrpc":"2.0","method":"initialize","params":{},"id":1}"#);
+    script.request(cancel);
+    assert_eq!(script.0.in_flight(), 1, "a session is opened or not");
 }
 
 #[test]
@@ -283,7 +301,7 @@ fn a_full_connection_takes_no_more_until_a_request_ends() {
         script.request(LIST);
     }
     assert!(!script.0.wants_input());
-    script.finish(0, "{}");
+    script.finish("1", "{}");
     assert!(script.0.wants_input());
     script.request(LIST);
     assert_eq!(script.request(LIST), ["close: more frames than the connection takes"]);
@@ -294,9 +312,9 @@ fn dialect_r_authenticates_each_request_and_answers_in_an_envelope() {
     let mut script = Script::negotiated(Dialect::R);
     let request = r#"{"id":1,"timestamp":"2025-01-01T00:00:00Z","source":"local-router","target_namespace":"system","auth_token":"T","mcp_payload":{"jsonrpc":"2.0","method":"tools/list","id":1}}"#;
     assert_eq!(script.request(request), ["authenticate T"]);
-    assert_eq!(script.accept(ANN), ["serve 0 tools/list in system for ann"]);
+    assert_eq!(script.accept(ANN), ["serve 1 tools/list in system for ann"]);
     assert_eq!(
-        script.finish(0, r#"{"jsonrpc":"2.0","result":{"ok":true},"id":1}"#),
+        script.finish("1", r#"{"jsonrpc":"2.0","result":{"ok":true},"id":1}"#),
         [r#"Response {"mcp_payload":{"jsonrpc":"2.0","result":{"ok":true},"id":1}}"#]
     );
     script.request(request);
@@ -323,8 +341,8 @@ fn only_clients_that_show_the_protocol_itself_get_more_than_answers() {
     );
     assert_eq!(script.0.notice(notice()).unwrap().kind, FrameKind::Request);
     let answer = r#"{"jsonrpc":"2.0","result":{},"id":"asked"}"#;
-    assert_eq!(script.give(FrameKind::Response, answer), ["serve -  in * for ann"]);
-    assert_eq!(script.request(answer), ["serve -  in * for ann"]);
+    assert_eq!(script.give(FrameKind::Response, answer), ["serve \"asked\"  in * for ann"]);
+    assert_eq!(script.request(answer), ["serve \"asked\"  in * for ann"]);
 
     let mut script = Script::negotiated(Dialect::R);
     script.request(
@@ -345,7 +363,7 @@ fn shutting_down_waits_for_requests_and_takes_no_more() {
     assert!(script.0.shut_down().is_empty());
     let refused = script.request(LIST);
     assert!(refused[0].contains("Server shutting down") && refused[0].contains(r#""retry":"safe""#));
-    assert_eq!(script.finish(0, "{}"), ["Response {}", "close: shutting down"]);
+    assert_eq!(script.finish("1", "{}"), ["Response {}", "close: shutting down"]);
     assert_eq!(told(Script::negotiated(Dialect::R).0.shut_down()), ["close: shutting down"]);
     assert_eq!(told(Script::fresh(Dialect::R).0.shut_down()), ["close: shutting down"]);
 }
@@ -354,6 +372,6 @@ fn shutting_down_waits_for_requests_and_takes_no_more() {
 fn an_answer_that_no_peer_would_accept_becomes_an_error() {
     let mut script = Script::greeted();
     script.request(LIST);
-    let answer = script.finish(0, &"x".repeat(MAX_PAYLOAD + 1));
+    let answer = script.finish("1", &"x".repeat(MAX_PAYLOAD + 1));
     assert_eq!(answer, [error("1", "Response exceeds the protocol's limit of 10485760 bytes")]);
 }
