@@ -14,7 +14,7 @@ mod validate;
 pub use backend::{Backend, EraPolicy, HttpBackend, Naming, StdioBackend, Target};
 pub use hash::ContentHash;
 pub use listener::{ClientAuth, Listener, Protocol, Tls, TlsVersion};
-pub use policy::{Access, Limits, Sessions};
+pub use policy::{Access, Jwt, Limits, Sessions};
 pub use secret::Secret;
 pub use snapshot::Snapshot;
 pub use validate::Defect;

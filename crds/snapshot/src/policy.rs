@@ -1,5 +1,6 @@
 //! Access, limits and session settings as data. Changes when a policy is added.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -18,6 +19,25 @@ pub enum Access {
         /// What is wrong and what to do, for the operator's log; clients only learn that they are refused.
         reason: String,
     },
+    /// Bearers of signed tokens.
+    Jwt(Jwt),
+}
+
+/// Signed tokens (RFC 7519). Keys are named, never contained; whoever runs the snapshot loads them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Jwt {
+    /// Required `iss`; any when absent.
+    pub issuer: Option<String>,
+    /// Required member of `aud`; any when absent.
+    pub audience: Option<String>,
+    /// Environment variable with the secret of HS256, HS384 and HS512.
+    pub secret_env: Option<String>,
+    /// PEM file with the RSA public key of RS256, RS384 and RS512.
+    pub public_key_file: Option<PathBuf>,
+    /// Whether each message on a connection carries a token, and not only its beginning.
+    pub per_message: bool,
+    /// How long an accepted token may be remembered; not at all when zero.
+    pub cache_ttl: Duration,
 }
 
 /// Bounds on what one peer can make the gateway hold or do. Sizes in bytes.

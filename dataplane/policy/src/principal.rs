@@ -28,13 +28,13 @@ pub struct Grant {
     pub rate_limit: Option<RateLimit>,
 }
 
-/// Requests that a credential allows.
+/// Requests that a credential allows; without a bound where there is none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RateLimit {
     /// Requests in any 60 seconds.
-    pub requests_per_minute: u32,
+    pub requests_per_minute: Option<u32>,
     /// Requests in any 10 seconds.
-    pub burst: u32,
+    pub burst: Option<u32>,
 }
 
 impl Principal {

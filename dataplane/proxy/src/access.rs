@@ -1,5 +1,8 @@
 //! Who may: the one place where credentials become a principal, for every frontend. Changes with what frontends hand in.
 
+use std::time::SystemTime;
+
+use bridge_auth::{Authenticator, KeyError, Keys};
 use bridge_policy::denial::Denial;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::Refusal;
@@ -8,6 +11,79 @@ use bridge_transport::frontend::request::text;
 use http::HeaderMap;
 
 use crate::gateway::{Gateway, Plan};
+
+/// The access policy of a plan, ready to judge.
+#[derive(Debug)]
+pub(crate) enum Gate {
+    /// Everybody passes as `anonymous`.
+    Open,
+    /// Nobody passes.
+    Closed,
+    /// Bearers of tokens pass.
+    Tokens {
+        /// The judge.
+        authenticator: Box<Authenticator>,
+        /// Whether each message on a connection needs a token.
+        per_message: bool,
+    },
+}
+
+impl Gate {
+    /// Loads the keys that `access` names; reads the environment and the file system.
+    pub(crate) fn load(access: &Access) -> Result<Self, KeyError> {
+        Ok(match access {
+            Access::Anonymous { .. } => Self::Open,
+            Access::Refuse { .. } => Self::Closed,
+            Access::Jwt(config) => {
+                let keys = Keys::load(config, &|name| std::env::var(name).ok())?;
+                if keys.has_weak_secret() {
+                    tracing::warn!(
+                        "the secret of the tokens is shorter than 32 bytes and can be guessed from any of them"
+                    );
+                }
+                Self::Tokens {
+                    authenticator: Box::new(Authenticator::new(config, keys)),
+                    per_message: config.per_message,
+                }
+            }
+        })
+    }
+
+    fn judge(&self, credentials: Credentials<'_>, now: SystemTime) -> Result<Principal, Denial> {
+        match (self, credentials) {
+            (Self::Open, _) => Ok(Principal::anonymous()),
+            (Self::Closed, _) => Err(Denial::PolicyUnusable),
+            (Self::Tokens { .. }, Credentials::None) => Err(Denial::MissingToken),
+            (Self::Tokens { authenticator, .. }, Credentials::Bearer(token)) => {
+                authenticator.verify(token, now)
+            }
+        }
+    }
+
+    fn judge_message(
+        &self,
+        connection: &Principal,
+        credentials: Credentials<'_>,
+        now: SystemTime,
+    ) -> Result<Principal, Denial> {
+        let per_message = match self {
+            Self::Open => return Ok(connection.clone()),
+            Self::Closed => return Err(Denial::PolicyUnusable),
+            Self::Tokens { per_message, .. } => *per_message,
+        };
+        // A reload can ask for credentials on a connection that began without.
+        let is_good = connection.grant().is_some() && !connection.has_expired(now);
+        match credentials {
+            _ if is_good && !per_message => Ok(connection.clone()),
+            Credentials::None if !is_good && connection.grant().is_some() => Err(Denial::TokenExpired),
+            Credentials::None => Err(Denial::MissingToken),
+            Credentials::Bearer(_) => {
+                let principal = self.judge(credentials, now)?;
+                if principal == *connection { Ok(principal) } else { Err(Denial::OtherPrincipal) }
+            }
+        }
+    }
+}
 
 /// What a client presents.
 #[derive(Clone, Copy)]
@@ -49,7 +125,7 @@ pub(crate) fn authenticate(
     plan: &Plan,
     credentials: Credentials<'_>,
 ) -> Result<Principal, Refusal> {
-    judge(plan, credentials).map_err(|denial| refused(gateway, denial, denial.label()))
+    plan.gate.judge(credentials, SystemTime::now()).map_err(|denial| refused(gateway, denial, denial.label()))
 }
 
 /// Judges a message on a connection that authenticated as `connection`, by the plan that is current now: the principal
@@ -64,7 +140,8 @@ pub(crate) fn authenticate_message(
     connection: &Principal,
     credentials: Credentials<'_>,
 ) -> Result<Principal, Refusal> {
-    judge_message(plan, connection, credentials)
+    plan.gate
+        .judge_message(connection, credentials, SystemTime::now())
         .map_err(|denial| refused(gateway, denial, "invalid_message_token"))
 }
 
@@ -75,20 +152,5 @@ fn refused(gateway: &Gateway, denial: Denial, label: &'static str) -> Refusal {
     Refusal::denied(denial)
 }
 
-fn judge(plan: &Plan, credentials: Credentials<'_>) -> Result<Principal, Denial> {
-    match (&plan.snapshot.access, credentials) {
-        (Access::Anonymous { .. }, _) => Ok(Principal::anonymous()),
-        (Access::Refuse { .. }, _) => Err(Denial::PolicyUnusable),
-    }
-}
-
-fn judge_message(
-    plan: &Plan,
-    connection: &Principal,
-    credentials: Credentials<'_>,
-) -> Result<Principal, Denial> {
-    match &plan.snapshot.access {
-        Access::Anonymous { .. } => Ok(connection.clone()),
-        Access::Refuse { .. } => judge(plan, credentials),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::admin::Admin;
 use crate::config::LogLevel;
 
 /// Where the configuration is when nobody says so, as in the original.
@@ -41,6 +42,9 @@ pub enum Command {
     Check,
     /// Print a JSON Schema of the configuration file, for editors.
     Schema,
+    /// Make tokens; what else the original offered here says what to use instead.
+    #[command(subcommand)]
+    Admin(Admin),
 }
 
 /// What `--version` prints: four lines, as in the original.
@@ -58,6 +62,7 @@ mod tests {
     use clap::CommandFactory as _;
 
     use super::*;
+    use crate::admin::Token;
 
     fn parse(line: &str) -> Result<Args, clap::Error> {
         Args::try_parse_from(line.split_whitespace())
@@ -82,6 +87,29 @@ mod tests {
         let args = parse("mcp-gateway check --config g.yaml").unwrap();
         assert!(matches!(args.command, Some(Command::Check)));
         assert_eq!(args.config, PathBuf::from("g.yaml"));
+    }
+
+    #[test]
+    fn tokens_are_made_with_the_flags_of_the_original() {
+        let create = |line: &str| match parse(line).unwrap().command {
+            Some(Command::Admin(Admin::Token(Token::Create(create)))) => create,
+            other => panic!("{other:?}"),
+        };
+        let plain = create("mcp-gateway admin token create");
+        assert_eq!((plain.user.as_str(), plain.expiry.as_secs()), ("default", 8760 * 3600));
+        assert_eq!(plain.scopes, ["mcp:*:read", "mcp:*:write"]);
+        let short = create("mcp-gateway admin token create -u alice -e 1h30m -s a,b --scopes c");
+        let long = create("mcp-gateway admin token create --user alice --expiry 90m --scopes a,b,c");
+        assert_eq!((short.user, short.expiry, short.scopes), (long.user, long.expiry, long.scopes));
+    }
+
+    #[test]
+    fn an_expiry_is_a_duration_of_go_above_zero() {
+        for wrong in ["7d", "0", "0s", "-1h", "soon", "87601h"] {
+            let error =
+                parse(&format!("mcp-gateway admin token create --expiry={wrong}")).unwrap_err().to_string();
+            assert!(error.contains("allowed: "), "{wrong}: {error}");
+        }
     }
 
     #[test]

@@ -21,10 +21,11 @@ mod yaml;
 use std::fmt;
 use std::io::Read as _;
 use std::path::Path;
+use std::time::Duration;
 
 use bridge_snapshot::Snapshot;
 
-use decode::{At, Context, Decode as _, Problem, Purpose};
+use decode::{At, Context, Decode as _, FromText as _, Problem, Purpose};
 pub use diagnostic::{Diagnostic, Position, Severity};
 pub use model::observe::{LogFormat, LogLevel};
 pub use settings::{LogSettings, MetricsSettings, ProcessSettings};
@@ -159,6 +160,11 @@ pub fn misspelt_variables(names: impl Iterator<Item = String>) -> Vec<Diagnostic
         allowed: Some(format!("did you mean {guess}?")),
     };
     found.into_iter().map(warning).collect()
+}
+
+/// A duration above zero as keys have it, for the command line; the error says what is allowed.
+pub(crate) fn go_duration(text: &str) -> Result<Duration, String> {
+    values::Interval::from_text(text).map(|interval| interval.0).map_err(|problem| problem.to_string())
 }
 
 /// A JSON Schema of the configuration file, for editors.

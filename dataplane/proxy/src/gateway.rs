@@ -10,6 +10,7 @@ use bridge_runtime::health::{BackendHealth, BackendState, Health, HealthSource};
 use bridge_snapshot::Snapshot;
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Gate;
 use crate::cluster::{self, Cluster, Offer};
 use crate::merged::Views;
 use crate::observe::GatewayMetrics;
@@ -30,12 +31,15 @@ pub(crate) struct Gateway {
     pub(crate) listens: Arc<tokio::sync::Semaphore>,
 }
 
-/// A snapshot with its running backends. Immutable; replaced as a whole.
+/// A snapshot with its keys and its running backends. Immutable; replaced as a whole.
+#[derive(Clone)]
 pub(crate) struct Plan {
     pub(crate) snapshot: Arc<Snapshot>,
+    /// Who may.
+    pub(crate) gate: Arc<Gate>,
     /// In configuration order.
     pub(crate) clusters: Vec<Arc<Cluster>>,
-    by_namespace: HashMap<String, usize>,
+    by_namespace: Arc<HashMap<String, usize>>,
     /// Of one HTTP request.
     pub(crate) client_limits: Limits,
     /// Of one message on a connection of a client's own.
@@ -47,6 +51,7 @@ impl Plan {
     /// Clusters that `current` runs with the same configuration are taken over; the others are made, not yet started.
     pub(crate) fn build(
         snapshot: Snapshot,
+        gate: Gate,
         shared: &Arc<cluster::Shared>,
         current: Option<&Plan>,
     ) -> Result<Self, cluster::ClusterError> {
@@ -68,17 +73,23 @@ impl Plan {
             .iter()
             .enumerate()
             .map(|(position, cluster)| (cluster.config.namespace.clone(), position))
-            .collect();
+            .collect::<HashMap<_, _>>();
         let client_limits = Limits::client(limits.max_http_body, limits.max_depth);
         let connection_limits = Limits::client(limits.max_message, limits.max_depth);
         Ok(Self {
             snapshot: Arc::new(snapshot),
+            gate: Arc::new(gate),
             clusters,
-            by_namespace,
+            by_namespace: Arc::new(by_namespace),
             client_limits,
             connection_limits,
             backend_limits,
         })
+    }
+
+    /// The same plan with other keys.
+    pub(crate) fn with_gate(&self, gate: Gate) -> Self {
+        Self { gate: Arc::new(gate), ..self.clone() }
     }
 
     /// The backend of an unrenamed endpoint.

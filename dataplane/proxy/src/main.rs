@@ -8,6 +8,7 @@ use bridge_runtime::log::{self, Format, LogHandle};
 use bridge_runtime::signal::{Reload, Shutdown, Stop};
 use bridge_transport::stdio::guard;
 use clap::Parser as _;
+use mcp_gateway::admin::Admin;
 use mcp_gateway::args::{Args, Command, version};
 use mcp_gateway::config::{self, LogFormat, LogSettings};
 use mcp_gateway::{Server, welcome};
@@ -29,8 +30,24 @@ fn main() -> ExitCode {
             let printed = print(&report.to_string());
             if report.is_usable() { printed } else { ExitCode::from(1) }
         }
+        Some(Command::Admin(command)) => administer(&command),
         Some(Command::Schema) => print(&format!("{:#}\n", config::schema())),
         None => serve(&args),
+    }
+}
+
+fn administer(command: &Admin) -> ExitCode {
+    match command.run(&environment, std::time::SystemTime::now()) {
+        Ok(output) => {
+            if let Some(warning) = output.warning {
+                complain(warning);
+            }
+            print(&output.text)
+        }
+        Err(error) => {
+            complain(&error.to_string());
+            ExitCode::from(1)
+        }
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
+use bridge_auth::KeyError;
 use bridge_mcp::cursor::CursorKey;
 use bridge_runtime::admin::{AdminServer, BindError, Pages};
 use bridge_runtime::drain::Drain;
@@ -20,6 +21,7 @@ use bridge_transport::stdio::{Supervisor, guard};
 use bridge_transport::tls::{self, Roots, TlsError};
 use tokio_util::sync::CancellationToken;
 
+use crate::access::Gate;
 use crate::cluster::{self, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
 use crate::gateway::{Gateway, Plan, PlanHealth};
@@ -56,6 +58,9 @@ pub enum StartError {
     /// Certificates cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
+    /// Tokens could not be verified.
+    #[error("auth: {0}")]
+    Keys(#[from] KeyError),
     /// Metrics cannot be registered.
     #[error(transparent)]
     Metrics(#[from] MetricsError),
@@ -109,12 +114,14 @@ impl Server {
     /// Takes over another configuration: all of it, or nothing with the reason.
     pub async fn reload(&mut self, loaded: Loaded) -> Result<(), StartError> {
         let current = self.gateway.plan.load_full();
+        let gate = Gate::load(&loaded.snapshot.access)?;
         if *current.snapshot == loaded.snapshot {
             self.reload_certificates()?;
+            self.gateway.plan.store(Arc::new(current.with_gate(gate)));
             tracing::info!("configuration unchanged");
             return Ok(());
         }
-        let plan = Plan::build(loaded.snapshot, &self.gateway.shared, Some(&current))?;
+        let plan = Plan::build(loaded.snapshot, gate, &self.gateway.shared, Some(&current))?;
         let (kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
         // The last step that can fail.
         self.reload_certificates()?;
@@ -272,7 +279,11 @@ pub(crate) fn build(
     let mut key = [0; 32];
     getrandom::fill(&mut key).map_err(StartError::Random)?;
     let Limits { max_listens, .. } = snapshot.limits;
-    let plan = Arc::new(ArcSwap::from_pointee(Plan::build(snapshot, &shared, None)?));
+    let gate = Gate::load(&snapshot.access).unwrap_or_else(|error| {
+        tracing::error!(%error, "every request will be refused");
+        Gate::Closed
+    });
+    let plan = Arc::new(ArcSwap::from_pointee(Plan::build(snapshot, gate, &shared, None)?));
     let source = Arc::new(PlanHealth(Arc::clone(&plan)));
     let gateway = Gateway {
         views: Views::new(CursorKey::new(key)),

@@ -71,8 +71,8 @@ metrics: { enabled: true, bind_addr: "0.0.0.0:9091", path: "/metrics" }
     let expected = [
         format!("server.bind_addr: {UNKNOWN}"),
         "server.write_timeout: a time limit on slow readers is not available yet; the key is accepted and has no effect".into(),
-        "auth.provider: `jwt` authentication is not available yet; EVERY REQUEST IS REFUSED, because ignoring it would open \
-         access"
+        "auth.jwt.secret_key_env: the environment variable `JWT_SECRET_KEY` is not set; a gateway that starts without it refuses \
+         every request"
             .into(),
         "routing: load balancing, health checks and circuit breakers are not available yet; the section is accepted and has \
          no effect"

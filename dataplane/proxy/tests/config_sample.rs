@@ -22,7 +22,7 @@ original-sample.yaml:10:13: warning: server.protocol: the WebSocket and TCP bina
 original-sample.yaml:11:3: warning: server.tcp_port: the TCP binary frontend is not available yet; the key is accepted and has no effect
 original-sample.yaml:12:3: warning: server.tcp_health_port: the TCP binary health check is not available yet; the key is accepted and has no effect
 original-sample.yaml:14:3: warning: server.stdio_frontend: the stdio frontend is not available yet; the section is accepted and has no effect
-original-sample.yaml:39:13: warning: auth.provider: `jwt` authentication is not available yet; EVERY REQUEST IS REFUSED, because ignoring it would open access; `provider: none` lets everybody in
+original-sample.yaml:43:21: warning: auth.jwt.secret_key_env: the environment variable `JWT_SECRET_KEY` is not set; a gateway that starts without it refuses every request; set it to the secret that signs the tokens
 original-sample.yaml:48:1: warning: routing: load balancing, health checks and circuit breakers are not available yet; the section is accepted and has no effect
 original-sample.yaml:62:7: warning: backends[0].config.health_check: active health checks are not available yet; the key is accepted and has no effect
 original-sample.yaml:67:15: warning: backends[1].protocol: `websocket` backends are not available yet; `websocket-server` is left out
@@ -56,7 +56,8 @@ fn the_original_sample_means_what_it_says() {
         ["https://app.example.com", "https://dashboard.example.com", "http://localhost:3000"]
     );
     assert!(
-        matches!(&snapshot.access, Access::Refuse { reason } if reason.contains("jwt")),
+        matches!(&snapshot.access, Access::Jwt(jwt) if jwt.secret_env.as_deref() == Some("JWT_SECRET_KEY")
+            && jwt.audience.as_deref() == Some("mcp-gateway") && !jwt.per_message && jwt.cache_ttl.as_secs() == 300),
         "{:?}",
         snapshot.access
     );

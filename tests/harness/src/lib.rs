@@ -15,6 +15,7 @@
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
 //! | exact bytes on a socket | [`http::Connection`] |
+//! | tokens, good and bad | [`tokens::Issuer`] |
 //! | any other program | [`Process::spawn`] |
 //!
 //! ```no_run
@@ -46,6 +47,7 @@ pub mod script;
 pub mod server;
 pub mod sse;
 pub mod temp;
+pub mod tokens;
 
 pub use config::{Backend, Config};
 pub use exchange::{Exchange, Reply, RpcError};

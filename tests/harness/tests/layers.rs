@@ -6,10 +6,11 @@ use anyhow::Result;
 use bridge_tests::cargo;
 
 /// Every package of ours with its layer. An edge goes to a lower layer, or to [`SHARED`].
-const LAYERS: [(&str, u8); 9] = [
+const LAYERS: [(&str, u8); 10] = [
     ("bridge-mcp", 0),
     ("bridge-snapshot", 0),
     ("bridge-policy", 1),
+    ("bridge-auth", 2),
     ("bridge-runtime", 2),
     ("bridge-transport", 2),
     ("mcp-gateway", 3),

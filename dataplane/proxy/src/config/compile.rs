@@ -35,6 +35,8 @@ pub(crate) struct FileUse {
 pub(crate) enum Role {
     /// The listener cannot start without it.
     Tls,
+    /// Without it every request is refused.
+    PublicKey,
     /// Only its backend fails without it.
     WorkingDir,
     /// A program, found through `PATH` when it has no slash; only its backend fails without it.
@@ -60,7 +62,7 @@ impl Places {
 pub(crate) fn compile(config: &Config, cx: &mut Context<'_>) -> Compiled {
     let mut places = Places::default();
     let mut files = Vec::new();
-    let access = access::compile(&config.auth, cx);
+    let access = access::compile(&config.auth, &mut files, cx);
     let listeners = listeners::compile(&config.server, &mut places, &mut files, cx);
     let process = listeners::process(config, &listeners, cx);
     let backends = backends::compile(config, &mut places, &mut files, cx);

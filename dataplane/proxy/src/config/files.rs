@@ -20,6 +20,15 @@ pub(crate) fn check(files: &[FileUse], cx: &mut Context<'_>) {
                     cx.lacking(&file.at, problem.remedy("provide the file, or set `tls.enabled: false`"));
                 }
             }
+            Role::PublicKey => {
+                if let Err(error) = bridge_auth::read_public_key(&file.path) {
+                    let problem = Problem::new(error.to_string());
+                    cx.warn(
+                        &file.at,
+                        problem.remedy("a gateway that starts like this refuses every request"),
+                    );
+                }
+            }
             // One backend that cannot start must not stop the others.
             Role::WorkingDir => {
                 if !file.path.is_dir() {

@@ -1,5 +1,7 @@
 //! `auth`: who may use the gateway. Changes when a provider is added.
 
+use std::path::PathBuf;
+
 use super::Anything;
 use crate::config::decode::{Absent, At, CommaList, Context, Decode};
 use crate::config::shape::Status::{NotYetQuiet, Works};
@@ -13,7 +15,7 @@ pub(crate) enum Auth {
     /// Not there at all.
     Missing,
     /// The map form; an empty one counts, so that a forgotten body never opens access.
-    Section(AuthSection),
+    Section(Box<AuthSection>),
     /// A list of schemes, as in early configurations.
     List,
 }
@@ -28,7 +30,7 @@ impl Decode for Auth {
     fn decode(node: &Node, at: &At, cx: &mut Context<'_>) -> Option<Self> {
         match node.value {
             Value::List(_) => Some(Self::List),
-            _ => AuthSection::decode(node, at, cx).map(Self::Section),
+            _ => AuthSection::decode(node, at, cx).map(Box::new).map(Self::Section),
         }
     }
 }
@@ -42,20 +44,22 @@ impl Absent for Auth {
 section! {
     /// Who may use the gateway.
     pub(crate) struct AuthSection {
-        /// How clients prove who they are. `none` lets everybody in, also over the network. The others are not available yet:
-        /// every request is refused until they are.
+        /// How clients prove who they are. `none` lets everybody in, also over the network; `jwt` takes signed tokens. The
+        /// others are not available yet: every request is refused until they are.
         provider: Provider = Provider::Jwt, Works;
         /// Scheme, in early configurations; every request is refused.
         r#type: Option<String>, NotYetQuiet;
-    } accepts {
         /// Signed tokens.
-        jwt: Jwt, NotYetQuiet;
+        jwt: Jwt, Works;
+        /// Whether each message on a connection carries a token of the party that opened it, and not only its beginning.
+        /// Streamable HTTP needs a token with each request anyway.
+        per_message_auth: bool = false, Works;
+        /// Seconds for which an accepted token is remembered instead of verified again, never beyond its expiry. 0: not at
+        /// all.
+        per_message_auth_cache: Count = Count(300), Works;
+    } accepts {
         /// Tokens checked by an authorization server.
         oauth2: OAuth2, NotYetQuiet;
-        /// Whether every message carries a token.
-        per_message_auth: bool, NotYetQuiet;
-        /// Seconds for which such a token is remembered.
-        per_message_auth_cache: Count, NotYetQuiet;
         /// Client certificates as identities.
         mtls: Anything, NotYetQuiet;
     }
@@ -78,15 +82,16 @@ choice! {
 section! {
     /// Signed tokens.
     pub(crate) struct Jwt {
-    } accepts {
-        /// Required `iss`.
-        issuer: String, NotYetQuiet;
-        /// Required `aud`.
-        audience: String, NotYetQuiet;
-        /// Name of the environment variable with the secret of HS256 tokens.
-        secret_key_env: String, NotYetQuiet;
-        /// PEM file with the public key of RS256 tokens.
-        public_key_path: String, NotYetQuiet;
+        /// Required `iss`. Empty: tokens of every issuer are taken.
+        issuer: String = "mcp-gateway".to_owned(), Works;
+        /// Required `aud`, or one of several there. Empty: tokens that are meant for anybody are taken.
+        audience: String = "mcp-gateway".to_owned(), Works;
+        /// Name of the environment variable with the secret of HS256, HS384 and HS512 tokens. Without it and
+        /// `public_key_path`, `JWT_SECRET_KEY` or `MCP_JWT_SECRET_KEY`, whichever is set.
+        secret_key_env: Option<String>, Works;
+        /// PEM file with the RSA public key (2048 bits or more) of RS256, RS384 and RS512 tokens. It is read at start and at
+        /// each reload.
+        public_key_path: Option<PathBuf>, Works;
     }
 }
 
