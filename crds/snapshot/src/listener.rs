@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -33,6 +34,26 @@ pub struct Listener {
 pub enum Protocol {
     /// Streamable HTTP of both generations on `/mcp` and `/mcp/{namespace}`.
     StreamableHttp,
+    /// WebSocket by an upgrade on any path; `/mcp/{namespace}` is one backend, any other path all of them.
+    WebSocket {
+        /// Time between pings.
+        ping_interval: Duration,
+    },
+}
+
+impl Listener {
+    /// Whether Streamable HTTP is served.
+    pub fn serves_http(&self) -> bool {
+        self.protocols.contains(&Protocol::StreamableHttp)
+    }
+
+    /// The time between pings, where WebSocket is served.
+    pub fn websocket(&self) -> Option<Duration> {
+        self.protocols.iter().find_map(|protocol| match protocol {
+            Protocol::WebSocket { ping_interval } => Some(*ping_interval),
+            Protocol::StreamableHttp => None,
+        })
+    }
 }
 
 /// TLS of a listener. Files are read when the listener starts and again on reload.

@@ -3,3 +3,4 @@
 //! Each is a thin transport around the same core, [`connection`], which serves messages through the same stages as HTTP.
 
 pub(crate) mod connection;
+pub(crate) mod websocket;

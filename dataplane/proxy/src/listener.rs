@@ -12,7 +12,7 @@ use bridge_runtime::tasks;
 use bridge_snapshot::Listener;
 use bridge_transport::frontend::body::Held;
 use bridge_transport::frontend::handshake;
-use bridge_transport::frontend::patience::{Patience, Patient};
+use bridge_transport::frontend::patience::{Activity, Patience, Patient};
 use bridge_transport::tls;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
@@ -24,6 +24,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::gateway::Gateway;
+use crate::observe::OpenConnection;
 use crate::pipeline;
 
 /// Largest request head.
@@ -207,17 +208,42 @@ async fn refuse(mut stream: TcpStream, status: &str, tls: bool) {
     }
 }
 
+/// The connection below a request, for what outlives the request: an upgrade.
+#[derive(Clone)]
+pub(crate) struct Underlying {
+    shared: Arc<Shared>,
+    activity: Activity,
+    open: Arc<(OpenConnection, Slot)>,
+}
+
+impl Underlying {
+    /// Runs what the connection has become. It counts as open, and as busy, to its end.
+    pub(crate) fn go_on(&self, name: &'static str, work: impl Future<Output = ()> + Send + 'static) {
+        let held = (Arc::clone(&self.open), self.activity.begin());
+        let work = async move {
+            work.await;
+            drop(held);
+        };
+        tasks::spawn(name, self.shared.connections.track_future(work));
+    }
+
+    /// Cancelled when the listener is given up.
+    pub(crate) fn stop(&self) -> CancellationToken {
+        self.shared.stop.clone()
+    }
+}
+
 async fn connection(shared: Arc<Shared>, stream: TcpStream, slot: Slot) {
-    let _open = (shared.gateway.metrics.connection(), slot);
+    let open = Arc::new((shared.gateway.metrics.connection(), slot));
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay not set");
     }
     let Some(acceptor) = &shared.tls else {
-        serve(&shared, stream).await;
+        serve(&shared, stream, open).await;
         return;
     };
     match tokio::time::timeout(HANDSHAKE, handshake::accept(acceptor, stream)).await {
-        Ok(Ok(stream)) => serve(&shared, stream).await,
+        Ok(Ok(stream)) => serve(&shared, stream, open).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake took too long"),
     }
@@ -229,7 +255,7 @@ async fn parting(shared: &Shared) {
     tokio::time::sleep(LAME_DUCK).await;
 }
 
-async fn serve<S>(shared: &Arc<Shared>, stream: S)
+async fn serve<S>(shared: &Arc<Shared>, stream: S, open: Arc<(OpenConnection, Slot)>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
@@ -248,19 +274,20 @@ where
         .timer(TokioTimer::new())
         .keep_alive_interval(Some(patience.idle / 2))
         .max_header_list_size(64 * 1024);
-    let served = Arc::clone(shared);
+    let below = Underlying { shared: Arc::clone(shared), activity, open };
     let ending = shared.gateway.ending.child_token();
     let service = service_fn(move |request| {
-        let (shared, ending) = (Arc::clone(&served), ending.clone());
+        let (below, ending) = (below.clone(), ending.clone());
         // In flight until the last byte of the answer is written.
-        let held = (activity.begin(), shared.gateway.drain.guard());
+        let held = (below.activity.begin(), below.shared.gateway.drain.guard());
         async move {
-            let listener = shared.listener.load_full();
-            let reply = pipeline::handle(&shared.gateway, &listener, ending, request).await;
+            let listener = below.shared.listener.load_full();
+            let gateway = Arc::clone(&below.shared.gateway);
+            let reply = pipeline::handle(&gateway, &listener, &below, ending, request).await;
             Ok::<_, Infallible>(reply.map(|body| Held::new(body, held)))
         }
     });
-    let connection = builder.serve_connection(TokioIo::new(stream), service);
+    let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
     tokio::pin!(connection);
     let leaving = async {
         tokio::select! {

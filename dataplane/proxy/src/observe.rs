@@ -2,6 +2,7 @@
 
 mod gauges;
 mod metrics;
+mod websocket;
 
 pub(crate) use gauges::keep_gauges;
-pub(crate) use metrics::{Failed, GatewayMetrics};
+pub(crate) use metrics::{Failed, GatewayMetrics, OpenConnection};

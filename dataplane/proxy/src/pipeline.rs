@@ -34,7 +34,9 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Credentials};
+use crate::frontend::websocket;
 use crate::gateway::{Gateway, Plan};
+use crate::listener::Underlying;
 
 pub(crate) use carrier::Carrier;
 pub(crate) use modern::listen_permit;
@@ -74,16 +76,19 @@ fn stopped(backend: &str) -> Refusal {
 pub(crate) async fn handle(
     gateway: &Arc<Gateway>,
     listener: &Listener,
+    below: &Underlying,
     ending: CancellationToken,
     request: Request<Incoming>,
 ) -> Reply {
     let plan = gateway.plan.load_full();
+    let upgrade = websocket::Upgrade::wanted(listener, &request);
     let scope = match route(request.uri().path()) {
-        Route::Mcp(scope) => scope,
         Route::Health => {
             return respond::health(gateway.health.respond(request.uri().path(), SystemTime::now()));
         }
-        Route::Unknown => {
+        Route::Mcp(scope) if upgrade.is_some() || listener.serves_http() => scope,
+        Route::Unknown if upgrade.is_some() => Scope::Merged,
+        Route::Mcp(_) | Route::Unknown => {
             let text = "no such endpoint; MCP is served on /mcp and /mcp/{namespace}";
             return refuse(gateway, &Refusal::new(Reason::UnknownPath, text));
         }
@@ -105,6 +110,9 @@ pub(crate) async fn handle(
         );
     }
     let context = Context { gateway: Arc::clone(gateway), plan, scope, principal, ending };
+    if let Some(upgrade) = upgrade {
+        return upgrade.accept(context, below, request);
+    }
     match *request.method() {
         Method::POST => post(&context, request).await,
         Method::GET => Box::pin(legacy_stream::get(&context, request.headers())).await,
@@ -187,7 +195,7 @@ fn host(request: &Request<Incoming>) -> Option<&str> {
 }
 
 /// A refusal before the request's id is known.
-fn refuse(gateway: &Gateway, refusal: &Refusal) -> Reply {
+pub(crate) fn refuse(gateway: &Gateway, refusal: &Refusal) -> Reply {
     gateway.metrics.refused(refusal.reason);
     respond::refusal(None, refusal)
 }

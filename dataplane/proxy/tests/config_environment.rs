@@ -88,15 +88,15 @@ fn documented_variables_of_features_to_come_warn() {
     );
     assert_eq!(
         warnings(&[
-            ("SUPPORTED_PROTOCOLS", "stdio,http"),
+            ("STDIO_SOCKET_PATH", "/run/mcp.sock"),
             ("AUTO_DETECT_PROTOCOLS", "false"),
             ("CONSUL_ADDRESS", "c:8500")
         ]),
         [
             "environment variable CONSUL_ADDRESS: warning: service discovery through Consul is not available yet; the \
              variable has no effect",
-            "environment variable SUPPORTED_PROTOCOLS: warning: choosing the enabled protocols is not available yet; the \
-             variable has no effect",
+            "environment variable STDIO_SOCKET_PATH: warning: the stdio frontend is not available yet; the variable has \
+             no effect",
         ]
     );
     assert_eq!(
@@ -111,6 +111,21 @@ fn documented_variables_of_features_to_come_warn() {
              available yet; they are kept in memory",
         ]
     );
+}
+
+#[test]
+fn the_served_protocols_can_be_listed() {
+    let served = |value: &str| {
+        let loaded = with(&[("SUPPORTED_PROTOCOLS", value)]).unwrap();
+        assert_eq!(loaded.warnings, [], "{value}");
+        let main = loaded.snapshot.listeners[0].clone();
+        (main.serves_http(), main.websocket().is_some())
+    };
+    assert_eq!(served("http"), (true, false));
+    assert_eq!(served("websocket"), (false, true));
+    assert_eq!(served("websocket, http"), (true, true));
+    assert_eq!(served(""), (true, true), "an empty variable counts as not set");
+    assert!(with(&[("SUPPORTED_PROTOCOLS", "carrier-pigeon")]).is_err());
 }
 
 #[test]

@@ -51,7 +51,7 @@ fn wrong_values_name_place_text_and_what_is_allowed() {
         (
             "  protocol: websockets\n",
             "g.yaml:4:13: error: server.protocol: not a known value; found `websockets`; did you mean `websocket`? \
-             allowed: http, websocket, tcp, both, universal, stdio",
+             allowed: web, http, websocket, tcp, both, universal, stdio",
         ),
         (
             "  allowed_origins: [https://a.example/]\n",

@@ -123,13 +123,13 @@ service_discovery:
             ("api".to_owned(), "127.0.0.1:8445".to_owned(), false, 7),
         ]
     );
+    let main = &loaded.snapshot.listeners[0];
+    assert!(main.serves_http() && main.websocket().is_some(), "one address serves what both ask for");
     assert_eq!(urls(&loaded.snapshot.backends), [("default", "http://one:3000/mcp")]);
     assert_eq!(
         warnings,
         [
-            "server.frontends[0].protocol: `websocket` frontends are not available yet; this one is left out",
             &format!("server.frontends[0].config.bind_addr: {UNKNOWN}"),
-            "server.frontends[3].config.request_path: other paths are not available yet; the listener serves `/mcp`",
             "service_discovery.static.endpoints.default[1].url: several servers for one namespace are not available yet; \
              only the first is used",
             "service_discovery.static.endpoints.sockets[0].url: `ws` endpoints are not available yet; this one is left out",

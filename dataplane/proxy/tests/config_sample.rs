@@ -18,7 +18,7 @@ fn parsed(name: &str) -> Loaded {
 /// Findings about the sample; those about files of this machine come on top.
 const FINDINGS: &str = "\
 original-sample.yaml:9:3: warning: server.connection_buffer_size: has no effect: buffers grow with the message, up to `limits.max_http_body`
-original-sample.yaml:10:13: warning: server.protocol: the WebSocket and TCP binary frontends are not available yet; `server.port` serves Streamable HTTP
+original-sample.yaml:10:13: warning: server.protocol: the TCP binary frontend is not available yet
 original-sample.yaml:11:3: warning: server.tcp_port: the TCP binary frontend is not available yet; the key is accepted and has no effect
 original-sample.yaml:12:3: warning: server.tcp_health_port: the TCP binary health check is not available yet; the key is accepted and has no effect
 original-sample.yaml:14:3: warning: server.stdio_frontend: the stdio frontend is not available yet; the section is accepted and has no effect

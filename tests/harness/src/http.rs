@@ -111,6 +111,16 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::new(), framing: Framing::Done })
     }
 
+    /// Takes over an open stream with the timeouts that it has.
+    pub fn adopt(stream: TcpStream) -> Self {
+        Self { stream, buffer: Vec::new(), framing: Framing::Done }
+    }
+
+    /// Gives the stream away, with what was read of it and not looked at.
+    pub fn into_parts(self) -> (TcpStream, Vec<u8>) {
+        (self.stream, self.buffer)
+    }
+
     /// Connects to the authority of a URL.
     pub fn open_url(url: &Url) -> Result<Self> {
         use std::net::ToSocketAddrs as _;
@@ -131,6 +141,13 @@ impl Connection {
     /// Closes the sending half; the other side sees the end of input.
     pub fn half_close(&self) -> Result<()> {
         self.stream.shutdown(Shutdown::Write).context("half close")
+    }
+
+    /// Reads status line and headers of whatever comes first, an informational (1xx) answer included.
+    pub fn read_first_head(&mut self) -> Result<Head> {
+        let head = self.read_any_head()?;
+        self.framing = head.framing()?;
+        Ok(head)
     }
 
     /// Reads status line and headers, stepping over informational (1xx) ones.

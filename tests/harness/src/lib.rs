@@ -14,6 +14,7 @@
 //! | a published client | [`script::run`] with a plan |
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
+//! | a client that stays connected | [`WebSocket::connect`], [`peer::Lines`], each as a [`Peer`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |
 //! | any other program | [`Process::spawn`] |
@@ -39,6 +40,7 @@ pub mod http;
 pub mod legacy;
 pub mod metrics;
 pub mod modern;
+pub mod peer;
 pub mod peers;
 pub mod process;
 pub mod published;
@@ -48,16 +50,19 @@ pub mod server;
 pub mod sse;
 pub mod temp;
 pub mod tokens;
+pub mod websocket;
 
 pub use config::{Backend, Config};
 pub use exchange::{Exchange, Reply, RpcError};
 pub use gateway::Gateway;
 pub use legacy::LegacySession;
 pub use modern::ModernClient;
+pub use peer::Peer;
 pub use process::Process;
 pub use published::Published;
 pub use server::{Era, TestServer};
 pub use temp::TempDir;
+pub use websocket::WebSocket;
 
 /// How long any single wait may take before it fails: generous, because a loaded two-core machine starts Node slowly.
 /// A test that asserts a shorter time measures it itself.

@@ -3,6 +3,7 @@
 mod access;
 mod backends;
 mod listeners;
+mod served;
 mod traffic;
 mod url;
 

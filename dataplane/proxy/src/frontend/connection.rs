@@ -1,7 +1,7 @@
 //! One client's connection over which messages travel both ways, whatever carries them. Changes when such clients are
 //! served differently.
 //!
-//! This is the core of every frontend without HTTP requests: WebSocket, stdio, TCP, HTTP+SSE. A transport opens a
+//! This is the core of every frontend whose clients stay connected: WebSocket, stdio, TCP, HTTP+SSE. A transport opens a
 //! [`Connection`] and gets its [`Outbox`]. It hands each message that it reads to [`Connection::receive`], which waits
 //! while the client has too much in flight, and writes what the outbox gives. When [`Connection::over`] completes, it
 //! writes the rest of the outbox and closes. Dropping the connection ends everything that the client has begun.
@@ -25,6 +25,7 @@ use std::sync::Arc;
 use bridge_mcp::envelope::Kind;
 use bridge_mcp::frame::{Body, Frame, FrameError};
 use bridge_mcp::id::Id;
+use bridge_mcp::limits::Limits;
 use bridge_mcp::method::Method;
 use bridge_mcp::version::{Era, Version};
 use bridge_policy::principal::Principal;
@@ -47,7 +48,7 @@ use call::Call;
 use in_flight::InFlight;
 use outbox::Sender;
 
-pub(crate) use inbound::{Destination, Inbound};
+pub(crate) use inbound::{Destination, Dialect, Inbound};
 pub(crate) use outbox::{Outbound, Outbox};
 
 /// Requests of one connection at once. Listens are not among them; they have a limit of their own.
@@ -55,25 +56,22 @@ const MAX_REQUESTS: usize = 1024;
 /// Notifications and answers of the client that may wait for a backend to take them; then the reader waits.
 const MAX_NOTES: usize = 64;
 
-/// How the client speaks.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Dialect {
-    /// MCP: the client opens its sessions itself, and reads notifications and requests.
-    Mcp,
-    /// The original gateway's: requests and their answers, nothing else, and sessions without `initialize`.
-    Original,
-}
-
 /// One client.
 pub(crate) struct Connection {
     shared: Arc<Shared>,
-    notes: mpsc::Sender<(Context, Frame)>,
+    notes: mpsc::Sender<Note>,
     stop: CancellationToken,
+}
+
+/// A notification or an answer of the client's.
+struct Note {
+    context: Context,
+    dialect: Dialect,
+    frame: Frame,
 }
 
 struct Shared {
     gateway: Arc<Gateway>,
-    dialect: Dialect,
     sessions: OwnSessions,
     /// What the client said of itself last; for endpoints that it uses without another `initialize`.
     hello: Mutex<Option<Hello>>,
@@ -90,12 +88,11 @@ struct Shared {
 
 impl Connection {
     /// Serves one client from now on. `stop` is cancelled when its listener is given up.
-    pub(crate) fn open(gateway: &Arc<Gateway>, dialect: Dialect, stop: CancellationToken) -> (Self, Outbox) {
+    pub(crate) fn open(gateway: &Arc<Gateway>, stop: CancellationToken) -> (Self, Outbox) {
         let (outbound, outbox) = outbox::channel();
         let closed = CancellationToken::new();
         let shared = Arc::new(Shared {
             gateway: Arc::clone(gateway),
-            dialect,
             sessions: OwnSessions::default(),
             hello: Mutex::default(),
             admission: Admission::new(MAX_REQUESTS),
@@ -106,9 +103,14 @@ impl Connection {
             closed,
             ending: gateway.ending.child_token(),
         });
-        let (notes, noted) = mpsc::channel(MAX_NOTES);
-        tasks::spawn("client-notes", take_notes(Arc::clone(&shared), noted));
+        let (notes, queued) = mpsc::channel(MAX_NOTES);
+        tasks::spawn("client-notes", take_notes(Arc::clone(&shared), queued));
         (Self { shared, notes, stop }, outbox)
+    }
+
+    /// Bounds of its messages, as of now.
+    pub(crate) fn limits(&self) -> Limits {
+        self.shared.gateway.plan.load().connection_limits.clone()
     }
 
     /// Takes one message from the client. Waits while too much of this client's is in flight.
@@ -117,21 +119,30 @@ impl Connection {
         let plan = gateway.plan.load_full();
         match Body::parse(inbound.message.clone(), &plan.connection_limits) {
             Ok(Body::Single(frame)) => {
+                let dialect = inbound.dialect();
                 let context = match self.context(plan, &inbound, &frame) {
                     Ok(context) => context,
-                    Err(refusal) => return self.shared.refuse(&frame, &refusal).await,
+                    Err(refusal) => return self.shared.refuse(dialect, &frame, &refusal).await,
                 };
                 match frame.kind() {
-                    Kind::Request => self.request(context, frame).await,
-                    Kind::Notification | Kind::Result | Kind::Error => self.note(context, frame).await,
+                    Kind::Request => self.request(context, dialect, frame).await,
+                    Kind::Notification | Kind::Result | Kind::Error => {
+                        self.note(Note { context, dialect, frame }).await;
+                    }
                 }
             }
             Ok(Body::Batch(messages)) => self.batch(plan, &inbound, messages).await,
             Err(error) => {
                 gateway.metrics.refused(Reason::BadMessage);
-                self.shared.outbound.send(error.response(), None).await;
+                let answer = Outbound::answer(inbound.dialect(), inbound.id, inbound.malformed(&error));
+                self.shared.outbound.send(answer).await;
             }
         }
+    }
+
+    /// Queues an answer of the transport's own: to what is not even a message.
+    pub(crate) async fn answer(&self, answer: Outbound) {
+        self.shared.outbound.send(answer).await;
     }
 
     /// Completes when the gateway leaves this client and nothing of it is in flight any more.
@@ -155,26 +166,26 @@ impl Connection {
         Ok(self.shared.context(plan, scope, principal))
     }
 
-    async fn request(&self, context: Context, frame: Frame) {
+    async fn request(&self, context: Context, dialect: Dialect, frame: Frame) {
         let shared = &self.shared;
         let era = era_of(&frame);
         let is_listen = era == Era::Modern && frame.method() == Method::Listen;
         let slot = if is_listen { None } else { shared.admission.enter().await };
         if slot.is_none() && !is_listen {
             let text = format!("{MAX_REQUESTS} requests of this connection are in flight, the limit");
-            return shared.refuse(&frame, &Refusal::new(Reason::Exhausted, text)).await;
+            return shared.refuse(dialect, &frame, &Refusal::new(Reason::Exhausted, text)).await;
         }
         if shared.leaving.is_cancelled() {
-            return shared.refuse(&frame, &pipeline::shutting_down()).await;
+            return shared.refuse(dialect, &frame, &pipeline::shutting_down()).await;
         }
-        if shared.dialect == Dialect::Original
+        if dialect == Dialect::Original
             && era == Era::Legacy
             && let Err(refusal) = shared.open_unasked(&context, &frame)
         {
-            return shared.refuse(&frame, &refusal).await;
+            return shared.refuse(dialect, &frame, &refusal).await;
         }
         let opens = era == Era::Legacy && frame.method() == Method::Initialize;
-        let call = Call::enter(shared, context, frame, era, slot);
+        let call = Call::enter(shared, context, dialect, frame, slot);
         if opens {
             // What follows belongs to the session, so it waits for it.
             shared.requests.track_future(call.open()).await;
@@ -183,19 +194,19 @@ impl Connection {
         }
     }
 
-    async fn note(&self, context: Context, frame: Frame) {
-        if let Some(id) = cancelled_id(&frame)
+    async fn note(&self, note: Note) {
+        if let Some(id) = cancelled_id(&note.frame)
             && self.shared.in_flight.era(&id) == Some(Era::Modern)
         {
             // Dropping a request of that generation cancels it at its backend.
             return self.shared.in_flight.cancel(&id);
         }
         // An error is a connection that has ended.
-        drop(self.notes.send((context, frame)).await);
+        drop(self.notes.send(note).await);
     }
 
     async fn batch(&self, plan: Arc<Plan>, inbound: &Inbound<'_>, messages: Vec<Result<Frame, FrameError>>) {
-        let shared = &self.shared;
+        let (shared, dialect) = (&self.shared, inbound.dialect());
         let session = match (inbound.destination.fixed(), inbound.principal(&shared.gateway, &plan)) {
             (Some(scope), Ok(principal)) => {
                 let context = shared.context(plan, scope, principal);
@@ -207,11 +218,12 @@ impl Connection {
             _ => None,
         };
         let Some((context, session)) = session else {
-            return shared.outbound.send(batch::not_allowed(), None).await;
+            return shared.outbound.send(Outbound::answer(dialect, None, batch::not_allowed())).await;
         };
         let Some(slot) = shared.admission.enter().await else {
             let text = format!("{MAX_REQUESTS} requests of this connection are in flight, the limit");
-            return shared.outbound.send(error_of(None, &Refusal::new(Reason::Exhausted, text)), None).await;
+            let refusal = Refusal::new(Reason::Exhausted, text);
+            return shared.outbound.send(Outbound::answer(dialect, None, error_of(None, &refusal))).await;
         };
         let shared = Arc::clone(shared);
         let tracker = shared.requests.clone();
@@ -221,7 +233,7 @@ impl Connection {
                 () = shared.closed.cancelled() => {}
                 answers = batch::serve(&context, &session, messages) => {
                     if let Some(answers) = answers {
-                        shared.outbound.send(answers, Some(&held)).await;
+                        shared.outbound.send(Outbound::mcp(answers).holding(Some(&held))).await;
                     }
                 }
             }
@@ -246,11 +258,12 @@ impl Shared {
     }
 
     /// Answers a request with a refusal. Nothing else is answered.
-    async fn refuse(&self, frame: &Frame, refusal: &Refusal) {
+    async fn refuse(&self, dialect: Dialect, frame: &Frame, refusal: &Refusal) {
         self.gateway.metrics.refused(refusal.reason);
         tracing::debug!(reason = refusal.reason.as_str(), "request refused");
         if frame.kind() == Kind::Request {
-            self.outbound.send(error_of(frame.raw_id(), refusal), None).await;
+            let answer = error_of(frame.raw_id(), refusal);
+            self.outbound.send(Outbound::answer(dialect, frame.raw_id(), answer)).await;
         }
     }
 
@@ -263,7 +276,7 @@ impl Shared {
         let hello = self.hello.lock().clone().unwrap_or_else(Hello::unnamed);
         legacy::open_unasked(context, &self.sessions, hello)?;
         if let Some(session) = self.sessions.get(&context.scope, &context.principal) {
-            self.follow(context.clone(), session);
+            self.follow(context.clone(), Dialect::Original, session);
         }
         Ok(())
     }
@@ -288,12 +301,12 @@ fn cancelled_id(frame: &Frame) -> Option<Id> {
 }
 
 /// Serves what wants no answer, in its order.
-async fn take_notes(shared: Arc<Shared>, mut notes: mpsc::Receiver<(Context, Frame)>) {
+async fn take_notes(shared: Arc<Shared>, mut notes: mpsc::Receiver<Note>) {
     let closed = shared.closed.clone();
     let taken = async {
-        while let Some((context, frame)) = notes.recv().await {
+        while let Some(Note { context, dialect, frame }) = notes.recv().await {
             let cancelled = cancelled_id(&frame);
-            if cancelled.is_some() && shared.dialect == Dialect::Original {
+            if cancelled.is_some() && dialect == Dialect::Original {
                 // It does not say which of its sessions has the request.
                 for session in shared.sessions.of(&context.principal) {
                     legacy::notify(&context, &session, &frame).await;

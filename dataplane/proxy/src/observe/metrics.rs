@@ -12,6 +12,8 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::websocket::WebSocketMeter;
+
 /// How a request ended, as the original labels it.
 #[derive(Debug, Clone, Copy)]
 enum Status {
@@ -44,6 +46,7 @@ struct Metrics {
     errors_by_type: IntCounterVec,
     sessions_active: IntGauge,
     backend_offers: IntGaugeVec,
+    websocket: WebSocketMeter,
     /// Resolved series, by method and status: a request takes no lock of the vectors.
     cells: Vec<[OnceLock<Cell>; 2]>,
 }
@@ -115,6 +118,7 @@ impl GatewayMetrics {
             )?,
             sessions_active: gauge("mcp_gateway_sessions_active", "Legacy sessions open.")?,
             backend_offers,
+            websocket: WebSocketMeter::register(registry)?,
             cells: (0..=Method::ALL.len()).map(|_| [OnceLock::new(), OnceLock::new()]).collect(),
         })))
     }
@@ -159,6 +163,11 @@ impl GatewayMetrics {
     /// A connection was refused.
     pub(crate) fn connection_rejected(&self) {
         self.0.connections_rejected.inc();
+    }
+
+    /// What counts the messages of WebSocket clients.
+    pub(crate) fn websocket(&self) -> WebSocketMeter {
+        self.0.websocket.clone()
     }
 
     /// Sessions at once.

@@ -64,7 +64,8 @@ impl Streams {
         let mut ended = calls.iter().filter(|log| log.state.lock().ended.is_some()).count();
         calls.retain(|log| {
             let keep = ended < self.bounds.ended || log.state.lock().ended.is_none();
-            ended -= usize::from(!keep);
+            // One may have ended since they were counted.
+            ended = ended.saturating_sub(usize::from(!keep));
             keep
         });
         calls.push_back(Arc::clone(&log));

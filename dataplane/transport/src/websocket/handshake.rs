@@ -7,7 +7,7 @@ use http::header::{
     CONNECTION, HeaderMap, HeaderName, HeaderValue, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY,
     SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
 };
-use http::{Method, StatusCode, request, response};
+use http::{Method, StatusCode, response};
 
 use super::SUBPROTOCOL;
 
@@ -59,14 +59,13 @@ pub enum NotOpened {
 }
 
 /// Whether a request asks for WebSocket at all.
-pub fn is_wanted(request: &request::Parts) -> bool {
-    has_token(&request.headers, &UPGRADE, "websocket")
+pub fn is_wanted(headers: &HeaderMap) -> bool {
+    has_token(headers, &UPGRADE, "websocket")
 }
 
 /// The headers of the answer that opens a connection, with status 101. Of the subprotocols offered, only `mcp` is taken.
-pub fn accept(request: &request::Parts) -> Result<HeaderMap, Refused> {
-    let headers = &request.headers;
-    if request.method != Method::GET || !has_token(headers, &CONNECTION, "upgrade") {
+pub fn accept(method: &Method, headers: &HeaderMap) -> Result<HeaderMap, Refused> {
+    if method != Method::GET || !has_token(headers, &CONNECTION, "upgrade") {
         return Err(Refused::Malformed);
     }
     if headers.get(SEC_WEBSOCKET_VERSION) != Some(&VERSION) {
@@ -139,7 +138,7 @@ fn has_token(headers: &HeaderMap, name: &HeaderName, token: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use http::{Request, Response};
+    use http::Response;
 
     use super::*;
 
@@ -147,30 +146,29 @@ mod tests {
     const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
-    fn asking(change: impl FnOnce(&mut HeaderMap)) -> request::Parts {
+    fn asking(change: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
         let (mut headers, _) = request([0; 16]);
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static(KEY));
         change(&mut headers);
-        let (mut parts, ()) = Request::new(()).into_parts();
-        parts.headers = headers;
-        parts
+        headers
     }
 
     #[test]
     fn the_example_of_the_rfc_is_accepted() {
-        let parts = asking(|headers| {
+        let headers = asking(|headers| {
             headers.insert(CONNECTION, HeaderValue::from_static("keep-alive, upgrade"));
             headers.insert(UPGRADE, HeaderValue::from_static("WebSocket"));
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("chat, mcp"));
         });
-        assert!(is_wanted(&parts));
-        let answer = accept(&parts).unwrap();
+        assert!(is_wanted(&headers));
+        let answer = accept(&Method::GET, &headers).unwrap();
         assert_eq!(answer[SEC_WEBSOCKET_ACCEPT], ACCEPT);
         assert_eq!(answer[SEC_WEBSOCKET_PROTOCOL], "mcp");
         let other = asking(|headers| {
             headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static("chat"));
         });
-        assert!(!accept(&other).unwrap().contains_key(SEC_WEBSOCKET_PROTOCOL), "none is selected");
+        let answer = accept(&Method::GET, &other).unwrap();
+        assert!(!answer.contains_key(SEC_WEBSOCKET_PROTOCOL), "none is selected");
     }
 
     #[test]
@@ -178,17 +176,15 @@ mod tests {
         let version = asking(|headers| {
             headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("8"));
         });
-        assert_eq!(accept(&version), Err(Refused::Version));
+        assert_eq!(accept(&Method::GET, &version), Err(Refused::Version));
         assert_eq!(Refused::Version.headers()[SEC_WEBSOCKET_VERSION], "13");
         for key in ["", "c2hvcnQ=", "not base64 at all!!!!!!!"] {
-            let parts = asking(|headers| {
+            let headers = asking(|headers| {
                 headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static(key));
             });
-            assert_eq!(accept(&parts), Err(Refused::Malformed), "{key}");
+            assert_eq!(accept(&Method::GET, &headers), Err(Refused::Malformed), "{key}");
         }
-        let mut post = asking(|_| ());
-        post.method = Method::POST;
-        assert_eq!(accept(&post), Err(Refused::Malformed));
+        assert_eq!(accept(&Method::POST, &asking(|_| ())), Err(Refused::Malformed));
         assert!(!is_wanted(&asking(|headers| drop(headers.remove(UPGRADE)))));
     }
 

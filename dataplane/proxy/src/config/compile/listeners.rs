@@ -4,17 +4,18 @@ use std::net::SocketAddr;
 
 use bridge_snapshot::{Listener, Protocol};
 
+use super::served::Served;
 use super::{FileUse, Places, Role};
 use crate::config::decode::{At, CommaList, Context, Located, Problem};
 use crate::config::model::Config;
-use crate::config::model::server::{
-    ClientAuth, Frontend, FrontendProtocol, FrontendSet, Server, Tls, WebOrigin,
-};
+use crate::config::model::server::{ClientAuth, Frontend, FrontendProtocol, Server, Tls, WebOrigin};
 use crate::config::settings::{LogSettings, MetricsSettings, ProcessSettings};
 use crate::config::values::Port;
 
-/// The path that every listener serves.
-const PATH: &str = "/mcp";
+/// The paths that every listener of HTTP serves.
+const PATHS: [&str; 2] = ["/mcp", "/api/v1/mcp"];
+/// Port of an additional WebSocket listener.
+const WEBSOCKET_PORT: Port = Port(8443);
 
 pub(super) fn compile(
     server: &Located<Server>,
@@ -22,7 +23,8 @@ pub(super) fn compile(
     files: &mut Vec<FileUse>,
     cx: &mut Context<'_>,
 ) -> Vec<Located<Listener>> {
-    say_what_is_served(server, cx);
+    let frontends = Served::of(server);
+    frontends.say_what_is_missing(server, cx);
     if server.stdio_frontend.as_ref().is_some_and(|frontend| *frontend.enabled) {
         let problem = "the stdio frontend is not available yet; the section is accepted and has no effect";
         cx.warn(&server.stdio_frontend.at, Problem::new(problem));
@@ -31,7 +33,7 @@ pub(super) fn compile(
     let main = Listener {
         name: "main".to_owned(),
         address: SocketAddr::new(server.host.0, server.port.0),
-        protocols: vec![Protocol::StreamableHttp],
+        protocols: frontends.on_main_port(server),
         tls,
         allowed_origins: origins(&server.allowed_origins, cx).unwrap_or_else(default_origins),
         allowed_hosts: server.allowed_hosts.0.iter().map(|host| host.value.to_ascii_lowercase()).collect(),
@@ -40,13 +42,15 @@ pub(super) fn compile(
     };
     places.note("listener", &main.name, &server.at);
     places.note("address", &main.name, &server.host.at);
-    let mut listeners = vec![Located { value: main, at: server.port.at.clone(), given: server.port.given }];
+    let main = Located { value: main, at: server.port.at.clone(), given: server.port.given };
+    let mut listeners: Vec<_> = frontends.has_main_port().then_some(main).into_iter().collect();
     for (index, entry) in server.frontends.iter().enumerate() {
         let Some(listener) = frontend(entry, index, server, files, cx) else { continue };
         places.note("listener", &listener.name, &entry.name.at);
         places.note("address", &listener.name, &entry.config.host.at);
-        if listeners.iter().any(|other| other.address == listener.address && listener.address.port() != 0) {
-            say_shared(&listeners, entry, &listener, cx);
+        let same = |other: &&mut Located<Listener>| other.address == listener.address;
+        if let Some(other) = listeners.iter_mut().find(same).filter(|_| listener.address.port() != 0) {
+            share(other, entry, listener, cx);
             continue;
         }
         let at = entry.config.port.at.clone();
@@ -55,23 +59,9 @@ pub(super) fn compile(
     listeners
 }
 
-fn say_what_is_served(server: &Server, cx: &mut Context<'_>) {
-    let missing = match *server.protocol {
-        FrontendSet::Http => return,
-        FrontendSet::WebSocket => "the WebSocket frontend is",
-        FrontendSet::Tcp => "the TCP binary frontend is",
-        FrontendSet::Both => "the WebSocket and TCP binary frontends are",
-        FrontendSet::Universal => "the WebSocket, TCP binary and stdio frontends are",
-        FrontendSet::Stdio => "the stdio frontend is",
-    };
-    let problem = format!("{missing} not available yet; `server.port` serves Streamable HTTP");
-    cx.warn(&server.protocol.at, Problem::new(problem));
-}
-
 /// The same address as another listener: one socket serves both, if they ask for the same.
-fn say_shared(listeners: &[Located<Listener>], entry: &Frontend, listener: &Listener, cx: &mut Context<'_>) {
-    let Some(other) = listeners.iter().find(|other| other.address == listener.address) else { return };
-    if other.tls != listener.tls {
+fn share(other: &mut Located<Listener>, entry: &Frontend, listener: Listener, cx: &mut Context<'_>) {
+    if entry.config.tls.enabled.is_some() && other.tls != listener.tls {
         let problem = format!(
             "listener `{}` has the same address {} but other TLS settings",
             other.name, other.address
@@ -80,6 +70,15 @@ fn say_shared(listeners: &[Located<Listener>], entry: &Frontend, listener: &List
             &entry.config.port.at,
             Problem::new(problem).remedy("choose another port, or the same TLS settings"),
         );
+    }
+    for protocol in listener.protocols {
+        if !other
+            .protocols
+            .iter()
+            .any(|known| std::mem::discriminant(known) == std::mem::discriminant(&protocol))
+        {
+            other.value.protocols.push(protocol);
+        }
     }
 }
 
@@ -150,19 +149,28 @@ fn frontend(
         );
         return None;
     };
-    if protocol != FrontendProtocol::Http {
-        let problem = format!("`{}` frontends are not available yet; this one is left out", protocol.name());
-        cx.warn(&entry.protocol.at, Problem::new(problem));
-        return None;
-    }
     let config = &entry.config;
-    let Some(port) = config.port.value else {
+    let (protocol, default_port) = match protocol {
+        FrontendProtocol::Http => (Protocol::StreamableHttp, None),
+        FrontendProtocol::WebSocket => {
+            let ping_interval = config.ping_interval.value.unwrap_or(server.ping_interval.value).0;
+            (Protocol::WebSocket { ping_interval }, Some(WEBSOCKET_PORT))
+        }
+        FrontendProtocol::Sse | FrontendProtocol::TcpBinary | FrontendProtocol::Stdio => {
+            let problem =
+                format!("`{}` frontends are not available yet; this one is left out", protocol.name());
+            cx.warn(&entry.protocol.at, Problem::new(problem));
+            return None;
+        }
+    };
+    let Some(port) = config.port.value.or(default_port) else {
         cx.error(&config.port.at, Problem::new("missing").remedy("an additional listener needs a port"));
         return None;
     };
     for path in [&config.request_path, &config.path] {
-        if path.value.as_ref().is_some_and(|path| path != PATH) {
-            let problem = format!("other paths are not available yet; the listener serves `{PATH}`");
+        let known = |path: &String| PATHS.contains(&path.as_str());
+        if protocol == Protocol::StreamableHttp && path.value.as_ref().is_some_and(|path| !known(path)) {
+            let problem = "other paths are not available yet; the listener serves `/mcp` and `/api/v1/mcp`";
             cx.report(crate::config::Severity::Warning, &path.at, Problem::new(problem), path.value.clone());
         }
     }
@@ -173,7 +181,7 @@ fn frontend(
     Some(Listener {
         name: entry.name.value.clone().unwrap_or_else(|| format!("frontend-{index}")),
         address: SocketAddr::new(config.host.value.unwrap_or(server.host.value).0, port.0),
-        protocols: vec![Protocol::StreamableHttp],
+        protocols: vec![protocol],
         tls,
         allowed_origins: origins.unwrap_or_else(default_origins),
         allowed_hosts: server.allowed_hosts.0.iter().map(|host| host.value.to_ascii_lowercase()).collect(),

@@ -15,11 +15,15 @@ section! {
     pub(crate) struct Server {
         /// IP address of all listeners: `127.0.0.1` for this machine only, `0.0.0.0` for every network.
         host: Host = Host(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), Works;
-        /// Port of the main listener, which serves Streamable HTTP on `/mcp` and `/mcp/{namespace}`; `0` lets the
-        /// system choose.
+        /// Port of the main listener; `0` lets the system choose. Streamable HTTP is on `/mcp` and `/mcp/{namespace}`,
+        /// WebSocket on any path.
         port: Port = Port(8443), Works;
-        /// What the main listener serves. Only Streamable HTTP is available yet, whatever is chosen.
-        protocol: FrontendSet = FrontendSet::Http, Works;
+        /// What is served: `web` is all that shares the main port, `both` is WebSocket and TCP, `universal` is everything.
+        protocol: FrontendSet = FrontendSet::Web, Works;
+        /// What is served, as a list; wins over `protocol`.
+        protocols: Option<CommaList<FrontendProtocol>>, Works;
+        /// Time between the pings to WebSocket clients. One that answers none of two is given up.
+        ping_interval: Seconds = Seconds(Duration::from_secs(30)), Works;
         /// Port of the Prometheus metrics; `0` turns it off. `9090` when left out, unless `metrics.port` says otherwise.
         metrics_port: Option<Port>, Works;
         /// Port of `/healthz`, `/ready` and `/health`; `0` turns it off. The metrics port has these pages, too.
@@ -42,7 +46,7 @@ section! {
         tls: Tls, Works;
         /// Frontend on standard input or a Unix socket.
         stdio_frontend: Option<StdioFrontend>, NotYetQuiet;
-        /// More listeners. Those of protocol `http` serve the same as the main one.
+        /// More listeners. One at the address of another adds its protocol there.
         frontends: Vec<crate::config::decode::Located<Frontend>>, Works;
     } accepts {
         /// Port of the TCP binary frontend.
@@ -59,6 +63,8 @@ section! {
 choice! {
     /// Protocols of the main listener.
     pub(crate) enum FrontendSet {
+        /// Streamable HTTP and WebSocket.
+        Web = "web" | "",
         /// Streamable HTTP.
         Http = "http" | "streamable_http",
         /// WebSocket.
@@ -180,7 +186,7 @@ section! {
     pub(crate) struct Frontend {
         /// Name in logs and metrics.
         name: Option<String>, Works;
-        /// Required. Only `http` is available yet, others are left out with a warning.
+        /// Required. `http` or `websocket`; the others are left out with a warning.
         protocol: Option<FrontendProtocol>, Works;
         /// Whether it is on.
         enabled: bool = true, Works;
@@ -195,7 +201,7 @@ choice! {
         /// Streamable HTTP.
         Http = "http" | "streamable_http",
         /// WebSocket.
-        WebSocket = "websocket",
+        WebSocket = "websocket" | "ws",
         /// Server-sent events of 2024-11-05.
         Sse = "sse",
         /// TCP binary.
@@ -210,17 +216,19 @@ section! {
     pub(crate) struct FrontendConfig {
         /// IP address; that of `server.host` when left out.
         host: Option<Host>, Works;
-        /// Required. Port; `0` lets the system choose.
+        /// Required, but for `websocket`, whose port is 8443 when left out. `0` lets the system choose.
         port: Option<Port>, Works;
-        /// Path of the endpoint. Only `/mcp` is available yet.
+        /// Path of an `http` endpoint. Only `/mcp` and `/api/v1/mcp` are available, and always served.
         request_path: Option<String>, Works;
-        /// Other name of `request_path`.
+        /// Other name of `request_path`. WebSocket clients may use any path.
         path: Option<String>, Works;
         /// Connections at once.
         max_connections: Option<Positive>, Works;
         /// `Origin` values, as in `server.allowed_origins`, which holds when this is left out.
         allowed_origins: Option<CommaList<WebOrigin>>, Works;
-        /// Encryption.
+        /// Time between pings of a `websocket` frontend; `server.ping_interval` when left out.
+        ping_interval: Option<Seconds>, Works;
+        /// Encryption. At the address of another listener its settings hold, unless `enabled` is written out.
         tls: Tls, Works;
     } accepts {
         /// Largest request.
@@ -229,8 +237,6 @@ section! {
         read_timeout: Seconds, NoEffect("`server.read_timeout` holds for all listeners");
         /// Time to take an answer.
         write_timeout: Seconds, NotYet("a time limit on slow readers is");
-        /// Time between WebSocket pings.
-        ping_interval: Seconds, NotYetQuiet;
         /// Path of the event stream of an `sse` frontend.
         stream_endpoint: String, NotYetQuiet;
         /// Path for requests of an `sse` frontend.

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::in_flight::Entry;
-use super::{Dialect, Shared, parsed};
+use super::{Dialect, Outbound, Shared, era_of, parsed};
 use crate::pipeline::{self, Carrier, Context, error_of, legacy};
 use crate::session::Session;
 
@@ -26,6 +26,7 @@ use crate::session::Session;
 pub(super) struct Call {
     shared: Arc<Shared>,
     context: Context,
+    dialect: Dialect,
     frame: Frame,
     is_listen: bool,
     entry: Entry,
@@ -38,14 +39,15 @@ impl Call {
     pub(super) fn enter(
         shared: &Arc<Shared>,
         context: Context,
+        dialect: Dialect,
         frame: Frame,
-        era: Era,
         slot: Option<OwnedSemaphorePermit>,
     ) -> Self {
+        let era = era_of(&frame);
         let entry = shared.in_flight.enter(frame.id().unwrap_or(Id::Int(0)), era);
         let held = Arc::new(shared.gateway.drain.guard());
         let is_listen = era == Era::Modern && frame.method() == Method::Listen;
-        Self { shared: Arc::clone(shared), context, frame, is_listen, entry, held, slot }
+        Self { shared: Arc::clone(shared), context, dialect, frame, is_listen, entry, held, slot }
     }
 
     /// Serves it, unless its client cancels or leaves.
@@ -59,12 +61,12 @@ impl Call {
 
     /// Serves an `initialize`, and whatever its session has to say from then on.
     pub(super) async fn open(self) {
-        let (shared, context) = (Arc::clone(&self.shared), self.context.clone());
+        let (shared, context, dialect) = (Arc::clone(&self.shared), self.context.clone(), self.dialect);
         // The client may not cancel it, but it may leave.
         Box::pin(self.run()).await;
         if let Some(session) = shared.sessions.get(&context.scope, &context.principal) {
             *shared.hello.lock() = Some(session.hello.clone());
-            shared.follow(context, session);
+            shared.follow(context, dialect, session);
         }
     }
 
@@ -79,14 +81,15 @@ impl Call {
                     if self.is_listen {
                         self.announce_end(&message).await;
                     }
-                    shared.deliver(context, message, Some(&self.held)).await;
+                    shared.deliver(context, self.dialect, message, Some(&self.held)).await;
                 }
                 Ok(None) => return,
                 Err(error) => {
                     tracing::debug!(%error, "answer broke off");
                     let refusal = Refusal::new(Reason::BackendLost, "the answer broke off");
                     let answer = error_of(self.frame.raw_id(), &refusal);
-                    return shared.outbound.send(answer, Some(&self.held)).await;
+                    let answer = Outbound::answer(self.dialect, self.frame.raw_id(), answer);
+                    return shared.outbound.send(answer.holding(Some(&self.held))).await;
                 }
             }
         }
@@ -98,20 +101,21 @@ impl Call {
         if answer.is_some_and(|answer| answer.kind() == Kind::Result)
             && let Some(id) = self.frame.raw_id()
         {
-            self.shared.outbound.send(subscription::cancelled(id), Some(&self.held)).await;
+            let (notice, held) = (subscription::cancelled(id), Some(&self.held));
+            self.shared.deliver(&self.context, self.dialect, notice, held).await;
         }
     }
 }
 
 impl Shared {
     /// Gives the client what its session has to say besides answers, until either ends.
-    pub(super) fn follow(self: &Arc<Self>, context: Context, session: Arc<Session>) {
+    pub(super) fn follow(self: &Arc<Self>, context: Context, dialect: Dialect, session: Arc<Session>) {
         let mut notices = session.streams.standalone().reader(None, false);
         let shared = Arc::clone(self);
         tasks::spawn("client-notices", async move {
             let listens = async {
                 // Nobody is interested in the news of an original client's backends.
-                if shared.dialect == Dialect::Mcp {
+                if dialect == Dialect::Mcp {
                     session.start_listening().await;
                 }
                 std::future::pending::<()>().await;
@@ -119,7 +123,7 @@ impl Shared {
             let moved = async {
                 while let Some(event) = notices.next().await {
                     if let StreamEvent::Message { data, .. } = event {
-                        shared.deliver(&context, data, None).await;
+                        shared.deliver(&context, dialect, data, None).await;
                     }
                 }
             };
@@ -132,13 +136,21 @@ impl Shared {
     }
 
     /// Queues a message for the client, if it is one that this client reads.
-    async fn deliver(&self, context: &Context, message: Bytes, held: Option<&Arc<InFlight>>) {
-        if self.dialect == Dialect::Mcp {
-            return self.outbound.send(message, held).await;
+    async fn deliver(
+        &self,
+        context: &Context,
+        dialect: Dialect,
+        message: Bytes,
+        held: Option<&Arc<InFlight>>,
+    ) {
+        if dialect == Dialect::Mcp {
+            return self.outbound.send(Outbound::mcp(message).holding(held)).await;
         }
         let Some(frame) = parsed(message.clone(), &context.plan) else { return };
         match frame.kind() {
-            Kind::Result | Kind::Error => self.outbound.send(message, held).await,
+            Kind::Result | Kind::Error => {
+                self.outbound.send(Outbound::original(frame.raw_id(), message).holding(held)).await;
+            }
             Kind::Notification => {}
             Kind::Request => {
                 let text = "this client answers no requests";

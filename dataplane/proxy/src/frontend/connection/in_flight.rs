@@ -17,12 +17,12 @@ pub(super) struct InFlight {
 
 #[derive(Default)]
 struct Open {
-    entries: u64,
+    entered: u64,
     requests: HashMap<Id, Request>,
 }
 
 struct Request {
-    entry: u64,
+    number: u64,
     era: Era,
     cancelled: CancellationToken,
 }
@@ -31,7 +31,7 @@ struct Request {
 pub(super) struct Entry {
     table: Arc<InFlight>,
     id: Id,
-    entry: u64,
+    number: u64,
     /// The client has cancelled it, or the connection has ended.
     pub(super) cancelled: CancellationToken,
 }
@@ -45,10 +45,10 @@ impl InFlight {
     pub(super) fn enter(self: &Arc<Self>, id: Id, era: Era) -> Entry {
         let cancelled = self.connection.child_token();
         let mut open = self.open.lock();
-        open.entries += 1;
-        let entry = open.entries;
-        open.requests.insert(id.clone(), Request { entry, era, cancelled: cancelled.clone() });
-        Entry { table: Arc::clone(self), id, entry, cancelled }
+        open.entered += 1;
+        let number = open.entered;
+        open.requests.insert(id.clone(), Request { number, era, cancelled: cancelled.clone() });
+        Entry { table: Arc::clone(self), id, number, cancelled }
     }
 
     /// Generation of the request with this id.
@@ -67,7 +67,7 @@ impl InFlight {
 impl Drop for Entry {
     fn drop(&mut self) {
         let mut open = self.table.open.lock();
-        if open.requests.get(&self.id).is_some_and(|request| request.entry == self.entry) {
+        if open.requests.get(&self.id).is_some_and(|request| request.number == self.number) {
             open.requests.remove(&self.id);
         }
     }

@@ -6,6 +6,8 @@ use bridge_runtime::drain::InFlight;
 use bytes::Bytes;
 use tokio::sync::mpsc;
 
+use super::Dialect;
+
 /// Messages that wait for a slow client; whoever has more for it waits.
 const QUEUE: usize = 32;
 
@@ -14,6 +16,10 @@ const QUEUE: usize = 32;
 pub(crate) struct Outbound {
     /// JSON text.
     pub(crate) message: Bytes,
+    /// How the request was spoken that this answers.
+    pub(crate) dialect: Dialect,
+    /// Raw id of that request, in the original's dialect: its envelopes repeat it.
+    pub(crate) id: Option<Bytes>,
     #[allow(dead_code, reason = "held for its Drop")]
     held: Option<Arc<InFlight>>,
 }
@@ -29,10 +35,35 @@ pub(super) fn channel() -> (Sender, Outbox) {
     (Sender(sender), Outbox(receiver))
 }
 
+impl Outbound {
+    /// A message for a client of MCP.
+    pub(crate) fn mcp(message: Bytes) -> Self {
+        Self { message, dialect: Dialect::Mcp, id: None, held: None }
+    }
+
+    /// An answer for a client of the original.
+    pub(crate) fn original(id: Option<&[u8]>, message: Bytes) -> Self {
+        Self { message, dialect: Dialect::Original, id: id.map(Bytes::copy_from_slice), held: None }
+    }
+
+    /// An answer to a request with this id.
+    pub(super) fn answer(dialect: Dialect, id: Option<&[u8]>, message: Bytes) -> Self {
+        match dialect {
+            Dialect::Mcp => Self::mcp(message),
+            Dialect::Original => Self::original(id, message),
+        }
+    }
+
+    /// Counts the request as in flight until this is written.
+    pub(super) fn holding(self, held: Option<&Arc<InFlight>>) -> Self {
+        Self { held: held.cloned(), ..self }
+    }
+}
+
 impl Sender {
     /// Waits for room. A transport that has ended takes nothing, and nobody is left to tell.
-    pub(super) async fn send(&self, message: Bytes, held: Option<&Arc<InFlight>>) {
-        drop(self.0.send(Outbound { message, held: held.cloned() }).await);
+    pub(super) async fn send(&self, outbound: Outbound) {
+        drop(self.0.send(outbound).await);
     }
 }
 

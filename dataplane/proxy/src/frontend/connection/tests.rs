@@ -28,27 +28,34 @@ fn gateway() -> Arc<Gateway> {
 struct Client {
     connection: Connection,
     outbox: Outbox,
+    dialect: Dialect,
 }
 
 impl Client {
     fn new(gateway: &Arc<Gateway>, dialect: Dialect) -> Self {
-        let (connection, outbox) = Connection::open(gateway, dialect, CancellationToken::new());
-        Self { connection, outbox }
+        let (connection, outbox) = Connection::open(gateway, CancellationToken::new());
+        Self { connection, outbox, dialect }
     }
 
     async fn say(&self, message: &str) {
         let anonymous = Principal::anonymous();
         let inbound = Inbound {
             message: Bytes::copy_from_slice(message.as_bytes()),
-            destination: Destination::Scope(&Scope::Merged),
+            destination: match self.dialect {
+                Dialect::Mcp => Destination::Scope(&Scope::Merged),
+                Dialect::Original => Destination::Original { target: None },
+            },
             principal: Some(&anonymous),
             token: None,
+            id: None,
         };
         self.connection.receive(inbound).await;
     }
 
     async fn read(&mut self) -> Value {
-        serde_json::from_slice(&self.outbox.next().await.unwrap().message).unwrap()
+        let answer = self.outbox.next().await.unwrap();
+        assert_eq!(answer.dialect, self.dialect);
+        serde_json::from_slice(&answer.message).unwrap()
     }
 
     async fn ask(&mut self, message: &str) -> Value {
