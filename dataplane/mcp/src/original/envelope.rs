@@ -127,7 +127,10 @@ fn read_members(text: &Bytes, limits: &Limits, payloads: &[&'static str]) -> Res
         } else {
             match key.as_ref() {
                 "jsonrpc" => beside.jsonrpc.replace(value).is_some(),
-                "id" => beside.id.replace(value).is_some(),
+                "id" => beside.id.replace(value).is_some_and(|_| {
+                    beside.id = None;
+                    true
+                }),
                 "target_namespace" => beside.namespace.replace(value).is_some(),
                 "auth_token" => beside.token.replace(value).is_some(),
                 _ => false,
@@ -136,11 +139,18 @@ fn read_members(text: &Bytes, limits: &Limits, payloads: &[&'static str]) -> Res
         // Two readers could otherwise see two different messages.
         if repeated { Err(ScanError::DuplicateKey { offset: value.end() }) } else { Ok(()) }
     });
-    whole.and_then(|_| scanner.end()).map_err(no_id)?;
+    whole.and_then(|_| scanner.end()).map_err(|error| beside.unread(text, error))?;
     beside.judge(text)
 }
 
 impl Beside {
+    /// The error about a text that broke off. What is no JSON has no id either, whatever it began with.
+    fn unread(&self, text: &Bytes, error: ScanError) -> EnvelopeError {
+        let is_json = matches!(error, ScanError::Depth { .. } | ScanError::DuplicateKey { .. });
+        let id = self.id.filter(|_| is_json).map(|span| text.slice(span.start()..span.end()));
+        EnvelopeError { defect: error.into(), id }
+    }
+
     fn judge(self, text: &Bytes) -> Result<Form, EnvelopeError> {
         let slice = |span: Span| text.slice(span.start()..span.end());
         let (name, payload) = match self.payload {

@@ -69,7 +69,9 @@ fn a_wrapper_that_cannot_be_read_is_answered_to_the_id_beside() {
         (r#"{"id":1,"target_namespace":"a b","mcp_payload":{}}"#, "1", "Invalid namespace"),
         (r#"{"id":1,"target_namespace":7,"mcp_payload":{}}"#, "1", "target_namespace"),
         (r#"{"id":1,"auth_token":"a\nb","mcp_payload":{}}"#, "1", "Invalid token"),
-        (r#"{"id":1,"mcp_payload":{},"mcp_payload":{}}"#, "null", "duplicate"),
+        (r#"{"id":1,"mcp_payload":{},"mcp_payload":{}}"#, "1", "duplicate"),
+        (r#"{"id":1,"id":2,"mcp_payload":{}}"#, "null", "duplicate"),
+        (r#"{"id":1,"mcp_payload":[[[[[[[[[[]]]]]]]]]]}"#, "1", "deeper"),
         (r#"{"id":1"#, "null", "JSON"),
     ] {
         let answer = error(text).response(0);
