@@ -36,6 +36,8 @@ pub enum Target {
     Stdio(StdioBackend),
     /// A Streamable HTTP endpoint.
     Http(HttpBackend),
+    /// A server of the original's binary protocol, dialect G.
+    Tcp(TcpBackend),
 }
 
 /// A child process. It is started without a shell.
@@ -58,6 +60,19 @@ pub struct HttpBackend {
     pub url: String,
     /// Headers added to every request, for example a static credential.
     pub headers: BTreeMap<String, Secret>,
+}
+
+/// A server of the original's binary protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpBackend {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether the connection is encrypted; the certificate must be valid for `host`.
+    pub tls: bool,
+    /// What the handshake shows; without one there is no handshake.
+    pub token: Option<Secret>,
 }
 
 /// Which protocol generation to speak to a backend (protocol page 3.1).

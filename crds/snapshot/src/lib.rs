@@ -11,9 +11,9 @@ mod secret;
 mod snapshot;
 mod validate;
 
-pub use backend::{Backend, EraPolicy, HttpBackend, Naming, StdioBackend, Target};
+pub use backend::{Backend, EraPolicy, HttpBackend, Naming, StdioBackend, Target, TcpBackend};
 pub use hash::ContentHash;
-pub use listener::{ClientAuth, Listener, Protocol, Tls, TlsVersion};
+pub use listener::{Carries, ClientAuth, Listener, Protocol, Tls, TlsVersion};
 pub use policy::{Access, Jwt, Limits, Sessions};
 pub use secret::Secret;
 pub use snapshot::Snapshot;

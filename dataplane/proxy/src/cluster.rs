@@ -15,6 +15,7 @@ use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_snapshot::{Backend, EraPolicy, Target};
 use bridge_transport::backend::http::HttpClient;
+use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::stdio::Supervisor;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
@@ -30,12 +31,13 @@ pub(crate) use slot::{LinkSlot, Openable};
 
 /// How long a server that does not speak a generation is believed not to. Asking a command costs a process, and what a
 /// command speaks changes with its next version only.
-const RECHECK_HTTP: Duration = Duration::from_mins(1);
+const RECHECK_REMOTE: Duration = Duration::from_mins(1);
 const RECHECK_STDIO: Duration = Duration::from_hours(1);
 
 /// What all clusters share.
 pub(crate) struct Shared {
     pub(crate) http: HttpClient,
+    pub(crate) tcp: TcpConnector,
     pub(crate) supervisor: Supervisor,
     /// Wakes whoever merges catalogues.
     pub(crate) offers_changed: Arc<Notify>,
@@ -79,7 +81,7 @@ impl Cluster {
     pub(crate) fn new(config: Backend, shared: Arc<Shared>, limits: Limits) -> Result<Self, ClusterError> {
         let name: Arc<str> = config.name.as_str().into();
         let http = match &config.target {
-            Target::Stdio(_) => None,
+            Target::Stdio(_) | Target::Tcp(_) => None,
             Target::Http(http) => Some(Arc::new(HttpTarget::new(
                 Arc::clone(&name),
                 shared.http.clone(),
@@ -172,7 +174,10 @@ impl Cluster {
 
     /// How long a verdict holds.
     fn recheck(&self) -> Duration {
-        if self.http.is_some() { RECHECK_HTTP } else { RECHECK_STDIO }
+        match self.config.target {
+            Target::Stdio(_) => RECHECK_STDIO,
+            Target::Http(_) | Target::Tcp(_) => RECHECK_REMOTE,
+        }
     }
 
     fn set_verdict(&self, era: Era, speaks: bool, now: Instant) {

@@ -8,6 +8,7 @@ mod handshake;
 mod http;
 mod http_stream;
 mod listen;
+pub(crate) mod tcp;
 
 use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;

@@ -16,6 +16,7 @@ fn urls(backends: &[Backend]) -> Vec<(&str, &str)> {
     let url = |backend: &Backend| match &backend.target {
         Target::Http(http) => http.url.clone(),
         Target::Stdio(stdio) => stdio.command.join(" "),
+        Target::Tcp(tcp) => format!("tcp://{}:{}", tcp.host, tcp.port),
     };
     backends.iter().map(|backend| (backend.namespace.as_str(), url(backend).leak() as &str)).collect()
 }

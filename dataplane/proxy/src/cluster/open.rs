@@ -11,13 +11,13 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
-use bridge_snapshot::{StdioBackend, Target};
+use bridge_snapshot::{StdioBackend, Target, TcpBackend};
 use bridge_transport::stdio::{ChildSpec, StartError};
 
 use super::Cluster;
 use crate::upstream::{
     Channel, Handshake, Hello, HttpLink, Link, Opening, Owner, Wire, discover, initialize, initialized,
-    mirror, verdict,
+    mirror, tcp, verdict,
 };
 
 /// How long a child may take to end after its input was closed, and again after each stronger signal.
@@ -158,12 +158,13 @@ impl Cluster {
     }
 
     async fn start_child(&self, era: Era, owner: Arc<dyn Owner>) -> Result<Arc<Link>, Refusal> {
-        let Target::Stdio(stdio) = &self.config.target else {
-            return Err(Refusal::backend(
-                Reason::BackendUnavailable,
-                &self.name,
-                "it has no way to be reached",
-            ));
+        let stdio = match &self.config.target {
+            Target::Stdio(stdio) => stdio,
+            Target::Tcp(tcp) => return self.connect_tcp(tcp, era, owner).await,
+            Target::Http(_) => {
+                let text = "it has no way to be reached";
+                return Err(Refusal::backend(Reason::BackendUnavailable, &self.name, text));
+            }
         };
         let spec = self.child_spec(stdio);
         let child = self.shared.supervisor.start(&spec).await.map_err(|error| self.not_started(&error))?;
@@ -181,6 +182,23 @@ impl Cluster {
             stop.cancel();
             tracing::info!(backend = %name, pid = control.pid(), %exit, "child ended");
         });
+        Ok(Arc::new(Link::Channel(channel)))
+    }
+
+    async fn connect_tcp(
+        &self,
+        target: &TcpBackend,
+        era: Era,
+        owner: Arc<dyn Owner>,
+    ) -> Result<Arc<Link>, Refusal> {
+        let stop = self.closed.child_token();
+        let name = Arc::clone(&self.name);
+        let connecting = tcp::connect(name, target, &self.shared.tcp, &self.limits, stop.clone());
+        let wire = connecting.await.map_err(|error| {
+            tracing::warn!(backend = %self.name, %error, "not connected");
+            Refusal::backend(Reason::BackendUnavailable, &self.name, error)
+        })?;
+        let channel = Channel::start(Arc::clone(&self.name), era, self.limits.clone(), wire, owner, stop);
         Ok(Arc::new(Link::Channel(channel)))
     }
 

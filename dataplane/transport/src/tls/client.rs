@@ -67,13 +67,7 @@ fn system_roots() -> Result<RootCertStore, String> {
 /// `connect_timeout` bounds each TCP connection attempt. Reads no file: trust is looked up by the first https
 /// connection, so a machine without certificate authorities can serve all other backends.
 pub fn connector(roots: Roots, connect_timeout: Duration) -> Result<HttpsConnector<HttpConnector>, TlsError> {
-    let provider = provider();
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::Settings(error.to_string()))?
-        .dangerous() // The name of the method, not of what is done: every certificate is verified.
-        .with_custom_certificate_verifier(Arc::new(LazyVerifier { roots, provider, loaded: OnceLock::new() }))
-        .with_no_client_auth();
+    let config = client_config(roots)?;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
@@ -84,6 +78,17 @@ pub fn connector(roots: Roots, connect_timeout: Duration) -> Result<HttpsConnect
         .https_or_http()
         .enable_all_versions()
         .wrap_connector(tcp))
+}
+
+/// What a connection to a TLS server that speaks no HTTP uses; trust is looked up as in [`connector`].
+pub fn client_config(roots: Roots) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Settings(error.to_string()))?
+        .dangerous() // The name of the method, not of what is done: every certificate is verified.
+        .with_custom_certificate_verifier(Arc::new(LazyVerifier { roots, provider, loaded: OnceLock::new() }))
+        .with_no_client_auth())
 }
 
 /// The library's verifier, made when it is first needed.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bridge_snapshot::{EraPolicy, HttpBackend, Secret, StdioBackend, Target};
+use bridge_mcp::original::input::Token;
+use bridge_snapshot::{EraPolicy, HttpBackend, Secret, StdioBackend, Target, TcpBackend};
 
-use super::url::{http_endpoint, scheme};
+use super::url::{http_endpoint, scheme, tcp_endpoint};
 use super::{FileUse, Places, Role};
 use crate::config::Severity;
 use crate::config::decode::{At, Context, Located, Named, Problem};
@@ -54,7 +55,8 @@ fn listed(
     let target = match protocol {
         Protocol::Stdio => stdio(config, files, cx)?,
         Protocol::Http => http(config, cx)?,
-        Protocol::WebSocket | Protocol::Sse | Protocol::TcpBinary => {
+        Protocol::TcpBinary => tcp(config, cx)?,
+        Protocol::WebSocket | Protocol::Sse => {
             let problem =
                 format!("`{}` backends are not available yet; `{name}` is left out", protocol.name());
             cx.warn(&entry.protocol.at, Problem::new(problem));
@@ -127,16 +129,15 @@ fn stdio(config: &BackendConfig, files: &mut Vec<FileUse>, cx: &mut Context<'_>)
     }))
 }
 
-fn http(config: &BackendConfig, cx: &mut Context<'_>) -> Option<Target> {
+/// The URL of the server, and where it is written.
+fn one_url<'a>(config: &'a BackendConfig, kind: &str, cx: &mut Context<'_>) -> Option<(&'a str, &'a At)> {
     let single = [&config.base_url, &config.endpoint];
     let single = single.into_iter().filter_map(|key| key.value.as_ref().map(|url| (url, &key.at)));
     let several = config.endpoints.0.iter().map(|url| (&url.value, &url.at));
     let mut urls = single.chain(several);
     let Some((url, at)) = urls.next() else {
-        cx.error(
-            &config.base_url.at,
-            Problem::new("missing").remedy("an `http` backend needs the URL of the server"),
-        );
+        let remedy = format!("{kind} backend needs the URL of the server");
+        cx.error(&config.base_url.at, Problem::new("missing").remedy(remedy));
         return None;
     };
     for (_, at) in urls {
@@ -145,15 +146,42 @@ fn http(config: &BackendConfig, cx: &mut Context<'_>) -> Option<Target> {
             Problem::new("several servers for one backend are not available yet; only the first URL is used"),
         );
     }
-    let url = checked(url, at, cx)?;
+    Some((url, at))
+}
+
+fn http(config: &BackendConfig, cx: &mut Context<'_>) -> Option<Target> {
+    let (url, at) = one_url(config, "an `http`", cx)?;
+    let url = checked(url, http_endpoint, at, cx)?;
     for (name, value) in &config.headers.0 {
         header(name, value, cx);
     }
     Some(Target::Http(HttpBackend { url, headers: secrets(&config.headers) }))
 }
 
-fn checked(url: &str, at: &At, cx: &mut Context<'_>) -> Option<String> {
-    match http_endpoint(url) {
+fn tcp(config: &BackendConfig, cx: &mut Context<'_>) -> Option<Target> {
+    let (url, at) = one_url(config, "a `tcp_binary`", cx)?;
+    let (host, port, tls) = checked(url, tcp_endpoint, at, cx)?;
+    let token = config.token.value.as_ref().map(|token| token.0.clone());
+    if token.as_ref().is_some_and(|token| Token::parse(token.expose()).is_err()) {
+        let remedy = "tokens have up to 4096 bytes and no line breaks";
+        cx.error(&config.token.at, Problem::new("not a possible token").remedy(remedy));
+    }
+    if token.is_some() && !tls {
+        cx.warn(
+            at,
+            Problem::new("the token travels unencrypted").remedy("use `tcps://` outside of this machine"),
+        );
+    }
+    Some(Target::Tcp(TcpBackend { host, port, tls, token }))
+}
+
+fn checked<T>(
+    url: &str,
+    endpoint: impl Fn(&str) -> Result<T, Problem>,
+    at: &At,
+    cx: &mut Context<'_>,
+) -> Option<T> {
+    match endpoint(url) {
         Ok(url) => Some(url),
         Err(problem) => {
             let found = problem.shown().map(str::to_owned);
@@ -198,7 +226,7 @@ fn secrets(named: &Named<SecretSource>) -> BTreeMap<String, Secret> {
     named.0.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()
 }
 
-/// Names keys that belong to the other protocol.
+/// Names keys that belong to another protocol.
 fn foreign_keys(protocol: Protocol, config: &BackendConfig, cx: &mut Context<'_>) {
     let for_stdio = [
         (config.command.given, &config.command.at),
@@ -206,14 +234,20 @@ fn foreign_keys(protocol: Protocol, config: &BackendConfig, cx: &mut Context<'_>
         (config.env.given, &config.env.at),
         (config.max_processes.given, &config.max_processes.at),
     ];
-    let for_http = [
+    let for_remote = [
         (config.base_url.given, &config.base_url.at),
         (config.endpoint.given, &config.endpoint.at),
         (config.endpoints.given, &config.endpoints.at),
-        (config.headers.given, &config.headers.at),
     ];
-    let foreign = if protocol == Protocol::Stdio { for_http } else { for_stdio };
-    for (_, at) in foreign.into_iter().filter(|(given, _)| *given) {
+    let for_http = [(config.headers.given, &config.headers.at)];
+    let for_tcp = [(config.token.given, &config.token.at)];
+    let foreign: [&[(bool, &At)]; 2] = match protocol {
+        Protocol::Stdio => [&for_remote, &for_http],
+        Protocol::TcpBinary => [&for_stdio, &for_http],
+        _ => [&for_stdio, &[]],
+    };
+    let own_token: &[(bool, &At)] = if protocol == Protocol::TcpBinary { &[] } else { &for_tcp };
+    for (_, at) in foreign.into_iter().flatten().chain(own_token).filter(|(given, _)| *given) {
         cx.warn(at, Problem::new(format!("has no effect on a backend with `protocol: {}`", protocol.name())));
     }
 }
@@ -272,12 +306,21 @@ fn from_endpoints(
                 cx.error(&server.url.at, Problem::new("missing").remedy("every endpoint needs a URL"));
                 continue;
             };
-            if let Some(scheme @ ("ws" | "wss" | "sse" | "tcp" | "tcps" | "stdio")) = scheme(url).as_deref() {
+            let scheme = scheme(url).unwrap_or_default();
+            if let "ws" | "wss" | "sse" | "stdio" = scheme.as_str() {
                 let problem = format!("`{scheme}` endpoints are not available yet; this one is left out");
                 cx.warn(&server.url.at, Problem::new(problem));
                 continue;
             }
-            let Some(url) = checked(url, &server.url.at, cx) else { continue };
+            let at = &server.url.at;
+            let target = if scheme.starts_with("tcp") {
+                checked(url, tcp_endpoint, at, cx)
+                    .map(|(host, port, tls)| Target::Tcp(TcpBackend { host, port, tls, token: None }))
+            } else {
+                checked(url, http_endpoint, at, cx)
+                    .map(|url| Target::Http(HttpBackend { url, headers: BTreeMap::new() }))
+            };
+            let Some(target) = target else { continue };
             if used {
                 let problem =
                     "several servers for one namespace are not available yet; only the first is used";
@@ -290,7 +333,7 @@ fn from_endpoints(
             backends.push(bridge_snapshot::Backend {
                 name: namespace.clone(),
                 namespace: namespace.clone(),
-                target: Target::Http(HttpBackend { url, headers: BTreeMap::new() }),
+                target,
                 era: EraPolicy::Auto,
                 connect_timeout: CONNECT_TIMEOUT,
                 request_timeout: REQUEST_TIMEOUT,

@@ -48,7 +48,8 @@ section! {
     pub(crate) struct Backend {
         /// Required and unique, 1 to 63 characters of `A-Z a-z 0-9 _ . -`. It shows in logs, metrics and prefixes.
         name: Option<String>, Works;
-        /// Required. How the server is reached: `stdio` or `http` (Streamable HTTP). The others are left out with a warning.
+        /// Required. How the server is reached: `stdio`, `http` (Streamable HTTP) or `tcp_binary`. The others are left out with a
+        /// warning.
         protocol: Option<Protocol>, Works;
         /// The server alone, with nothing renamed, is at `/mcp/{namespace}`; the name when left out.
         namespace: Option<String>, Works;
@@ -92,14 +93,18 @@ section! {
         env: Named<SecretSource>, Works;
         /// `stdio`: processes of this backend at once, over all sessions.
         max_processes: Positive = Positive(64), Works;
-        /// `http`: required. URL of the server; `/mcp` is added when it has no path.
+        /// `http` and `tcp_binary`: required. URL of the server. `http://…` or `https://…`, and `/mcp` is added when it has no
+        /// path; or `tcp://host:port`, encrypted `tcps://host:port`.
         base_url: Option<String>, Works;
-        /// `http`: other name of `base_url`.
+        /// Other name of `base_url`.
         endpoint: Option<String>, Works;
-        /// `http`: several URLs. Only the first is used yet.
+        /// Several URLs. Only the first is used yet.
         endpoints: CommaList<String>, Works;
         /// `http`: headers added to every request. `{env: NAME}` takes the value from the environment.
         headers: Named<SecretSource>, Works;
+        /// `tcp_binary`: what the handshake shows to the server. `{env: NAME}` takes it from the environment. Without it there is
+        /// no handshake.
+        token: Option<SecretSource>, Works;
         /// Which protocol generation to speak: `auto` asks the server, `legacy` is up to 2025-11-25, `modern` is 2026-07-28.
         era: Era = Era::Auto, Works;
         /// How long one request may take. Progress reports extend it up to `limits.max_request_duration`.
