@@ -4,6 +4,7 @@ mod access;
 mod backends;
 mod listeners;
 mod served;
+mod tcp;
 mod traffic;
 mod url;
 

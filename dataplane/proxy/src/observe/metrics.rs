@@ -12,6 +12,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::tcp::TcpMeter;
 use super::websocket::WebSocketMeter;
 
 /// How a request ended, as the original labels it.
@@ -46,6 +47,7 @@ struct Metrics {
     errors_by_type: IntCounterVec,
     sessions_active: IntGauge,
     backend_offers: IntGaugeVec,
+    tcp: TcpMeter,
     websocket: WebSocketMeter,
     /// Resolved series, by method and status: a request takes no lock of the vectors.
     cells: Vec<[OnceLock<Cell>; 2]>,
@@ -118,6 +120,7 @@ impl GatewayMetrics {
             )?,
             sessions_active: gauge("mcp_gateway_sessions_active", "Legacy sessions open.")?,
             backend_offers,
+            tcp: TcpMeter::register(registry)?,
             websocket: WebSocketMeter::register(registry)?,
             cells: (0..=Method::ALL.len()).map(|_| [OnceLock::new(), OnceLock::new()]).collect(),
         })))
@@ -163,6 +166,11 @@ impl GatewayMetrics {
     /// A connection was refused.
     pub(crate) fn connection_rejected(&self) {
         self.0.connections_rejected.inc();
+    }
+
+    /// What counts the messages of TCP clients.
+    pub(crate) fn tcp(&self) -> TcpMeter {
+        self.0.tcp.clone()
     }
 
     /// What counts the messages of WebSocket clients.

@@ -43,7 +43,7 @@ impl Served {
     /// Names what is asked for and not built.
     pub(super) fn say_what_is_missing(self, server: &Located<Server>, cx: &mut Context<'_>) {
         let at = if server.protocols.given { &server.protocols.at } else { &server.protocol.at };
-        for (asked, name) in [(self.sse, "HTTP+SSE"), (self.tcp, "TCP binary"), (self.stdio, "stdio")] {
+        for (asked, name) in [(self.sse, "HTTP+SSE"), (self.stdio, "stdio")] {
             if asked {
                 cx.warn(at, Problem::new(format!("the {name} frontend is not available yet")));
             }
@@ -55,6 +55,11 @@ impl Served {
         let http = self.http.then_some(Protocol::StreamableHttp);
         let websocket = Protocol::WebSocket { ping_interval: server.ping_interval.0 };
         http.into_iter().chain(self.websocket.then_some(websocket)).collect()
+    }
+
+    /// Whether there is a listener of the TCP binary protocol beside the main one.
+    pub(super) fn has_tcp_port(self) -> bool {
+        self.tcp
     }
 
     /// Whether there is a main listener at all. It has the health pages, too.
