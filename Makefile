@@ -7,7 +7,7 @@ F ?= $(QUICKSTART)
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: bench build check-config clean conformance deny fuzz fuzz-check help interop lint peers run test
+.PHONY: bench build check-config clean conformance deny fuzz fuzz-check help interop lint matrix peers run test
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -28,8 +28,11 @@ deny: ## Banned crates, doubled versions, licences
 	$(CARGO) test --locked -q -p bridge-tests --test supply
 	@if $(CARGO) deny --version >/dev/null 2>&1; then $(CARGO) deny check; else echo "cargo-deny is not installed; the test above checks the same rules"; fi
 
-conformance: build peers ## The official MCP suite, directly and through the gateway, as a table
+conformance: build peers ## The official MCP suites, directly and through the gateway, across generations, as tables
 	$(CARGO) test --locked -q -p bridge-tests --test conformance
+
+matrix: build ## Every frontend and backend transport, every pair of generations, as a table
+	$(CARGO) test --locked -q -p bridge-tests --test matrix
 
 interop: build peers ## Published clients through the gateway to published servers
 	$(CARGO) test --locked -p bridge-tests --test interop_clients --test interop_servers

@@ -2,17 +2,17 @@
 //! its result files.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
-use std::{fs, path::PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use bridge_tests::{Process, peers};
 use serde_json::Value;
 
 /// A run takes seconds; one that hangs in every scenario is stopped by its own time limits before this.
-const RUN_TIME: Duration = Duration::from_mins(20);
+pub(crate) const RUN_TIME: Duration = Duration::from_mins(20);
 
 /// The length of `-2026-11-22T09-42-57-519Z`, which ends the name of each result directory.
 const TIMESTAMP: usize = 25;
@@ -80,11 +80,8 @@ pub(crate) struct Run {
 impl Suite {
     /// Runs it; the suite's output and result files stay in `out` for the curious.
     pub(crate) fn run(&self, url: &str, out: &Path) -> Result<Run> {
-        if out.exists() {
-            fs::remove_dir_all(out).with_context(|| format!("emptying {}", out.display()))?;
-        }
-        fs::create_dir_all(out)?;
-        let mut command = self.command()?;
+        empty(out)?;
+        let mut command = command(self.package)?;
         command.args(["server", "--url", url, "--output-dir"]).arg(out);
         if let Some(revision) = self.requirements {
             command.args(["--requirements", revision]);
@@ -94,12 +91,7 @@ impl Suite {
         fs::write(out.join("output.txt"), process.log().join("\n"))?;
 
         let mut run = Run { accepted: exit.success(), ..Run::default() };
-        for entry in fs::read_dir(out)? {
-            let file = entry?.path().join("checks.json");
-            if let Some((scenario, checks)) = read_scenario(&file)? {
-                run.scenarios.insert(scenario, checks);
-            }
-        }
+        run.scenarios = read_scenarios(out, "server-")?;
         ensure!(!run.scenarios.is_empty(), process.complain("ran no scenario"));
         Ok(run)
     }
@@ -107,7 +99,7 @@ impl Suite {
     /// The scenarios that must pass among those that ran.
     pub(crate) fn required(&self, ran: &Run) -> Result<BTreeSet<String>> {
         let Some(revision) = self.requirements else { return Ok(ran.scenarios.keys().cloned().collect()) };
-        let mut command = self.command()?;
+        let mut command = command(self.package)?;
         command.args(["list", "--requirements", revision]);
         let process = Process::spawn("conformance suite", &command)?;
         process.wait_exit(RUN_TIME)?;
@@ -119,6 +111,11 @@ impl Suite {
         Ok(names)
     }
 
+    /// Whether its client speaks 2026-07-28.
+    pub(crate) fn is_modern(&self) -> bool {
+        self.requirements == Some("2026-07-28")
+    }
+
     /// A name for files.
     pub(crate) fn slug(&self) -> String {
         format!(
@@ -127,27 +124,40 @@ impl Suite {
             self.requirements.unwrap_or("default")
         )
     }
-
-    fn command(&self) -> Result<Command> {
-        let mut command = Command::new(peers::node()?);
-        command.arg(peers::npm(&format!("{}/dist/index.js", self.package))?);
-        Ok(command)
-    }
 }
 
-fn read_scenario(file: &PathBuf) -> Result<Option<(String, Checks)>> {
-    let Some(dir) = file.parent().and_then(Path::file_name).and_then(|name| name.to_str()) else {
-        return Ok(None);
-    };
-    let Some(name) = dir.strip_prefix("server-").filter(|name| name.len() > TIMESTAMP && file.is_file())
-    else {
-        return Ok(None);
-    };
-    let scenario = name[..name.len() - TIMESTAMP].to_owned();
-    let text = fs::read_to_string(file).with_context(|| format!("reading {}", file.display()))?;
-    let list: Vec<Value> =
-        serde_json::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
-    Ok(Some((scenario, read_checks(&list))))
+/// The suite of an npm package as a program.
+pub(crate) fn command(package: &str) -> Result<Command> {
+    let mut command = Command::new(peers::node()?);
+    command.arg(peers::npm(&format!("{package}/dist/index.js"))?);
+    Ok(command)
+}
+
+/// Makes an empty directory.
+pub(crate) fn empty(dir: &Path) -> Result<()> {
+    if dir.exists() {
+        fs::remove_dir_all(dir).with_context(|| format!("emptying {}", dir.display()))?;
+    }
+    fs::create_dir_all(dir).with_context(|| format!("making {}", dir.display()))
+}
+
+/// All scenarios that left results in a directory. The suite puts `prefix` before the names of some.
+pub(crate) fn read_scenarios(dir: &Path, prefix: &str) -> Result<BTreeMap<String, Checks>> {
+    let mut scenarios = BTreeMap::new();
+    for entry in fs::read_dir(dir)? {
+        let path = entry?.path();
+        let Some(name) = path.file_name().and_then(|name| name.to_str()) else { continue };
+        let Some(name) = name.strip_prefix(prefix).filter(|name| name.len() > TIMESTAMP) else { continue };
+        let file = path.join("checks.json");
+        if !file.is_file() {
+            continue;
+        }
+        let text = fs::read_to_string(&file).with_context(|| format!("reading {}", file.display()))?;
+        let list: Vec<Value> =
+            serde_json::from_str(&text).with_context(|| format!("parsing {}", file.display()))?;
+        scenarios.insert(name[..name.len() - TIMESTAMP].to_owned(), read_checks(&list));
+    }
+    Ok(scenarios)
 }
 
 /// Numbers repeated checks, so that each has a key of its own.

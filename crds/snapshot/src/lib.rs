@@ -13,7 +13,7 @@ mod validate;
 
 pub use backend::{Backend, EraPolicy, HttpBackend, Naming, StdioBackend, Target, TcpBackend};
 pub use hash::ContentHash;
-pub use listener::{Carries, ClientAuth, Listener, Protocol, Tls, TlsVersion};
+pub use listener::{Carries, ClientAuth, Listener, LocalListener, Place, Protocol, Tls, TlsVersion};
 pub use policy::{Access, Jwt, Limits, Sessions};
 pub use secret::Secret;
 pub use snapshot::Snapshot;

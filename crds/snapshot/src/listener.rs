@@ -59,6 +59,27 @@ pub enum Carries {
     TcpHealth,
 }
 
+/// A place on this machine where clients speak newline-framed JSON-RPC.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LocalListener {
+    /// Unique name for logs.
+    pub name: String,
+    /// Where it is.
+    pub place: Place,
+    /// Clients at once.
+    pub max_clients: usize,
+}
+
+/// Where local clients speak.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Place {
+    /// Standard input and output of the gateway: one client, whoever started it.
+    StandardStreams,
+    /// A Unix socket that only its owner may open (mode 0600).
+    UnixSocket(PathBuf),
+}
+
 impl Listener {
     /// What its connections carry.
     pub fn carries(&self) -> Carries {

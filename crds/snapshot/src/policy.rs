@@ -67,6 +67,14 @@ pub struct Limits {
     pub replay_bytes: usize,
     /// Open `subscriptions/listen` streams at once.
     pub max_listens: usize,
+    /// How long a call waits at a legacy server for the answers of its modern client.
+    pub parked_ttl: Duration,
+    /// Calls that wait so at once.
+    pub max_parked: usize,
+    /// Calls of one principal that wait so at once.
+    pub max_parked_per_principal: usize,
+    /// How often a modern server may ask a legacy client within one call.
+    pub max_rounds: u32,
     /// How long in-flight requests may take to finish after SIGTERM.
     pub drain_timeout: Duration,
 }
@@ -86,6 +94,10 @@ impl Default for Limits {
             replay_events: 256,
             replay_bytes: 1024 * 1024,
             max_listens: 10_000,
+            parked_ttl: Duration::from_mins(10),
+            max_parked: 10_000,
+            max_parked_per_principal: 1000,
+            max_rounds: 10,
             drain_timeout: Duration::from_secs(30),
         }
     }

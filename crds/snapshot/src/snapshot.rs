@@ -2,13 +2,18 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Access, Backend, ContentHash, Defect, Limits, Listener, Naming, Sessions, validate};
+use crate::{
+    Access, Backend, ContentHash, Defect, Limits, Listener, LocalListener, Naming, Sessions, validate,
+};
 
 /// Everything that decides how requests are served. Immutable once built; replaced as a whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Snapshot {
     /// Where clients connect.
     pub listeners: Vec<Listener>,
+    /// Where clients on the same machine connect.
+    #[serde(default)]
+    pub local: Vec<LocalListener>,
     /// MCP servers in configuration order, which is also the order of merged lists.
     pub backends: Vec<Backend>,
     /// Who may use the gateway.

@@ -85,6 +85,11 @@ pub(crate) fn validate(snapshot: &Snapshot) -> Result<(), Vec<Defect>> {
             });
         }
     }
+    for local in &snapshot.local {
+        if !listeners.insert(local.name.as_str()) {
+            defects.push(Defect::Duplicate { kind: "listener", name: local.name.clone() });
+        }
+    }
     if defects.is_empty() { Ok(()) } else { Err(defects) }
 }
 

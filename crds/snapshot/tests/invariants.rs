@@ -41,6 +41,7 @@ fn listener(name: &str, address: &str) -> Listener {
 fn snapshot(listeners: Vec<Listener>, backends: Vec<Backend>) -> Snapshot {
     Snapshot {
         listeners,
+        local: Vec::new(),
         backends,
         access: Access::Anonymous { explicit: false },
         naming: Naming::OnConflict,

@@ -80,9 +80,9 @@ impl<O: Clone + PartialEq> Asked<O> {
         }
     }
 
-    /// Drops a request whose call has ended.
-    pub fn withdraw(&mut self, id: &Id) {
-        self.waiting.remove(id);
+    /// Drops a request whose call has ended. `false` when it was answered before.
+    pub fn withdraw(&mut self, id: &Id) -> bool {
+        self.waiting.remove(id).is_some()
     }
 
     /// Ends the request that `response` answers and gives the bytes for its backend.

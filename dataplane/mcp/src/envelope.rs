@@ -75,7 +75,10 @@ members! {
         client_info "clientInfo",
         level "level",
         notifications "notifications",
+        task "task",
         task_id "taskId",
+        input_responses "inputResponses",
+        request_state "requestState",
     }
 }
 

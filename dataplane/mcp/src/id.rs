@@ -36,6 +36,15 @@ impl Id {
             _ => None,
         }
     }
+
+    /// The id as JSON.
+    pub fn to_json(&self) -> String {
+        match self {
+            Self::Int(int) => int.to_string(),
+            Self::Number(text) => text.to_string(),
+            Self::Text(text) => serde_json::Value::from(&**text).to_string(),
+        }
+    }
 }
 
 #[cfg(test)]

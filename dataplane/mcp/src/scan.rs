@@ -31,6 +31,12 @@ impl Span {
         self.end.get() as usize
     }
 
+    /// The same range, read relative to `outer`, as a range of what `outer` is a range of.
+    #[must_use]
+    pub fn within(self, outer: Self) -> Self {
+        Self { start: self.start.saturating_add(outer.start), end: self.end.saturating_add(outer.start) }
+    }
+
     /// The bytes of `text` in this range.
     pub fn of(self, text: &[u8]) -> &[u8] {
         text.get(self.start()..self.end()).unwrap_or_default()

@@ -1,5 +1,7 @@
 //! Edits of a message: named ranges are replaced, every other byte stays. Changes when edits get another form.
 
+use std::ops::Range;
+
 use bytes::{Bytes, BytesMut};
 
 use crate::scan::Span;
@@ -37,6 +39,12 @@ impl Edits {
     /// Inserts bytes before offset `at`.
     pub fn insert(&mut self, at: usize, with: impl Into<Bytes>) -> &mut Self {
         self.0.push(Edit { start: at, end: at, with: with.into() });
+        self
+    }
+
+    /// Removes bytes.
+    pub fn remove(&mut self, range: Range<usize>) -> &mut Self {
+        self.0.push(Edit { start: range.start, end: range.end, with: Bytes::new() });
         self
     }
 

@@ -75,6 +75,12 @@ pub enum Reason {
     BackendProtocol,
     /// The backend speaks the other generation only.
     EraMismatch,
+    /// `requestState` is not one of ours, or belongs to another request or principal.
+    BadRequestState,
+    /// The call that `requestState` names does not wait any more.
+    CallExpired,
+    /// Too many calls wait for their clients; this one was sent and then cancelled.
+    TooManyParked,
     /// The gateway is shutting down.
     ShuttingDown,
 }
@@ -104,6 +110,9 @@ impl Reason {
         Self::BackendBusy,
         Self::BackendProtocol,
         Self::EraMismatch,
+        Self::BadRequestState,
+        Self::CallExpired,
+        Self::TooManyParked,
         Self::ShuttingDown,
     ];
 
@@ -132,6 +141,9 @@ impl Reason {
             Self::BackendBusy => "backend_busy",
             Self::BackendProtocol => "backend_protocol",
             Self::EraMismatch => "era_mismatch",
+            Self::BadRequestState => "bad_request_state",
+            Self::CallExpired => "call_expired",
+            Self::TooManyParked => "too_many_parked",
             Self::ShuttingDown => "shutting_down",
         }
     }
@@ -158,19 +170,25 @@ impl Reason {
             | Self::BackendTimeout
             | Self::BackendBusy
             | Self::BackendProtocol
-            | Self::EraMismatch => 200,
+            | Self::EraMismatch
+            | Self::BadRequestState
+            | Self::CallExpired
+            | Self::TooManyParked => 200,
         }
     }
 
     /// JSON-RPC error code.
     pub fn code(self) -> i64 {
         match self {
-            Self::UnknownTarget | Self::AmbiguousTarget => code::INVALID_PARAMS,
+            Self::UnknownTarget | Self::AmbiguousTarget | Self::BadRequestState | Self::CallExpired => {
+                code::INVALID_PARAMS
+            }
             Self::UnknownResource => code::RESOURCE_NOT_FOUND,
             Self::BackendUnavailable
             | Self::BackendLost
             | Self::BackendBusy
             | Self::Exhausted
+            | Self::TooManyParked
             | Self::ShuttingDown => code::BACKEND_UNAVAILABLE,
             Self::BackendTimeout => code::BACKEND_TIMEOUT,
             Self::BackendProtocol | Self::EraMismatch => code::INTERNAL,
@@ -187,7 +205,11 @@ impl Reason {
             | Self::Exhausted
             | Self::ShuttingDown
             | Self::BodyTimeout => Retry::Safe,
-            Self::BackendLost | Self::BackendTimeout | Self::BackendProtocol => Retry::Unknown,
+            Self::BackendLost
+            | Self::BackendTimeout
+            | Self::BackendProtocol
+            | Self::CallExpired
+            | Self::TooManyParked => Retry::Unknown,
             _ => Retry::Pointless,
         }
     }

@@ -10,7 +10,6 @@ use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bridge_mcp::limits::Limits;
-use bridge_mcp::translate::Crossing;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_snapshot::{Backend, EraPolicy, Target};
@@ -23,10 +22,12 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::crossing::Pool;
+use crate::observe::GatewayMetrics;
 use crate::upstream::HttpTarget;
 
 pub(crate) use catalogue::{Catalogue, Lists, Offer};
-pub(crate) use open::mirrored;
+pub(crate) use open::{mirrored, with_params};
 pub(crate) use slot::{LinkSlot, Openable};
 
 /// How long a server that does not speak a generation is believed not to. Asking a command costs a process, and what a
@@ -41,6 +42,7 @@ pub(crate) struct Shared {
     pub(crate) supervisor: Supervisor,
     /// Wakes whoever merges catalogues.
     pub(crate) offers_changed: Arc<Notify>,
+    pub(crate) metrics: GatewayMetrics,
 }
 
 /// A backend.
@@ -53,6 +55,10 @@ pub(crate) struct Cluster {
     permits: Arc<Semaphore>,
     /// The conversation that all modern clients share; they keep no state in it.
     modern: LinkSlot,
+    /// Legacy conversations for modern clients.
+    pub(crate) pool: Pool,
+    /// How often it may ask a legacy client within one call.
+    pub(crate) max_rounds: u32,
     verdicts: Mutex<Verdicts>,
     legacy_catalogue: Catalogue,
     modern_catalogue: Catalogue,
@@ -78,7 +84,12 @@ pub struct ClusterError {
 }
 
 impl Cluster {
-    pub(crate) fn new(config: Backend, shared: Arc<Shared>, limits: Limits) -> Result<Self, ClusterError> {
+    pub(crate) fn new(
+        config: Backend,
+        shared: Arc<Shared>,
+        limits: Limits,
+        max_rounds: u32,
+    ) -> Result<Self, ClusterError> {
         let name: Arc<str> = config.name.as_str().into();
         let http = match &config.target {
             Target::Stdio(_) | Target::Tcp(_) => None,
@@ -97,6 +108,8 @@ impl Cluster {
             limits,
             http,
             modern: LinkSlot::default(),
+            pool: Pool::default(),
+            max_rounds,
             verdicts: Mutex::default(),
             legacy_catalogue: Catalogue::new(Era::Legacy),
             modern_catalogue: Catalogue::new(Era::Modern),
@@ -124,6 +137,7 @@ impl Cluster {
     pub(crate) fn close(&self) {
         self.closed.cancel();
         self.keepers.close();
+        self.pool.clear();
         if let Some(link) = self.modern.take() {
             bridge_runtime::tasks::spawn("close-link", async move { link.close().await });
         }
@@ -140,6 +154,42 @@ impl Cluster {
             Era::Legacy => &self.legacy_catalogue,
             Era::Modern => &self.modern_catalogue,
         }
+    }
+
+    /// What it offers to clients of `era`, translated when it speaks the other generation only.
+    pub(crate) fn offer(&self, era: Era) -> Offer {
+        let other = match era {
+            Era::Legacy => Era::Modern,
+            Era::Modern => Era::Legacy,
+        };
+        match self.catalogue(era).offer() {
+            Offer::Absent(refusal) if refusal.reason == Reason::EraMismatch => {
+                match self.catalogue(other).offer() {
+                    Offer::Ready(lists) => Offer::Ready(lists.translated(era)),
+                    offer => offer,
+                }
+            }
+            offer => offer,
+        }
+    }
+
+    pub(crate) fn metrics(&self) -> &GatewayMetrics {
+        &self.shared.metrics
+    }
+
+    /// Bounds of its messages.
+    pub(crate) fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// Whether requests to it stand alone.
+    pub(crate) fn is_http(&self) -> bool {
+        self.http.is_some()
+    }
+
+    /// A token that is cancelled when it closes.
+    pub(crate) fn closing(&self) -> CancellationToken {
+        self.closed.child_token()
     }
 
     /// Room for one more request.
@@ -189,19 +239,16 @@ impl Cluster {
         }
     }
 
-    /// The refusal for a client of `era` when the backend speaks the other generation only.
+    /// The refusal of a conversation in `era` when the backend speaks the other generation only.
     pub(crate) fn era_mismatch(&self, era: Era) -> Refusal {
         let server = match era {
             Era::Legacy => Era::Modern,
             Era::Modern => Era::Legacy,
         };
-        debug_assert!(!Crossing::between(era, server).is_supported());
         Refusal::backend(
             Reason::EraMismatch,
             &self.name,
-            format_args!(
-                "it speaks {server} only and this client {era}; crossing generations is not available"
-            ),
+            format_args!("it speaks {server} only, and was asked in {era}"),
         )
     }
 }

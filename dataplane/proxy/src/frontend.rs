@@ -3,5 +3,6 @@
 //! Each is a thin transport around the same core, [`connection`], which serves messages through the same stages as HTTP.
 
 pub(crate) mod connection;
+pub(crate) mod stdio;
 pub(crate) mod tcp;
 pub(crate) mod websocket;

@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
 use crate::cluster::{self, Cluster, Offer};
+use crate::crossing::Parked;
 use crate::merged::Views;
 use crate::observe::GatewayMetrics;
 use crate::session::SessionTable;
@@ -29,6 +30,7 @@ pub(crate) struct Gateway {
     pub(crate) ending: CancellationToken,
     pub(crate) shared: Arc<cluster::Shared>,
     pub(crate) listens: Arc<tokio::sync::Semaphore>,
+    pub(crate) parked: Parked,
 }
 
 /// A snapshot with its keys and its running backends. Immutable; replaced as a whole.
@@ -61,12 +63,18 @@ impl Plan {
         for backend in &snapshot.backends {
             let running = current.and_then(|plan| {
                 // Of the limits, a running backend has taken in these only.
-                let same = plan.backend_limits == backend_limits;
+                let same = plan.backend_limits == backend_limits
+                    && plan.snapshot.limits.max_rounds == limits.max_rounds;
                 plan.clusters.iter().find(|cluster| same && cluster.config == *backend)
             });
             clusters.push(match running {
                 Some(cluster) => Arc::clone(cluster),
-                None => Arc::new(Cluster::new(backend.clone(), Arc::clone(shared), backend_limits.clone())?),
+                None => Arc::new(Cluster::new(
+                    backend.clone(),
+                    Arc::clone(shared),
+                    backend_limits.clone(),
+                    limits.max_rounds,
+                )?),
             });
         }
         let by_namespace = clusters
@@ -127,5 +135,19 @@ fn health_of(cluster: &Cluster) -> BackendHealth {
         namespace: cluster.config.namespace.clone(),
         state,
         reason,
+    }
+}
+
+/// A configuration for tests of what stands in front of backends.
+#[cfg(test)]
+pub(crate) fn without_backends() -> Snapshot {
+    Snapshot {
+        listeners: Vec::new(),
+        local: Vec::new(),
+        backends: Vec::new(),
+        access: bridge_snapshot::Access::Anonymous { explicit: false },
+        naming: bridge_snapshot::Naming::OnConflict,
+        limits: bridge_snapshot::Limits::default(),
+        sessions: bridge_snapshot::Sessions::default(),
     }
 }

@@ -7,6 +7,7 @@ pub mod admin;
 pub mod args;
 mod cluster;
 pub mod config;
+mod crossing;
 mod frontend;
 mod gateway;
 mod listener;

@@ -1,5 +1,7 @@
 //! Listening sockets and the life of their connections. Changes when connections are accepted or bounded differently.
 
+mod certificates;
+
 use std::collections::HashMap;
 use std::convert::Infallible;
 use std::io;
@@ -27,6 +29,8 @@ use crate::frontend;
 use crate::gateway::Gateway;
 use crate::observe::OpenConnection;
 use crate::pipeline;
+
+pub(crate) use certificates::acceptor;
 
 /// Largest request head.
 const MAX_HEAD: usize = 64 * 1024;

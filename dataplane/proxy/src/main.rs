@@ -82,7 +82,10 @@ fn serve(args: &Args) -> ExitCode {
         Ok(runtime) => runtime,
         Err(error) => return complain(&format!("cannot start: {error}")),
     };
-    runtime.block_on(run(args, loaded, changes, &log))
+    let code = runtime.block_on(run(args, loaded, changes, &log));
+    // A read of standard input cannot be called off; it must not hold the process.
+    runtime.shutdown_background();
+    code
 }
 
 fn start_log(args: &Args, settings: LogSettings) -> Result<LogHandle, String> {
@@ -124,7 +127,7 @@ async fn run(
             None
         }
     };
-    if args.welcome {
+    if args.welcome && !server.speaks_on_stdout() {
         let backends = tokio::select! {
             backends = server.settled() => backends,
             _ = shutdown.recv() => return finish(server, shutdown).await,
@@ -138,6 +141,10 @@ async fn run(
             stop = shutdown.recv() => match stop {
                 Stop::Graceful | Stop::Immediate => break,
             },
+            () = server.left() => {
+                tracing::info!("standard input has ended");
+                break;
+            }
             () = reload.recv() => reload_from(&args.config, args, &mut server, log).await,
             news = changed(&mut changes) => match news {
                 Ok(()) => reload_from(&args.config, args, &mut server, log).await,

@@ -11,7 +11,7 @@ pub(crate) mod legacy;
 pub(crate) mod legacy_call;
 mod legacy_stream;
 mod modern;
-mod modern_stream;
+pub(crate) mod modern_stream;
 pub(crate) mod respond;
 
 use std::sync::Arc;
@@ -39,6 +39,8 @@ use crate::gateway::{Gateway, Plan};
 use crate::listener::Underlying;
 
 pub(crate) use carrier::Carrier;
+pub(crate) use legacy::level_of;
+pub(crate) use legacy_call::timed_out;
 pub(crate) use modern::listen_permit;
 
 pub(crate) type Reply = Response<ReplyBody>;

@@ -25,8 +25,10 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Gate;
 use crate::cluster::{self, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
+use crate::crossing::{HandleKey, Parked};
+use crate::frontend::stdio::{LocalError, Locals};
 use crate::gateway::{Gateway, Plan, PlanHealth};
-use crate::listener::{Bound, LAME_DUCK, ListenError, Running};
+use crate::listener::{Bound, LAME_DUCK, ListenError, Running, acceptor};
 use crate::merged::{Views, keep_views};
 use crate::observe::{GatewayMetrics, keep_gauges};
 use crate::session::SessionTable;
@@ -53,6 +55,9 @@ pub enum StartError {
     /// A port cannot be opened.
     #[error(transparent)]
     Listen(#[from] ListenError),
+    /// A Unix socket cannot be opened.
+    #[error(transparent)]
+    Local(#[from] LocalError),
     /// The metrics or health port cannot be opened.
     #[error(transparent)]
     Admin(#[from] BindError),
@@ -71,6 +76,9 @@ pub enum StartError {
     /// Children cannot be started at all.
     #[error("cannot start the supervisor of child processes: {0}")]
     Supervisor(io::Error),
+    /// The key of request states cannot be used.
+    #[error("the cryptographic library refuses a key")]
+    Sealing,
     /// No randomness.
     #[error("the system gives no randomness: {0}")]
     Random(getrandom::Error),
@@ -80,6 +88,7 @@ pub enum StartError {
 pub struct Server {
     gateway: Arc<Gateway>,
     listeners: Vec<Running>,
+    locals: Locals,
     admin_stop: CancellationToken,
 }
 
@@ -99,6 +108,8 @@ impl Server {
         for listener in &plan.snapshot.listeners {
             bound.push(Bound::bind(listener.clone(), acceptor(listener)?).await?);
         }
+        let mut locals = Locals::default();
+        let opened = locals.open(&plan.snapshot.local).await?;
         let admin_stop = CancellationToken::new();
         serve_admin(&process, &gateway, metrics, &admin_stop).await?;
         for cluster in &plan.clusters {
@@ -108,8 +119,9 @@ impl Server {
         keep_gauges(&gateway);
         tasks::spawn("sweep-sessions", sweep(Arc::clone(&gateway)));
         let listeners = bound.into_iter().map(|bound| bound.serve(Arc::clone(&gateway))).collect();
+        locals.take_over(&plan.snapshot.local, opened, &gateway);
         listening.release();
-        Ok(Self { gateway, listeners, admin_stop })
+        Ok(Self { gateway, listeners, locals, admin_stop })
     }
 
     /// Takes over another configuration: all of it, or nothing with the reason.
@@ -124,6 +136,7 @@ impl Server {
         }
         let plan = Plan::build(loaded.snapshot, gate, &self.gateway.shared, Some(&current))?;
         let (kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
+        let opened = self.locals.open(&plan.snapshot.local).await?;
         // The last step that can fail.
         self.reload_certificates()?;
         let plan = Arc::new(plan);
@@ -143,6 +156,7 @@ impl Server {
         }
         listeners.extend(fresh.into_iter().map(|bound| bound.serve(Arc::clone(&self.gateway))));
         self.listeners = listeners;
+        self.locals.take_over(&plan.snapshot.local, opened, &self.gateway);
         for cluster in &current.clusters {
             if !plan.clusters.iter().any(|kept| Arc::ptr_eq(kept, cluster)) {
                 cluster.close();
@@ -192,6 +206,19 @@ impl Server {
             .map(|running| (running.config.name.as_str(), running.address, running.tls().is_some()))
     }
 
+    /// Whether standard output belongs to a client.
+    pub fn speaks_on_stdout(&self) -> bool {
+        self.locals.streams().is_some()
+    }
+
+    /// Completes when standard input has ended and nobody else can come: the one whom this process serves has left.
+    pub async fn left(&self) {
+        match self.locals.streams() {
+            Some(left) if self.listeners.is_empty() && !self.locals.has_sockets() => left.cancelled().await,
+            _ => std::future::pending().await,
+        }
+    }
+
     /// Waits until every backend was read or found absent, at most as long as a merged list waits.
     pub async fn settled(&self) -> Vec<crate::welcome::BackendSummary> {
         crate::welcome::summary(&self.gateway).await
@@ -223,12 +250,15 @@ impl Server {
         for running in &self.listeners {
             running.stop();
         }
+        self.locals.stop();
         let ended = async {
             for running in &self.listeners {
                 running.ended().await;
             }
+            self.locals.ended().await;
         };
         drop(tokio::time::timeout(LAST_WORDS, ended).await);
+        self.gateway.parked.clear();
         self.end_sessions().await;
         self.end_clusters().await;
         self.gateway.shared.supervisor.shutdown(CHILD_GRACE).await;
@@ -277,9 +307,15 @@ pub(crate) fn build(
         tcp: TcpConnector::new(Roots::system())?,
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),
+        metrics: GatewayMetrics::register(metrics.registry())?,
     });
-    let mut key = [0; 32];
-    getrandom::fill(&mut key).map_err(StartError::Random)?;
+    let random = || -> Result<[u8; 32], StartError> {
+        let mut key = [0; 32];
+        getrandom::fill(&mut key).map_err(StartError::Random)?;
+        Ok(key)
+    };
+    let handles = HandleKey::new(&random()?).map_err(|_| StartError::Sealing)?;
+    let incarnation = getrandom::u64().map_err(StartError::Random)?;
     let Limits { max_listens, .. } = snapshot.limits;
     let gate = Gate::load(&snapshot.access).unwrap_or_else(|error| {
         tracing::error!(%error, "every request will be refused");
@@ -288,9 +324,10 @@ pub(crate) fn build(
     let plan = Arc::new(ArcSwap::from_pointee(Plan::build(snapshot, gate, &shared, None)?));
     let source = Arc::new(PlanHealth(Arc::clone(&plan)));
     let gateway = Gateway {
-        views: Views::new(CursorKey::new(key)),
+        views: Views::new(CursorKey::new(random()?)),
+        parked: Parked::new(handles, incarnation),
         sessions: SessionTable::new(),
-        metrics: GatewayMetrics::register(metrics.registry())?,
+        metrics: shared.metrics.clone(),
         health: Health::new(readiness.clone(), source, env!("CARGO_PKG_VERSION")),
         drain,
         ending: CancellationToken::new(),
@@ -319,28 +356,6 @@ async fn serve_admin(
     Ok(())
 }
 
-fn acceptor(listener: &Listener) -> Result<Option<Arc<tls::Server>>, TlsError> {
-    listener.tls.as_ref().map(|tls| tls::Server::load(tls_files(tls)).map(Arc::new)).transpose()
-}
-
-fn tls_files(tls: &bridge_snapshot::Tls) -> tls::ServerSettings {
-    use bridge_snapshot::{ClientAuth, TlsVersion};
-    tls::ServerSettings {
-        cert_file: tls.cert_file.clone(),
-        key_file: tls.key_file.clone(),
-        client_ca_file: tls.client_ca_file.clone(),
-        client_auth: match tls.client_auth {
-            ClientAuth::None => tls::ClientAuth::None,
-            ClientAuth::Request => tls::ClientAuth::Request,
-            ClientAuth::Require => tls::ClientAuth::Require,
-        },
-        min_version: match tls.min_version {
-            TlsVersion::V12 => tls::MinVersion::V12,
-            TlsVersion::V13 => tls::MinVersion::V13,
-        },
-    }
-}
-
 async fn sweep(gateway: Arc<Gateway>) {
     let mut tick = tokio::time::interval(SWEEP);
     tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -354,6 +369,13 @@ async fn sweep(gateway: Arc<Gateway>) {
         let ended = gateway.sessions.sweep(now, ttl);
         if let Some(before) = now.checked_sub(REPLAY_TTL) {
             gateway.sessions.for_each(|session| session.streams.expire(before));
+        }
+        let expired = gateway.parked.sweep(now);
+        if expired > 0 {
+            tracing::info!(expired, "calls ended whose clients did not answer");
+        }
+        for cluster in &gateway.plan.load().clusters {
+            cluster.pool.sweep(now);
         }
         if ended > 0 {
             tracing::info!(ended, "idle sessions ended");

@@ -201,12 +201,10 @@ impl Session {
         self.asked.lock().open(origin.clone(), request)
     }
 
-    /// Forgets requests whose call has ended.
-    pub(crate) fn withdraw(&self, questions: &[Id]) {
+    /// Forgets requests whose call has ended; gives those that the client has not answered.
+    pub(crate) fn withdraw<'a>(&self, questions: &'a [Id]) -> Vec<&'a Id> {
         let mut asked = self.asked.lock();
-        for question in questions {
-            asked.withdraw(question);
-        }
+        questions.iter().filter(|question| asked.withdraw(question)).collect()
     }
 
     /// A backend's notification in the form in which this client reads it, if it may. The merged endpoint's lists are

@@ -19,6 +19,8 @@ use bridge_transport::backend::body::Rest;
 use bytes::Bytes;
 use tokio_util::sync::CancellationToken;
 
+use crate::crossing::{ToLegacyCall, ToModern, ToModernCall};
+
 pub(crate) use channel::{Channel, ChannelCall, Wire};
 pub(crate) use handshake::{
     Handshake, Hello, Opening, discover, error_code, initialize, initialized, modern_request, own_request,
@@ -34,6 +36,8 @@ pub(crate) enum Link {
     Http(HttpLink),
     /// A byte stream.
     Channel(Channel),
+    /// A legacy conversation with a modern server.
+    ToModern(ToModern),
 }
 
 /// What a backend answers to one request.
@@ -58,6 +62,10 @@ pub(crate) enum Messages {
     Http(Box<HttpStream>),
     /// From a shared byte stream.
     Channel(ChannelCall),
+    /// Of a modern client's call in a legacy conversation.
+    ToLegacy(Box<ToLegacyCall>),
+    /// Of a legacy client's call at a modern server.
+    ToModern(Box<ToModernCall>),
 }
 
 /// One step of a call.
@@ -140,6 +148,9 @@ impl Messages {
         match self {
             Self::Http(stream) => stream.next().await,
             Self::Channel(call) => call.next().await,
+            // Each holds messages itself.
+            Self::ToLegacy(call) => Box::pin(call.next()).await,
+            Self::ToModern(call) => Box::pin(call.next()).await,
         }
     }
 }
@@ -161,6 +172,7 @@ impl Link {
                     _ => UpstreamError::Failed(refusal),
                 })
             }
+            Self::ToModern(link) => Box::pin(link.request(frame)).await,
         }
     }
 
@@ -169,6 +181,10 @@ impl Link {
         match self {
             Self::Http(link) => link.tell(message).await,
             Self::Channel(channel) => channel.tell(message).await.map_err(UpstreamError::Failed),
+            Self::ToModern(link) => {
+                link.tell(message).await;
+                Ok(())
+            }
         }
     }
 
@@ -177,6 +193,8 @@ impl Link {
         match self {
             Self::Http(_) => Some(notification.bytes().clone()),
             Self::Channel(channel) => channel.cancellation(id, notification),
+            // Whoever cancels drops the call, and dropping it cancels.
+            Self::ToModern(_) => None,
         }
     }
 
@@ -203,6 +221,12 @@ impl Link {
                     }
                 }
             }
+            Self::ToModern(link) => match Box::pin(link.request(frame)).await? {
+                Answer::Whole { bytes, .. } => {
+                    parse_answer(bytes, link.limits(), link.backend()).map_err(Into::into)
+                }
+                Answer::Forward(_) | Answer::Stream(_) => Err(no_answer(link.backend()).into()),
+            },
         }
     }
 
@@ -211,6 +235,7 @@ impl Link {
         match self {
             Self::Http(link) => link.is_open(),
             Self::Channel(channel) => channel.is_open(),
+            Self::ToModern(link) => link.is_open(),
         }
     }
 
@@ -219,14 +244,16 @@ impl Link {
         match self {
             Self::Http(link) => link.stop.clone(),
             Self::Channel(channel) => channel.closed(),
+            Self::ToModern(link) => link.closed(),
         }
     }
 
-    /// Generation spoken.
+    /// Generation spoken with the client's side.
     pub(crate) fn era(&self) -> Era {
         match self {
             Self::Http(link) => link.era(),
             Self::Channel(channel) => channel.era(),
+            Self::ToModern(_) => Era::Legacy,
         }
     }
 
@@ -235,8 +262,17 @@ impl Link {
         match self {
             Self::Http(link) => link.close().await,
             Self::Channel(channel) => channel.close(),
+            Self::ToModern(link) => link.close(),
         }
     }
+}
+
+/// `notifications/cancelled` for the request with the raw `id`.
+pub(crate) fn cancellation(id: &[u8], reason: &str) -> Bytes {
+    let mut text = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#.to_vec();
+    text.extend_from_slice(id);
+    text.extend_from_slice(format!(",\"reason\":{}}}}}", serde_json::Value::from(reason)).as_bytes());
+    text.into()
 }
 
 /// Reads an answer to a request of the gateway's own.

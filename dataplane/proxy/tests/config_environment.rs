@@ -88,15 +88,15 @@ fn documented_variables_of_features_to_come_warn() {
     );
     assert_eq!(
         warnings(&[
-            ("STDIO_SOCKET_PATH", "/run/mcp.sock"),
+            ("SERVICE_DISCOVERY_ENABLED", "true"),
             ("AUTO_DETECT_PROTOCOLS", "false"),
             ("CONSUL_ADDRESS", "c:8500")
         ]),
         [
             "environment variable CONSUL_ADDRESS: warning: service discovery through Consul is not available yet; the \
              variable has no effect",
-            "environment variable STDIO_SOCKET_PATH: warning: the stdio frontend is not available yet; the variable has \
-             no effect",
+            "environment variable SERVICE_DISCOVERY_ENABLED: warning: switching service discovery by a variable is not \
+             available yet; the variable has no effect",
         ]
     );
     assert_eq!(
@@ -126,6 +126,18 @@ fn the_served_protocols_can_be_listed() {
     assert_eq!(served("websocket, http"), (true, true));
     assert_eq!(served(""), (true, true), "an empty variable counts as not set");
     assert!(with(&[("SUPPORTED_PROTOCOLS", "carrier-pigeon")]).is_err());
+}
+
+#[test]
+fn a_unix_socket_can_be_asked_for() {
+    let loaded = with(&[("STDIO_SOCKET_PATH", "/run/mcp.sock")]).unwrap();
+    assert_eq!(loaded.warnings, []);
+    let places: Vec<_> = loaded.snapshot.local.iter().map(|local| local.place.clone()).collect();
+    assert_eq!(places, [bridge_snapshot::Place::UnixSocket("/run/mcp.sock".into())]);
+    let off = with(&[("STDIO_SOCKET_PATH", "/run/mcp.sock"), ("SUPPORTED_PROTOCOLS", "http")]).unwrap();
+    assert_eq!(off.snapshot.local, [], "the list has the last word");
+    let alone = with(&[("SUPPORTED_PROTOCOLS", "stdio")]).unwrap().snapshot;
+    assert_eq!((alone.listeners.len(), alone.local.len()), (0, 1));
 }
 
 #[test]

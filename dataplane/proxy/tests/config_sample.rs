@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bridge_snapshot::{Access, Target, TlsVersion};
+use bridge_snapshot::{Access, Place, Target, TlsVersion};
 use mcp_gateway::config::{self, Loaded};
 
 fn example(name: &str) -> PathBuf {
@@ -18,7 +18,6 @@ fn parsed(name: &str) -> Loaded {
 /// Findings about the sample; those about files of this machine come on top.
 const FINDINGS: &str = "\
 original-sample.yaml:9:3: warning: server.connection_buffer_size: has no effect: buffers grow with the message, up to `limits.max_http_body`
-original-sample.yaml:14:3: warning: server.stdio_frontend: the stdio frontend is not available yet; the section is accepted and has no effect
 original-sample.yaml:43:21: warning: auth.jwt.secret_key_env: the environment variable `JWT_SECRET_KEY` is not set; a gateway that starts without it refuses every request; set it to the secret that signs the tokens
 original-sample.yaml:48:1: warning: routing: load balancing, health checks and circuit breakers are not available yet; the section is accepted and has no effect
 original-sample.yaml:62:7: warning: backends[0].config.health_check: active health checks are not available yet; the key is accepted and has no effect
@@ -50,6 +49,9 @@ fn the_original_sample_means_what_it_says() {
         ["main 0.0.0.0:8443 Http", "tcp 0.0.0.0:8444 TcpBinary", "tcp-health 0.0.0.0:9002 TcpHealth"]
     );
     let main = &snapshot.listeners[0];
+    let local: Vec<_> = snapshot.local.iter().map(|listener| &listener.place).collect();
+    let socket = Place::UnixSocket("/tmp/mcp-gateway.sock".into());
+    assert_eq!(local, [&socket, &Place::StandardStreams]);
     let tls = main.tls.as_ref().unwrap();
     assert_eq!(
         (tls.cert_file.as_path(), tls.min_version),

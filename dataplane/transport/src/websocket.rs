@@ -12,7 +12,7 @@ mod socket;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use socket::{Reader, SocketError, Writer, split};
+pub use socket::{Reader, SocketError, Writer, close, split};
 
 /// The subprotocol of MCP.
 pub const SUBPROTOCOL: &str = "mcp";

@@ -6,9 +6,11 @@ mod lists;
 mod original;
 mod params;
 mod streams;
+mod translate;
 
 pub use envelope::fuzz_envelope;
 pub use lists::{fuzz_cursor, fuzz_merge};
 pub use original::{fuzz_binary, fuzz_wrapper};
 pub use params::fuzz_params;
 pub use streams::{fuzz_framing, fuzz_sse};
+pub use translate::fuzz_translate;

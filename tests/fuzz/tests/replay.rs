@@ -38,6 +38,7 @@ replay! {
     params "params" bridge_fuzz::fuzz_params;
     binary "binary" bridge_fuzz::fuzz_binary;
     wrapper "wrapper" bridge_fuzz::fuzz_wrapper;
+    translate "translate" bridge_fuzz::fuzz_translate;
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use std::collections::VecDeque;
 use std::fmt;
+use std::net::TcpStream;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -112,6 +113,11 @@ impl Exchange {
             self.head = Some(self.connection.read_head()?);
         }
         self.head.as_ref().context("the response has a head")
+    }
+
+    /// A handle to close the connection with, while somebody else reads.
+    pub fn handle(&self) -> Result<TcpStream> {
+        self.connection.handle()
     }
 
     /// Whether the answer is an event stream.

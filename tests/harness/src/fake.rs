@@ -8,10 +8,13 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, bail};
+pub use events::{Events, Script};
 use parking_lot::{Condvar, Mutex};
 use serde_json::{Value, json};
 
 use crate::PATIENCE;
+
+mod events;
 
 /// One request as it came.
 #[derive(Debug, Clone)]
@@ -20,6 +23,8 @@ pub struct Asked {
     pub http_method: String,
     /// Headers in order, names in lower case.
     pub headers: Vec<(String, String)>,
+    /// The body as it came.
+    pub body: String,
     /// The body, null when it is no JSON.
     pub message: Value,
 }
@@ -45,6 +50,8 @@ pub enum Act {
     SendAndClose(Vec<u8>),
     /// Send these bytes and never anything again.
     SendAndHang(Vec<u8>),
+    /// Answer with an event stream, written as it goes along; the connection ends with it.
+    Stream(Script),
 }
 
 impl Act {
@@ -56,6 +63,11 @@ impl Act {
     /// A whole HTTP response.
     pub fn reply(status: u16, content_type: &str, body: &str) -> Self {
         Self::Send(response(status, &[("Content-Type", content_type)], body))
+    }
+
+    /// An event stream that `script` writes.
+    pub fn stream(script: impl Fn(&mut Events<'_>) -> Result<()> + Send + Sync + 'static) -> Self {
+        Self::Stream(Script(Arc::new(script)))
     }
 
     /// The result of a request.
@@ -97,6 +109,30 @@ struct State {
     /// How many connections the other side has closed while the server hung.
     abandoned: usize,
     stopped: bool,
+}
+
+impl Shared {
+    fn abandon(&self) {
+        self.state.lock().abandoned += 1;
+        self.changed.notify_all();
+    }
+
+    fn wait_asked(&self, wanted: impl Fn(&Asked) -> bool) -> Result<Asked> {
+        self.wait(|state| state.asked.iter().find(|asked| wanted(asked)).cloned())
+    }
+
+    fn wait<T>(&self, find: impl Fn(&State) -> Option<T>) -> Result<T> {
+        let deadline = Instant::now() + PATIENCE;
+        let mut state = self.state.lock();
+        loop {
+            if let Some(found) = find(&state) {
+                return Ok(found);
+            }
+            if self.changed.wait_until(&mut state, deadline).timed_out() {
+                bail!("the fake server has waited in vain; it was asked {:#?}", state.asked);
+            }
+        }
+    }
 }
 
 impl Fake {
@@ -181,25 +217,12 @@ impl Fake {
 
     /// Waits for a request, past or to come, that satisfies `wanted`.
     pub fn wait_asked(&self, wanted: impl Fn(&Asked) -> bool) -> Result<Asked> {
-        self.wait(|state| state.asked.iter().find(|asked| wanted(asked)).cloned())
+        self.shared.wait_asked(wanted)
     }
 
     /// Waits until the other side has closed this many connections on which the server hung.
     pub fn wait_abandoned(&self, count: usize) -> Result<()> {
-        self.wait(|state| (state.abandoned >= count).then_some(()))
-    }
-
-    fn wait<T>(&self, find: impl Fn(&State) -> Option<T>) -> Result<T> {
-        let deadline = Instant::now() + PATIENCE;
-        let mut state = self.shared.state.lock();
-        loop {
-            if let Some(found) = find(&state) {
-                return Ok(found);
-            }
-            if self.shared.changed.wait_until(&mut state, deadline).timed_out() {
-                bail!("the fake server has waited in vain; it was asked {:#?}", state.asked);
-            }
-        }
+        self.shared.wait(|state| (state.abandoned >= count).then_some(()))
     }
 }
 
@@ -232,10 +255,10 @@ fn serve(mut stream: TcpStream, shared: &Shared, act: &(impl Fn(&Asked) -> Act +
             Act::SendAndHang(bytes) => {
                 stream.write_all(&bytes)?;
                 while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
-                shared.state.lock().abandoned += 1;
-                shared.changed.notify_all();
+                shared.abandon();
                 return Ok(());
             }
+            Act::Stream(script) => return script.run(&mut stream, shared),
         }
     }
     Ok(())
@@ -267,7 +290,8 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<A
         }
     }
     let body: Vec<u8> = buffer.drain(..length).collect();
-    Ok(Some(Asked { http_method, headers, message: serde_json::from_slice(&body).unwrap_or_default() }))
+    let message = serde_json::from_slice(&body).unwrap_or_default();
+    Ok(Some(Asked { http_method, headers, body: String::from_utf8_lossy(&body).into_owned(), message }))
 }
 
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<bool> {

@@ -138,11 +138,13 @@ pub fn wait_listening(process: &Process, name: &str) -> Result<SocketAddr> {
     process.wait_line(PATIENCE, |line| listening(line, name))
 }
 
-/// The path of one of this workspace's programs: beside the running test, where Cargo builds both.
+/// The path of one of this workspace's programs: beside the running test or program, where Cargo builds both.
 pub fn binary(name: &str) -> Result<PathBuf> {
-    let test = std::env::current_exe().context("the path of this test program")?;
-    // target/debug/deps/TEST-HASH → target/debug
-    let Some(dir) = test.ancestors().nth(2) else { bail!("{} is not in a target directory", test.display()) };
+    let program = std::env::current_exe().context("the path of this program")?;
+    // target/debug/deps/TEST-HASH or target/debug/PROGRAM → target/debug
+    let dir =
+        program.parent().map(|dir| if dir.ends_with("deps") { dir.parent().unwrap_or(dir) } else { dir });
+    let Some(dir) = dir else { bail!("{} is not in a target directory", program.display()) };
     let path = dir.join(name);
     ensure!(
         path.is_file(),

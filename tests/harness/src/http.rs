@@ -111,6 +111,11 @@ impl Connection {
         Ok(Self { stream, buffer: Vec::new(), framing: Framing::Done })
     }
 
+    /// Another handle on the socket, to close it while somebody else reads.
+    pub fn handle(&self) -> Result<TcpStream> {
+        self.stream.try_clone().context("another handle on a socket")
+    }
+
     /// Takes over an open stream with the timeouts that it has.
     pub fn adopt(stream: TcpStream) -> Self {
         Self { stream, buffer: Vec::new(), framing: Framing::Done }

@@ -39,6 +39,7 @@ pub struct ModernClient {
     url: Url,
     capabilities: Value,
     meta: Map<String, Value>,
+    tools: Vec<Value>,
     next_id: u64,
 }
 
@@ -46,7 +47,12 @@ impl ModernClient {
     /// A client with these capabilities, declared on every request.
     pub fn new(url: &str, capabilities: &Value) -> Result<Self> {
         let capabilities = capabilities.clone();
-        Ok(Self { url: Url::parse(url)?, capabilities, meta: Map::new(), next_id: 0 })
+        Ok(Self { url: Url::parse(url)?, capabilities, meta: Map::new(), tools: vec![], next_id: 0 })
+    }
+
+    /// Remembers listed tools: from now on, calls mirror the arguments that a tool wants to see in headers.
+    pub fn learn(&mut self, tools: &[Value]) {
+        self.tools = tools.to_vec();
     }
 
     /// Adds a `_meta` key to every request from now on, such as `progressToken`.
@@ -59,13 +65,6 @@ impl ModernClient {
         self.next_id += 1;
         let mut params = params.clone();
         let object = params.as_object_mut().context("params must be an object")?;
-        let name = match method {
-            "tools/call" | "prompts/get" => object.get("name"),
-            "resources/read" => object.get("uri"),
-            "tasks/get" | "tasks/update" | "tasks/cancel" => object.get("taskId"),
-            _ => None,
-        };
-        let name = name.and_then(Value::as_str).map(encode_header);
         let meta = object.entry("_meta").or_insert_with(|| json!({}));
         let meta = meta.as_object_mut().context("_meta must be an object")?;
         meta.insert("io.modelcontextprotocol/protocolVersion".into(), REVISION.into());
@@ -74,16 +73,8 @@ impl ModernClient {
         meta.insert("io.modelcontextprotocol/clientInfo".into(), info);
         meta.extend(self.meta.clone());
 
-        let mut headers: Vec<(String, String)> = [
-            ("Accept", "application/json, text/event-stream"),
-            ("Content-Type", "application/json"),
-            ("MCP-Protocol-Version", REVISION),
-            ("Mcp-Method", method),
-        ]
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .into();
-        headers.extend(name.map(|name| ("Mcp-Name".to_owned(), name)));
         let message = json!({ "jsonrpc": "2.0", "id": self.next_id, "method": method, "params": params });
+        let headers = headers(&message, &self.tools);
         Ok(Prepared { message, headers })
     }
 
@@ -149,6 +140,49 @@ impl ModernClient {
         }
         Ok((first, exchange))
     }
+}
+
+/// The headers of a message on Streamable HTTP, all but `Host` and `Content-Length`. `tools` are those whose annotated
+/// arguments are to be mirrored.
+pub fn headers(message: &Value, tools: &[Value]) -> Vec<(String, String)> {
+    let method = message["method"].as_str().unwrap_or_default();
+    let params = &message["params"];
+    let name = match method {
+        "tools/call" | "prompts/get" => params["name"].as_str(),
+        "resources/read" => params["uri"].as_str(),
+        "tasks/get" | "tasks/update" | "tasks/cancel" => params["taskId"].as_str(),
+        _ => None,
+    };
+    let mut headers: Vec<(String, String)> = [
+        ("Accept", "application/json, text/event-stream"),
+        ("Content-Type", "application/json"),
+        ("MCP-Protocol-Version", REVISION),
+        ("Mcp-Method", method),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    headers.extend(name.map(|name| ("Mcp-Name".to_owned(), encode_header(name))));
+    if method == "tools/call"
+        && let Some(tool) = tools.iter().find(|tool| tool["name"] == params["name"])
+    {
+        headers.extend(param_headers(&tool["inputSchema"], params.get("arguments")));
+    }
+    headers
+}
+
+/// The `Mcp-Param-*` headers of a call. Only properties of the root are looked at, which is where tests annotate.
+fn param_headers(schema: &Value, arguments: Option<&Value>) -> Vec<(String, String)> {
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let annotated = properties.filter_map(|(key, property)| {
+        let header = property["x-mcp-header"].as_str()?;
+        let value = match arguments?.get(key)? {
+            Value::Null => return None,
+            Value::String(text) => encode_header(text),
+            other => other.to_string(),
+        };
+        Some((format!("Mcp-Param-{header}"), value))
+    });
+    annotated.collect()
 }
 
 /// A value as the 2026-07-28 transport puts it into `Mcp-Name` and `Mcp-Param-*`.

@@ -45,8 +45,17 @@ impl TestServer {
 
     /// Starts it on a given port, for instance the one on which an earlier one has just died.
     pub fn http_on(era: Era, port: u16) -> Result<Self> {
+        Self::start(era, &["--port", &port.to_string()])
+    }
+
+    /// Starts it on a free port with further arguments.
+    pub fn http_with(era: Era, args: &[&str]) -> Result<Self> {
+        Self::start(era, args)
+    }
+
+    fn start(era: Era, args: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary("mcp-test-server")?);
-        command.args(["--transport", "http", "--era", era.as_str(), "--port"]).arg(port.to_string());
+        command.args(["--transport", "http", "--era", era.as_str()]).args(args);
         let process = Process::spawn("mcp-test-server", &command)?;
         let url = process.wait_line(PATIENCE, |line| {
             let (_, url) = line.split_once("listening on ")?;

@@ -68,8 +68,12 @@ impl WebSocket {
         self.headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    /// Sends any message.
-    pub fn send_message(&mut self, message: Message) -> Result<()> {
+    /// Sends a binary message.
+    pub fn send_binary(&mut self, bytes: &'static [u8]) -> Result<()> {
+        self.send_message(Message::Binary(bytes.into()))
+    }
+
+    fn send_message(&mut self, message: Message) -> Result<()> {
         self.socket.send(message).context("sending")
     }
 

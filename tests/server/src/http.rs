@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::era::Era;
 use crate::fixture::Fixture;
 use crate::state::Shared;
-use crate::{ReplyKind, stop_signal};
+use crate::{ReplyKind, StopSignal};
 
 mod gate;
 
@@ -43,6 +43,7 @@ const CLOSE: Duration = Duration::from_secs(2);
 
 /// Serves until the process is asked to stop. Says on standard error where, once it accepts connections.
 pub(crate) async fn run(shared: Arc<Shared>, address: SocketAddr, reply: ReplyKind) -> anyhow::Result<()> {
+    let mut signal = StopSignal::watch()?;
     let listener = tokio::net::TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let streams = CancellationToken::new();
@@ -55,7 +56,7 @@ pub(crate) async fn run(shared: Arc<Shared>, address: SocketAddr, reply: ReplyKi
     tokio::pin!(serving);
     tokio::select! {
         outcome = &mut serving => return Ok(outcome?),
-        signal = stop_signal() => signal?,
+        () = signal.received() => {}
     }
     stopping.cancel();
     if let Ok(outcome) = tokio::time::timeout(DRAIN, &mut serving).await {

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rmcp::model::{
-    ClientCapabilities, ErrorData, InputRequest, InputRequests, InputRequiredResult, InputResponses,
-    JsonObject, RequestStateError, SealOptions, ServerRequest,
+    ClientCapabilities, ElicitRequestParams, ErrorData, InputRequest, InputRequests, InputRequiredResult,
+    InputResponses, JsonObject, RequestMetaObject, RequestStateError, SealOptions, ServerRequest,
 };
 use rmcp::service::{Peer, PeerRequestOptions, RequestContext, RequestHandle};
 use rmcp::{RoleServer, ServiceError};
@@ -33,6 +33,8 @@ pub(crate) enum Ask {
     Sample(String, u32),
     /// The client's filesystem roots.
     Roots,
+    /// A page for the user to visit, as message and address.
+    Url(String, String),
 }
 
 impl Ask {
@@ -73,6 +75,10 @@ impl Ask {
                 },
             }),
             Self::Roots => json!({ "method": "roots/list", "params": {} }),
+            Self::Url(message, url) => json!({
+                "method": "elicitation/create",
+                "params": { "mode": "url", "message": message, "url": url },
+            }),
         };
         serde_json::from_value(request)
             .map_err(|error| ErrorData::internal_error(format!("fixture asks nonsense: {error}"), None))
@@ -93,6 +99,7 @@ impl Ask {
             },
             Self::Sample(..) => answer.get("content").is_some_and(|c| c.is_object() || c.is_array()),
             Self::Roots => answer["roots"].is_array(),
+            Self::Url(..) => matches!(answer["action"].as_str(), Some("accept" | "decline" | "cancel")),
         }
     }
 
@@ -104,6 +111,7 @@ impl Ask {
             }
             Self::Sample(..) => client.sampling.is_some(),
             Self::Roots => client.roots.is_some(),
+            Self::Url(..) => client.elicitation.as_ref().is_some_and(|e| e.url.is_some()),
         }
     }
 
@@ -113,6 +121,7 @@ impl Ask {
             Self::Form(..) => json!({ "elicitation": { "form": {} } }),
             Self::Sample(..) => json!({ "sampling": {} }),
             Self::Roots => json!({ "roots": {} }),
+            Self::Url(..) => json!({ "elicitation": { "url": {} } }),
         })
     }
 }
@@ -201,6 +210,16 @@ impl Inputs {
         if self.modern { self.collect(asks, policy) } else { self.ask_live(asks).await }
     }
 
+    /// Gets one answer as servers do that never look at capabilities: in a legacy session the question is sent whatever
+    /// the client declared. A modern server cannot be as careless.
+    pub(crate) async fn ask_blindly(&mut self, key: &str, ask: Ask) -> Result<Value, Stop> {
+        if self.modern {
+            return self.ask(key, ask).await;
+        }
+        self.ask_live(&[(key, ask)]).await?;
+        Ok(self.answer(key))
+    }
+
     /// An answer that was collected, else null.
     pub(crate) fn answer(&self, key: &str) -> Value {
         self.answers.get(key).cloned().unwrap_or_default()
@@ -247,12 +266,33 @@ impl Inputs {
             .map_err(|error| ErrorData::internal_error(format!("cannot seal the state: {error}"), None))
     }
 
+    /// The question as a request of its own. In a legacy session the visit of a page has an id.
+    fn live(&self, request: InputRequest) -> Result<ServerRequest, ErrorData> {
+        match request {
+            InputRequest::CreateMessage(request) => Ok(ServerRequest::CreateMessageRequest(request)),
+            InputRequest::Elicitation(mut request) => {
+                if let ElicitRequestParams::UrlElicitationParams { elicitation_id, .. } = &mut request.params
+                {
+                    *elicitation_id = self.shared.next_visit();
+                }
+                Ok(ServerRequest::ElicitRequest(request))
+            }
+            InputRequest::ListRoots(request) => Ok(ServerRequest::ListRootsRequest(request)),
+            _ => Err(ErrorData::internal_error("unknown kind of input request", None)),
+        }
+    }
+
     /// Sends all requests before it waits for the first answer, as a server with several questions would.
     async fn ask_live(&mut self, asks: &[(&str, Ask)]) -> Result<(), Stop> {
         let mut waiting = Vec::with_capacity(asks.len());
         for (key, ask) in asks {
-            let request = live(ask.request()?)?;
-            match self.peer.send_request_with_option(request, PeerRequestOptions::no_options()).await {
+            let request = self.live(ask.request()?)?;
+            // A name for gateways that put the question to a client of 2026-07-28; anybody else ignores it.
+            let mut meta = RequestMetaObject::new();
+            meta.insert("mcp.bridge/inputKey".to_owned(), json!(key));
+            let mut options = PeerRequestOptions::no_options();
+            options.meta = Some(meta);
+            match self.peer.send_request_with_option(request, options).await {
                 Ok(handle) => waiting.push((*key, ask, handle)),
                 Err(error) => {
                     withdraw(waiting.into_iter().map(|(_, _, handle)| handle)).await;
@@ -265,6 +305,7 @@ impl Inputs {
             let outcome = tokio::select! {
                 outcome = &mut handle.rx => outcome.unwrap_or(Err(ServiceError::TransportClosed)),
                 () = self.cancelled.cancelled() => {
+                    tracing::info!(key, "question cancelled");
                     withdraw(std::iter::once(handle).chain(waiting.map(|(_, _, handle)| handle))).await;
                     return Err(Stop::Failed("cancelled while waiting for the client".to_owned()));
                 }
@@ -287,15 +328,6 @@ impl Inputs {
 
 fn bad_state(error: &RequestStateError) -> ErrorData {
     ErrorData::invalid_params(format!("requestState was not issued for this call: {error}"), None)
-}
-
-fn live(request: InputRequest) -> Result<ServerRequest, ErrorData> {
-    match request {
-        InputRequest::CreateMessage(request) => Ok(ServerRequest::CreateMessageRequest(request)),
-        InputRequest::Elicitation(request) => Ok(ServerRequest::ElicitRequest(request)),
-        InputRequest::ListRoots(request) => Ok(ServerRequest::ListRootsRequest(request)),
-        _ => Err(ErrorData::internal_error("unknown kind of input request", None)),
-    }
 }
 
 /// Tells the client that its answers are no longer wanted.

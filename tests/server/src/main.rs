@@ -24,6 +24,7 @@ use std::net::IpAddr;
 use std::process::ExitCode;
 
 use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
 use crate::era::Era;
@@ -97,12 +98,22 @@ fn serve(args: &Args) -> anyhow::Result<()> {
     outcome
 }
 
-/// Resolves when the process is asked to stop (SIGTERM or Ctrl-C).
-async fn stop_signal() -> anyhow::Result<()> {
-    let mut terminate = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
-    tokio::select! {
-        outcome = tokio::signal::ctrl_c() => outcome?,
-        _ = terminate.recv() => {}
+/// SIGTERM and Ctrl-C, watched from its creation on: made before a client can know of the process.
+struct StopSignal {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl StopSignal {
+    fn watch() -> std::io::Result<Self> {
+        Ok(Self { terminate: signal(SignalKind::terminate())?, interrupt: signal(SignalKind::interrupt())? })
     }
-    Ok(())
+
+    /// Resolves when the process is asked to stop.
+    async fn received(&mut self) {
+        tokio::select! {
+            _ = self.terminate.recv() => {}
+            _ = self.interrupt.recv() => {}
+        }
+    }
 }

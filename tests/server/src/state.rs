@@ -33,6 +33,10 @@ pub(crate) struct Shared {
     pub(crate) extra_resource: Toggle,
     /// Counts the updates of the watched resource; part of its text.
     pub(crate) watched_revision: AtomicU64,
+    /// Counts the pages that users were sent to.
+    visits: AtomicU64,
+    /// What users have agreed to on a page, by the key of `test_url_required`.
+    pub(crate) agreed: Mutex<HashSet<String>>,
     /// Calls of `sleep` that ended by cancellation.
     pub(crate) cancelled_sleeps: AtomicU64,
     /// Fires when the process is asked to stop; open subscriptions then end with their final result.
@@ -59,9 +63,16 @@ impl Shared {
             extra_prompt: Toggle::default(),
             extra_resource: Toggle::default(),
             watched_revision: AtomicU64::new(0),
+            visits: AtomicU64::new(0),
+            agreed: Mutex::default(),
             cancelled_sleeps: AtomicU64::new(0),
             stopping: CancellationToken::new(),
         }))
+    }
+
+    /// An `elicitationId` that this process has not used yet.
+    pub(crate) fn next_visit(&self) -> String {
+        format!("visit-{}", self.visits.fetch_add(1, Ordering::AcqRel) + 1)
     }
 }
 

@@ -14,16 +14,17 @@ use rmcp::transport::{Transport, stdio_pipes};
 use rmcp::{RoleServer, ServiceExt};
 use tokio_util::sync::CancellationToken;
 
+use crate::StopSignal;
 use crate::era::{Era, MODERN_META_PREFIX, handshake_refused, unknown_method};
 use crate::fixture::Fixture;
 use crate::state::Shared;
-use crate::stop_signal;
 
 /// Longest accepted line in bytes: above what any gateway limit under test lets through.
 const MAX_LINE: usize = 64 * 1024 * 1024;
 
 /// Serves until the client closes standard input or the process is asked to stop.
 pub(crate) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
+    let mut signal = StopSignal::watch()?;
     let (input, output) = stdio_pipes();
     let transport =
         EraGate::new(shared.era, AsyncRwTransport::new(input, output).with_max_line_length(MAX_LINE));
@@ -40,8 +41,7 @@ pub(crate) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
     tokio::pin!(serving);
     tokio::select! {
         outcome = &mut serving => outcome,
-        signal = stop_signal() => {
-            signal?;
+        () = signal.received() => {
             stopping.cancel();
             stop.cancel();
             serving.await

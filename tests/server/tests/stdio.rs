@@ -104,8 +104,72 @@ fn undeclared_capabilities_are_never_used() {
 
     let mut server = Server::stdio("legacy");
     server.handshake(&json!({}));
-    let legacy_answer = server.ask(2, "tools/call", &tool("test_missing_capability"));
+    let legacy_answer = server.ask(2, "tools/call", &tool("test_input_required_result_sampling"));
     assert_eq!(legacy_answer["result"]["isError"], true, "{legacy_answer}");
+}
+
+#[test]
+fn one_legacy_tool_asks_whatever_the_client_declared_as_careless_servers_do() {
+    let mut server = Server::stdio("legacy");
+    server.handshake(&json!({}));
+    let question = server.ask(2, "tools/call", &tool("test_missing_capability"));
+    assert_eq!(question["method"], "sampling/createMessage");
+    server.send(&json!({ "jsonrpc": "2.0", "id": question["id"],
+        "error": { "code": -32601, "message": "no sampling here" } }));
+    let answer = server.receive();
+    assert_eq!(answer["result"]["isError"], true, "{answer}");
+}
+
+#[test]
+fn users_are_sent_to_pages_in_either_generation() {
+    let browser = json!({ "elicitation": { "form": {}, "url": {} } });
+    let required = json!({ "name": "test_url_required", "arguments": { "key": "terms" } });
+
+    let mut server = Server::stdio("legacy");
+    server.handshake(&browser);
+    let question = server.ask(2, "tools/call", &tool("test_elicitation_url"));
+    assert_eq!(question["params"]["mode"], "url");
+    assert!(question["params"]["elicitationId"].as_str().unwrap().starts_with("visit-"), "{question}");
+    server.send(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": { "action": "accept" } }));
+    assert_eq!(text(&server.receive()), "URL elicitation: action=accept");
+    let refused = server.ask(3, "tools/call", &required);
+    assert_eq!(refused["error"]["code"], -32042);
+    assert_eq!(refused["error"]["data"]["elicitations"][0]["mode"], "url");
+    assert_eq!(text(&server.ask(4, "tools/call", &required)), "Agreed to terms");
+
+    let mut server = Server::stdio("modern");
+    let mut call = required;
+    let asked = server.ask(1, "tools/call", &modern(call.clone(), &browser));
+    let question = &asked["result"]["inputRequests"]["visit"];
+    assert_eq!(
+        (&question["method"], &question["params"]["mode"]),
+        (&json!("elicitation/create"), &json!("url"))
+    );
+    call["inputResponses"] = json!({ "visit": { "action": "accept" } });
+    assert_eq!(text(&server.ask(2, "tools/call", &modern(call, &browser))), "Agreed to terms");
+    let cannot =
+        server.ask(3, "tools/call", &modern(tool("test_elicitation_url"), &json!({ "elicitation": {} })));
+    assert_eq!(cannot["error"]["data"]["requiredCapabilities"], json!({ "elicitation": { "url": {} } }));
+}
+
+#[test]
+fn a_tool_asks_as_many_rounds_as_it_is_told() {
+    let mut server = Server::stdio("modern");
+    let mut call = json!({ "name": "test_rounds", "arguments": { "rounds": 12 } });
+    for round in 1..=12 {
+        let asked = server.ask(round, "tools/call", &modern(call.clone(), &everything()));
+        let key = format!("round{round}");
+        assert!(asked["result"]["inputRequests"].get(&key).is_some(), "{asked}");
+        call["requestState"] = asked["result"]["requestState"].clone();
+        call["inputResponses"] =
+            json!({ key: { "action": "accept", "content": { "answer": round.to_string() } } });
+        if round == 1 {
+            assert!(call["requestState"].is_null(), "nothing to carry yet");
+            call.as_object_mut().unwrap().remove("requestState");
+        }
+    }
+    let done = server.ask(13, "tools/call", &modern(call, &everything()));
+    assert_eq!(text(&done), "Answers: 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12");
 }
 
 #[test]

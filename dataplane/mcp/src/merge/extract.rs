@@ -21,6 +21,29 @@ pub struct Item {
     pub key_span: Range<usize>,
 }
 
+impl Item {
+    /// Reads one item that stands alone. `None` when it is no object or has no single, non-empty text as key.
+    pub fn read(kind: ListKind, raw: Bytes) -> Option<Self> {
+        let limits = Limits::backend(usize::MAX, usize::MAX);
+        let (mut key_span, mut keys) = (None, 0);
+        Scanner::new(&raw, &limits)
+            .and_then(|mut scanner| {
+                scanner.object(|scanner, key| {
+                    let value = scanner.value()?;
+                    if decode_string(key.of(&raw)).as_deref() == Some(kind.key()) {
+                        key_span = Some(value);
+                        keys += 1;
+                    }
+                    Ok(())
+                })
+            })
+            .ok()?;
+        let span = key_span.filter(|_| keys == 1)?;
+        let key = decode_string(span.of(&raw)).filter(|key| !key.is_empty())?.into();
+        Some(Self { key, key_span: span.start()..span.end(), raw })
+    }
+}
+
 /// Bounds of one list result.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListLimits {

@@ -8,13 +8,16 @@
 //!    └──▶ absent (other generation, or not reachable yet) ──retry──▶ ready
 //! ```
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
 use bridge_mcp::frame::Frame;
 use bridge_mcp::merge::{CacheHints, Item, ListKind};
 use bridge_mcp::method::Method;
 use bridge_mcp::param_headers::ParamHeaders;
+use bridge_mcp::translate::losses::Losses;
+use bridge_mcp::translate::{to_legacy, to_modern};
 use bridge_mcp::version::Era;
 use bridge_policy::backoff::{Backoff, Schedule};
 use bridge_policy::refusal::{Reason, Refusal};
@@ -57,18 +60,41 @@ pub(crate) struct Lists {
     pub(crate) handshake: Handshake,
     parts: Vec<(ListKind, Vec<Item>, CacheHints)>,
     /// Annotated parameters of its tools, by tool.
-    pub(crate) params: std::collections::HashMap<Box<str>, ParamHeaders>,
+    pub(crate) params: HashMap<Box<str>, ParamHeaders>,
     pub(crate) fetched: Instant,
+    /// The same for clients of the other generation, once somebody has asked for it.
+    translated: OnceLock<Arc<Lists>>,
 }
 
 impl Lists {
     pub(crate) fn new(
         handshake: Handshake,
         parts: Vec<(ListKind, Vec<Item>, CacheHints)>,
-        params: std::collections::HashMap<Box<str>, ParamHeaders>,
+        params: HashMap<Box<str>, ParamHeaders>,
         fetched: Instant,
     ) -> Self {
-        Self { handshake, parts, params, fetched }
+        Self { handshake, parts, params, fetched, translated: OnceLock::new() }
+    }
+
+    /// What clients of `era` see of a backend that speaks the other generation only.
+    pub(crate) fn translated(&self, era: Era) -> Arc<Self> {
+        Arc::clone(self.translated.get_or_init(|| Arc::new(self.translate(era))))
+    }
+
+    fn translate(&self, era: Era) -> Self {
+        let mut lost = Losses::default();
+        let mut item = |kind, item: &Item| {
+            let raw = match era {
+                Era::Legacy => to_modern::item(kind, &item.raw, &mut lost),
+                Era::Modern => to_legacy::item(kind, &item.raw, &mut lost),
+            }?;
+            Item::read(kind, raw)
+        };
+        let parts = self.parts.iter().map(|(kind, items, _)| {
+            let items = items.iter().filter_map(|found| item(*kind, found)).collect();
+            (*kind, items, CacheHints::default())
+        });
+        Self::new(self.handshake.clone(), parts.collect(), HashMap::new(), self.fetched)
     }
 
     pub(crate) fn items(&self, kind: ListKind) -> &[Item] {
@@ -103,6 +129,20 @@ impl Catalogue {
         let mut offer = self.offer.subscribe();
         // The sender lives as long as `self`, so the wait ends only with a settled offer.
         drop(offer.wait_for(|offer| !matches!(offer, Offer::Loading)).await);
+    }
+
+    /// Tells each change of what is known.
+    pub(crate) fn subscribe(&self) -> watch::Receiver<Offer> {
+        self.offer.subscribe()
+    }
+
+    /// Asks for a new reading, and waits for it.
+    pub(crate) async fn reread(&self) {
+        let mut offer = self.offer.subscribe();
+        offer.mark_unchanged();
+        self.refresh();
+        // The sender lives as long as `self`.
+        drop(offer.changed().await);
     }
 
     /// Asks for a new reading.

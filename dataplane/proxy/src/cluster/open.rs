@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bridge_mcp::frame::Frame;
+use bridge_mcp::method::Method;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
@@ -15,6 +16,7 @@ use bridge_snapshot::{StdioBackend, Target, TcpBackend};
 use bridge_transport::stdio::{ChildSpec, StartError};
 
 use super::Cluster;
+use crate::crossing::open_to_modern;
 use crate::upstream::{
     Channel, Handshake, Hello, HttpLink, Link, Opening, Owner, Wire, discover, initialize, initialized,
     mirror, tcp, verdict,
@@ -24,9 +26,23 @@ use crate::upstream::{
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 impl Cluster {
-    /// Opens a legacy conversation on behalf of a client. What comes of it says nothing about the backend's generation:
-    /// the client's own words may be what it refuses.
+    /// Opens a legacy conversation on behalf of a client, over a modern one when the backend speaks nothing else.
     pub(crate) async fn open_legacy(
+        self: &Arc<Self>,
+        hello: &Hello,
+        owner: Arc<dyn Owner>,
+    ) -> Result<(Arc<Link>, Handshake), Refusal> {
+        match self.open_native_legacy(hello, Arc::clone(&owner)).await {
+            Err(refusal) if refusal.reason == Reason::EraMismatch => {
+                Box::pin(open_to_modern(self, hello, owner)).await
+            }
+            opened => opened,
+        }
+    }
+
+    /// Opens a conversation in the legacy generation. What comes of it says nothing about the backend's generation:
+    /// the client's own words may be what it refuses.
+    pub(crate) async fn open_native_legacy(
         &self,
         hello: &Hello,
         owner: Arc<dyn Owner>,
@@ -173,7 +189,7 @@ impl Cluster {
         let wire = Wire { outbound: child.input, inbound: child.output };
         let channel =
             Channel::start(Arc::clone(&self.name), era, self.limits.clone(), wire, owner, stop.clone());
-        let name = Arc::clone(&self.name);
+        let (name, freed) = (Arc::clone(&self.name), Arc::clone(&self.pool.freed));
         tasks::spawn("child", async move {
             let exit = tokio::select! {
                 exit = control.exited() => exit,
@@ -181,6 +197,7 @@ impl Cluster {
             };
             stop.cancel();
             tracing::info!(backend = %name, pid = control.pid(), %exit, "child ended");
+            freed.notify_one();
         });
         Ok(Arc::new(Link::Channel(channel)))
     }
@@ -215,6 +232,10 @@ impl Cluster {
 
     fn not_started(&self, error: &StartError) -> Refusal {
         tracing::warn!(backend = %self.name, %error, "child not started");
+        if let StartError::TooMany { limit, .. } = error {
+            let text = format_args!("{limit} of its processes run, its limit; try again");
+            return Refusal::backend(Reason::BackendBusy, &self.name, text);
+        }
         Refusal::backend(
             Reason::BackendUnavailable,
             &self.name,
@@ -222,7 +243,7 @@ impl Cluster {
         )
     }
 
-    fn silent(&self) -> Refusal {
+    pub(crate) fn silent(&self) -> Refusal {
         Refusal::backend(
             Reason::BackendUnavailable,
             &self.name,
@@ -246,4 +267,25 @@ pub(crate) fn mirrored(link: &Link, frame: &Frame) -> http::HeaderMap {
         Link::Http(_) if link.era() == Era::Modern => mirror(frame),
         _ => http::HeaderMap::new(),
     }
+}
+
+/// The headers of a client's request to a modern backend, with those that repeat annotated arguments. They come from the
+/// tool's schema as it was last listed.
+pub(crate) fn with_params(cluster: &Cluster, link: &Link, frame: &Frame) -> http::HeaderMap {
+    let mut headers = mirrored(link, frame);
+    let Link::Http(_) = link else { return headers };
+    if frame.method() != Method::ToolsCall {
+        return headers;
+    }
+    let lists = cluster.modern_catalogue.lists();
+    let known = lists.as_ref().zip(frame.target()).and_then(|(lists, tool)| lists.params.get(tool.as_ref()));
+    let arguments = frame.envelope().params.as_ref().and_then(|params| frame.raw(params.members.arguments));
+    let written = known.and_then(|known| known.write(arguments, &cluster.limits).ok());
+    for (name, value) in written.into_iter().flatten() {
+        if let (Ok(name), Ok(value)) = (http::HeaderName::try_from(name), http::HeaderValue::try_from(value))
+        {
+            headers.insert(name, value);
+        }
+    }
+    headers
 }

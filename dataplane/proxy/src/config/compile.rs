@@ -3,6 +3,7 @@
 mod access;
 mod backends;
 mod listeners;
+mod local;
 mod served;
 mod tcp;
 mod traffic;
@@ -66,11 +67,13 @@ pub(crate) fn compile(config: &Config, cx: &mut Context<'_>) -> Compiled {
     let mut files = Vec::new();
     let access = access::compile(&config.auth, &mut files, cx);
     let listeners = listeners::compile(&config.server, &mut places, &mut files, cx);
+    let local = local::compile(&config.server, &mut places, cx);
     let process = listeners::process(config, &listeners, cx);
     let backends = backends::compile(config, &mut places, &mut files, cx);
     traffic::unavailable(config, cx);
     let snapshot = Snapshot {
         listeners: listeners.into_iter().map(|located| located.value).collect(),
+        local,
         backends,
         access,
         naming: match *config.naming {

@@ -125,7 +125,7 @@ impl Connection {
                     Err(refusal) => return self.shared.refuse(dialect, &frame, &refusal).await,
                 };
                 match frame.kind() {
-                    Kind::Request => self.request(context, dialect, frame).await,
+                    Kind::Request => self.request(context, dialect, inbound.unasked, frame).await,
                     Kind::Notification | Kind::Result | Kind::Error => {
                         self.note(Note { context, dialect, frame }).await;
                     }
@@ -155,6 +155,11 @@ impl Connection {
             () = self.stop.cancelled() => {}
             () = drained => {}
         }
+        self.finished().await;
+    }
+
+    /// Takes no more requests, and completes when nothing of this client is in flight any more.
+    pub(crate) async fn finished(&self) {
         self.shared.leaving.cancel();
         self.shared.requests.close();
         self.shared.requests.wait().await;
@@ -166,7 +171,7 @@ impl Connection {
         Ok(self.shared.context(plan, scope, principal))
     }
 
-    async fn request(&self, context: Context, dialect: Dialect, frame: Frame) {
+    async fn request(&self, context: Context, dialect: Dialect, unasked: bool, frame: Frame) {
         let shared = &self.shared;
         let era = era_of(&frame);
         let is_listen = era == Era::Modern && frame.method() == Method::Listen;
@@ -178,9 +183,9 @@ impl Connection {
         if shared.leaving.is_cancelled() {
             return shared.refuse(dialect, &frame, &pipeline::shutting_down()).await;
         }
-        if dialect == Dialect::Original
+        if unasked
             && era == Era::Legacy
-            && let Err(refusal) = shared.open_unasked(&context, &frame)
+            && let Err(refusal) = shared.open_unasked(&context, dialect, &frame)
         {
             return shared.refuse(dialect, &frame, &refusal).await;
         }
@@ -268,7 +273,12 @@ impl Shared {
     }
 
     /// Makes sure of a session for a client that may never send `initialize`.
-    fn open_unasked(self: &Arc<Self>, context: &Context, frame: &Frame) -> Result<(), Refusal> {
+    fn open_unasked(
+        self: &Arc<Self>,
+        context: &Context,
+        dialect: Dialect,
+        frame: &Frame,
+    ) -> Result<(), Refusal> {
         let has_session = self.sessions.get(&context.scope, &context.principal).is_some();
         if has_session || matches!(frame.method(), Method::Initialize | Method::Ping) {
             return Ok(());
@@ -276,7 +286,7 @@ impl Shared {
         let hello = self.hello.lock().clone().unwrap_or_else(Hello::unnamed);
         legacy::open_unasked(context, &self.sessions, hello)?;
         if let Some(session) = self.sessions.get(&context.scope, &context.principal) {
-            self.follow(context.clone(), Dialect::Original, session);
+            self.follow(context.clone(), dialect, session);
         }
         Ok(())
     }

@@ -364,6 +364,7 @@ async fn serve_message(connection: &Connection, served: &Served<Principal>) {
         principal: Some(&served.principal),
         token: served.token.as_ref().map(Token::expose),
         id: served.frame.raw_id(),
+        unasked: true,
     };
     connection.receive(inbound).await;
 }

@@ -95,26 +95,26 @@ impl Client {
             Ok(upgraded) => TokioIo::new(upgraded),
             Err(error) => return tracing::debug!(%error, "upgrade failed"),
         };
-        let (reader, mut writer) = websocket::split(upgraded, Role::Server, self.settings.clone()).await;
+        let (mut reader, mut writer) = websocket::split(upgraded, Role::Server, self.settings.clone()).await;
         let (connection, mut outbox) = Connection::open(&self.gateway, self.stop.clone());
         tracing::debug!(scope = %self.scope, "websocket client");
         let ended = tokio::select! {
-            read = self.read(reader, &connection) => read,
+            read = self.read(&mut reader, &connection) => read,
             written = write(&mut writer, &mut outbox, &connection) => written,
         };
         // Before the last words, which a lost client may be slow to take.
         drop(connection);
         match ended {
-            Ok(why) => writer.close(why, "").await,
+            Ok(why) => websocket::close(reader, writer, why, "").await,
             Err(error) => {
                 tracing::debug!(%error, "websocket client left");
-                writer.close(error.closing(), &error.to_string()).await;
+                websocket::close(reader, writer, error.closing(), &error.to_string()).await;
             }
         }
     }
 
     /// Takes the client's messages until it closes.
-    async fn read(&self, mut reader: Reader<Io>, connection: &Connection) -> Result<Closing, SocketError> {
+    async fn read(&self, reader: &mut Reader<Io>, connection: &Connection) -> Result<Closing, SocketError> {
         let mut reading = Reading::default();
         while let Some(text) = reader.next().await? {
             reading.take(text, &self.scope, &self.principal, connection).await;

@@ -22,12 +22,13 @@ use super::keep::notification;
 use super::route::by_uri;
 use super::watch::Watch;
 use super::{Change, settled_view};
+use crate::cluster::Cluster;
 use crate::pipeline::{Context, Reply, listen_permit, respond};
 
 /// Updates that may wait for a slow client.
 const UPDATES: usize = 64;
 /// Resources that one listen may name.
-const MAX_ENTRIES: usize = 1000;
+pub(crate) const MAX_ENTRIES: usize = 1000;
 /// How long the acknowledgement waits for backends to watch. A backend that comes later tells everything as updated.
 const CONFIRM_WAIT: Duration = Duration::from_secs(2);
 
@@ -60,34 +61,25 @@ pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Re
         }
         watches
     });
-    // Subscribed before the acknowledgement is written, so that no change after it is missed.
-    let changes = context.gateway.views.changes.subscribe();
-    let (updates_in, updates) = mpsc::channel(UPDATES);
-    let stop = CancellationToken::new();
-    let mut unconfirmed = Vec::new();
-    for (_, (cluster, uris)) in owners {
-        let (confirm, confirmed) = oneshot::channel();
-        unconfirmed.push(Unconfirmed { uris: uris.clone(), confirmed });
-        let limits = context.plan.backend_limits.clone();
-        let watch = Watch { cluster, uris, limits, updates: updates_in.clone() };
-        tasks::spawn("listen", watch.run(confirm, stop.clone()));
-    }
-    let source = Listen {
-        id: Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null")),
+    let source = ListenSource {
         filter: honoured,
-        unconfirmed,
-        confirm_until: Instant::now() + CONFIRM_WAIT,
-        acknowledged: false,
-        ended: false,
-        due: VecDeque::new(),
-        changes,
-        updates,
-        _updates_in: updates_in,
-        draining: context.gateway.drain.token(),
-        _stop: stop.drop_guard(),
-        _permit: permit,
+        owners: owners.into_values().collect(),
+        // Subscribed before the acknowledgement is written, so that no change after it is missed.
+        changes: context.gateway.views.changes.subscribe(),
+        permit,
     };
-    Ok(respond::events(source, context.plan.snapshot.limits.keep_alive))
+    Ok(Listen::start(context, frame, source))
+}
+
+/// What a listen follows.
+pub(crate) struct ListenSource {
+    /// What of the client's wishes is honoured.
+    pub(crate) filter: Filter,
+    /// Backends to be watched, each with its resources.
+    pub(crate) owners: Vec<(Arc<Cluster>, Vec<Box<str>>)>,
+    /// List changes.
+    pub(crate) changes: broadcast::Receiver<Change>,
+    pub(crate) permit: OwnedSemaphorePermit,
 }
 
 /// Resources whose backend has not said yet whether it watches them.
@@ -98,7 +90,7 @@ struct Unconfirmed {
 }
 
 /// One open listen.
-struct Listen {
+pub(crate) struct Listen {
     id: Bytes,
     filter: Filter,
     unconfirmed: Vec<Unconfirmed>,
@@ -117,6 +109,37 @@ struct Listen {
 }
 
 impl Listen {
+    /// Answers the listen request `frame` with its stream.
+    pub(crate) fn start(context: &Context, frame: &Frame, source: ListenSource) -> Reply {
+        let ListenSource { filter, owners, changes, permit } = source;
+        let (updates_in, updates) = mpsc::channel(UPDATES);
+        let stop = CancellationToken::new();
+        let mut unconfirmed = Vec::new();
+        for (cluster, uris) in owners {
+            let (confirm, confirmed) = oneshot::channel();
+            unconfirmed.push(Unconfirmed { uris: uris.clone(), confirmed });
+            let limits = context.plan.backend_limits.clone();
+            let watch = Watch { cluster, uris, limits, updates: updates_in.clone() };
+            tasks::spawn("listen", watch.run(confirm, stop.clone()));
+        }
+        let source = Self {
+            id: Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null")),
+            filter,
+            unconfirmed,
+            confirm_until: Instant::now() + CONFIRM_WAIT,
+            acknowledged: false,
+            ended: false,
+            due: VecDeque::new(),
+            changes,
+            updates,
+            _updates_in: updates_in,
+            draining: context.gateway.drain.token(),
+            _stop: stop.drop_guard(),
+            _permit: permit,
+        };
+        respond::events(source, context.plan.snapshot.limits.keep_alive)
+    }
+
     async fn message(&mut self) -> Bytes {
         if !self.acknowledged {
             self.confirm().await;

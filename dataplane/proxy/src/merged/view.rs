@@ -132,7 +132,7 @@ impl View {
         let mut absent = false;
         let mut members = Vec::new();
         for cluster in &plan.clusters {
-            let lists = match cluster.catalogue(era).offer() {
+            let lists = match cluster.offer(era) {
                 Offer::Ready(lists) => Some(lists),
                 Offer::Loading => {
                     settled = false;

@@ -8,12 +8,13 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::method::Method;
 use bridge_mcp::subscription::Filter;
-use bridge_policy::refusal::Refusal;
+use bridge_policy::refusal::{Reason, Refusal};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use crate::cluster::{Cluster, mirrored};
+use crate::crossing::watch_legacy;
 use crate::upstream::{Answer, Event, OnLeave, modern_request};
 
 /// Wait before a backend that was lost is asked to watch again.
@@ -59,7 +60,13 @@ impl Watch {
 
     /// Follows one listen to its end. `false` when the backend refuses it.
     async fn follow(&self, confirm: &mut Option<oneshot::Sender<Filter>>) -> Result<bool, Refusal> {
-        let (link, _) = self.cluster.modern_link().await?;
+        let link = match self.cluster.modern_link().await {
+            Ok((link, _)) => link,
+            Err(refusal) if refusal.reason == Reason::EraMismatch => {
+                return self.follow_legacy(confirm).await;
+            }
+            Err(refusal) => return Err(refusal),
+        };
         let filter = json!({ "notifications": { "resourceSubscriptions": self.uris } });
         let frame = modern_request("subscriptions/listen", &filter)?;
         let answer = link.request(&frame, mirrored(&link, &frame), OnLeave::Cancel).await;
@@ -72,11 +79,7 @@ impl Watch {
             match messages.next().await? {
                 Event::Notice(frame) if frame.method() == Method::Acknowledged => {
                     acknowledged = true;
-                    let watched = self.watched(&frame);
-                    let in_time = confirm.take().is_some_and(|confirm| confirm.send(watched).is_ok());
-                    if !in_time {
-                        self.assume_updated().await;
-                    }
+                    self.confirmed(confirm, self.watched(&frame)).await;
                 }
                 Event::Notice(frame) if frame.method() == Method::ResourcesUpdated => {
                     // The listen is gone when nobody receives; `stop` ends this task.
@@ -85,6 +88,20 @@ impl Watch {
                 Event::Answer(_) => return Ok(acknowledged),
                 _ => {}
             }
+        }
+    }
+
+    /// The same at a server of the legacy generation.
+    async fn follow_legacy(&self, confirm: &mut Option<oneshot::Sender<Filter>>) -> Result<bool, Refusal> {
+        let confirmed = async |watched: Filter| self.confirmed(confirm, watched).await;
+        watch_legacy(&self.cluster, &self.uris, &self.updates, confirmed).await
+    }
+
+    /// The backend watches from now on.
+    async fn confirmed(&self, confirm: &mut Option<oneshot::Sender<Filter>>, watched: Filter) {
+        let in_time = confirm.take().is_some_and(|confirm| confirm.send(watched).is_ok());
+        if !in_time {
+            self.assume_updated().await;
         }
     }
 

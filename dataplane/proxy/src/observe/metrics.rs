@@ -6,6 +6,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use bridge_mcp::method::Method;
+use bridge_mcp::translate::losses::Losses;
 use bridge_policy::refusal::Reason;
 use http::Response;
 use prometheus::{
@@ -46,6 +47,8 @@ struct Metrics {
     routing_errors: IntCounterVec,
     errors_by_type: IntCounterVec,
     sessions_active: IntGauge,
+    parked_calls: IntGauge,
+    bridging_losses: IntCounterVec,
     backend_offers: IntGaugeVec,
     tcp: TcpMeter,
     websocket: WebSocketMeter,
@@ -119,6 +122,15 @@ impl GatewayMetrics {
                 &["type"],
             )?,
             sessions_active: gauge("mcp_gateway_sessions_active", "Legacy sessions open.")?,
+            parked_calls: gauge(
+                "mcp_gateway_parked_calls",
+                "Calls that wait at a legacy server for the answers of their modern client.",
+            )?,
+            bridging_losses: counters(
+                "mcp_gateway_bridging_losses_total",
+                "Messages of which a part could not cross between generations.",
+                &["loss"],
+            )?,
             backend_offers,
             tcp: TcpMeter::register(registry)?,
             websocket: WebSocketMeter::register(registry)?,
@@ -181,6 +193,18 @@ impl GatewayMetrics {
     /// Sessions at once.
     pub(crate) fn sessions(&self, count: usize) {
         self.0.sessions_active.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Calls that wait for their clients.
+    pub(crate) fn parked(&self, count: usize) {
+        self.0.parked_calls.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
+    /// Something could not cross between generations.
+    pub(crate) fn lost(&self, losses: Losses) {
+        for loss in losses.iter() {
+            self.0.bridging_losses.with_label_values(&[loss.as_str()]).inc();
+        }
     }
 
     /// Tools of a backend.

@@ -98,7 +98,7 @@ async fn ask(link: &Arc<Link>, frame: &Frame, cluster: &Cluster) -> Result<Answe
 }
 
 /// The refusal of a call that took too long.
-pub(super) fn timed_out(limit: Duration, cluster: &Cluster) -> Refusal {
+pub(crate) fn timed_out(limit: Duration, cluster: &Cluster) -> Refusal {
     Refusal::backend(Reason::BackendTimeout, &cluster.name, format_args!("no answer within {limit:?}"))
 }
 

@@ -10,7 +10,6 @@ use bridge_mcp::version::Version;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_transport::frontend::request::{accepts, text};
-use bytes::Bytes;
 use http::HeaderMap;
 
 use super::legacy::find;
@@ -18,7 +17,7 @@ use super::legacy_call::{Held, refuse_question, timed_out};
 use super::{Context, Reply, error_of, refuse, respond, stopped};
 use crate::cluster::Cluster;
 use crate::session::{Conversation, Session, StreamLog};
-use crate::upstream::{Event, Link, Messages};
+use crate::upstream::{Event, Link, Messages, cancellation};
 
 /// Why a backend is told that a call was cancelled.
 const OUT_OF_TIME: &str = "the gateway's time limit passed";
@@ -92,15 +91,22 @@ pub(super) async fn answer(context: &Context, mut stream: Stream) -> Result<Repl
     let reader = log.reader(None, primes(&stream.session));
     let (in_flight, ending) = (context.gateway.drain.guard(), context.ending.clone());
     tasks::spawn("call", async move {
+        let mut is_answered = false;
         let unanswered = tokio::select! {
-            () = pump(&mut stream, first, silent_for, &log, deadline) => None,
+            () = pump(&mut stream, first, silent_for, &log, deadline) => {
+                is_answered = true;
+                None
+            }
             () = cancelled.cancelled() => abandoned(&stream),
             () = ending.cancelled() => Some(stopped(&stream.cluster.name)),
         };
+        // Nobody waits for these answers any more. After an answer nothing may follow on its stream.
+        for question in stream.session.withdraw(&stream.questions).into_iter().filter(|_| !is_answered) {
+            log.append(cancellation(question.to_json().as_bytes(), "the call that asked has ended"));
+        }
         if let Some(refusal) = unanswered {
             log.append(error_of(stream.request.raw_id(), &refusal));
         }
-        stream.session.withdraw(&stream.questions);
         log.end();
         drop((stream, in_flight));
     });
@@ -193,11 +199,4 @@ pub(super) fn cancel(link: &Arc<Link>, request: &Frame, reason: &str) {
             tracing::debug!(?error, "cancellation not delivered");
         }
     });
-}
-
-fn cancellation(id: &[u8], reason: &str) -> Bytes {
-    let mut text = br#"{"jsonrpc":"2.0","method":"notifications/cancelled","params":{"requestId":"#.to_vec();
-    text.extend_from_slice(id);
-    text.extend_from_slice(format!(",\"reason\":{}}}}}", serde_json::Value::from(reason)).as_bytes());
-    text.into()
 }

@@ -19,8 +19,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::legacy_call::timed_out;
 use super::{Context, Reply, headers as mirrored, legacy, modern_stream, refuse_request, respond};
 use crate::cluster::{Cluster, Lists};
-use crate::merged;
 use crate::upstream::{Answer, Link, OnLeave, UpstreamError, mirror};
+use crate::{crossing, merged};
 
 /// Answers one message.
 pub(super) async fn handle(context: &Context, headers: Option<&HeaderMap>, frame: &Frame) -> Reply {
@@ -88,7 +88,13 @@ async fn forward(
     let timeout = cluster.config.request_timeout;
     let mut again = true;
     let (link, answer) = loop {
-        let (link, _) = context.or_end(&cluster.name, cluster.modern_link()).await??;
+        let link = match context.or_end(&cluster.name, cluster.modern_link()).await? {
+            Ok((link, _)) => link,
+            Err(refusal) if refusal.reason == Reason::EraMismatch => {
+                return Box::pin(crossing::serve(context, cluster, frame, permit)).await;
+            }
+            Err(refusal) => return Err(refusal),
+        };
         let upstream_headers = match link.as_ref() {
             Link::Http(_) => {
                 let mut upstream = mirror(frame);
@@ -99,7 +105,7 @@ async fn forward(
                 upstream
             }
             // No header reaches this backend, so nobody behind the gateway could compare them.
-            Link::Channel(_) => {
+            Link::Channel(_) | Link::ToModern(_) => {
                 if let Err(violation) = check_params(context, cluster, frame, headers) {
                     return Ok(refuse(context, frame, &violation));
                 }
@@ -124,7 +130,11 @@ async fn forward(
             Ok(respond::forward(ReplyBody::forwarded(body, limit, permit)))
         }
         Answer::Stream(messages) => {
-            let streamed = matches!(link.as_ref(), Link::Http(_));
+            // The form that an HTTP backend chose is kept.
+            let form = match link.as_ref() {
+                Link::Http(_) => modern_stream::Form::Stream,
+                Link::Channel(_) | Link::ToModern(_) => modern_stream::Form::Short,
+            };
             let stream = modern_stream::Stream {
                 backend: Arc::clone(cluster),
                 request: frame.clone(),
@@ -132,7 +142,7 @@ async fn forward(
                 timeout: (frame.method() != Method::Listen).then_some(timeout),
                 held: permit,
             };
-            Box::pin(modern_stream::answer(context, stream, streamed)).await
+            Box::pin(modern_stream::answer(context, stream, form)).await
         }
     }
 }
@@ -171,7 +181,7 @@ fn params_of<'a>(lists: Option<&'a Lists>, frame: &Frame) -> Option<&'a ParamHea
 }
 
 /// HTTP status of an answer whose backend has no statuses.
-pub(super) fn status_of(answer: &Bytes, context: &Context) -> u16 {
+pub(crate) fn status_of(answer: &Bytes, context: &Context) -> u16 {
     let Ok(frame) = Frame::parse(answer.clone(), &context.plan.backend_limits) else { return 200 };
     if frame.kind() != Kind::Error {
         return 200;

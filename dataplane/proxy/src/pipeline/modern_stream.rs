@@ -17,34 +17,49 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
 
 use super::legacy_call::timed_out;
-use super::modern::status_of;
+pub(crate) use super::modern::status_of;
 use super::{Context, Reply, error_of, respond, stopped};
 use crate::cluster::Cluster;
 use crate::upstream::{Event, Messages};
 
 /// A call whose answer comes as messages.
-pub(super) struct Stream {
-    pub(super) backend: Arc<Cluster>,
-    pub(super) request: Frame,
-    pub(super) messages: Messages,
+pub(crate) struct Stream {
+    pub(crate) backend: Arc<Cluster>,
+    pub(crate) request: Frame,
+    pub(crate) messages: Messages,
     /// Longest silence of the backend; `None` for a listen, which is silent until something changes.
-    pub(super) timeout: Option<Duration>,
+    pub(crate) timeout: Option<Duration>,
     #[allow(dead_code, reason = "held for its Drop")]
-    pub(super) held: OwnedSemaphorePermit,
+    pub(crate) held: OwnedSemaphorePermit,
 }
 
-/// Keeps the form that an HTTP backend chose. Any other backend is answered for with JSON when the answer is the first
-/// message and comes soon, else with an event stream.
-pub(super) async fn answer(context: &Context, mut stream: Stream, streamed: bool) -> Result<Reply, Refusal> {
+/// What form an answer takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Form {
+    /// An event stream at once.
+    Stream,
+    /// JSON when the answer is the first message and comes soon, else an event stream.
+    Short,
+    /// An event stream, but JSON for an error that comes soon: some have a status of their own.
+    StreamOrStatus,
+}
+
+/// Answers with what comes of the call.
+pub(crate) async fn answer(context: &Context, mut stream: Stream, form: Form) -> Result<Reply, Refusal> {
     let limits = &context.plan.snapshot.limits;
-    if streamed {
+    if form == Form::Stream {
         return Ok(events(context, stream, None, Duration::ZERO));
     }
     let limit = stream.timeout.map(|timeout| timeout.min(limits.max_request_duration));
     let wait = limit.map_or(limits.keep_alive, |limit| limit.min(limits.keep_alive));
     let first = tokio::time::timeout(wait, stream.messages.next());
     match context.or_end(&stream.backend.name, first).await? {
-        Ok(Ok(Event::Answer(bytes))) => Ok(respond::json(status_of(&bytes, context), bytes)),
+        Ok(Ok(Event::Answer(bytes))) => match status_of(&bytes, context) {
+            200 if form == Form::StreamOrStatus => {
+                Ok(events(context, stream, Some(Event::Answer(bytes)), Duration::ZERO))
+            }
+            status => Ok(respond::json(status, bytes)),
+        },
         Ok(Ok(event)) => Ok(events(context, stream, Some(event), Duration::ZERO)),
         Ok(Err(refusal)) => Err(refusal),
         Err(_) => match limit {

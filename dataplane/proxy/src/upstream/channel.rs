@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bridge_mcp::envelope::Kind;
@@ -51,12 +52,16 @@ struct Shared {
     pending: Mutex<Pending<Caller>>,
     /// The client's calls in flight by their numbers, the latest last.
     callers: Mutex<BTreeMap<i64, mpsc::Sender<Event>>>,
+    /// A call that wanted logs was left unanswered: what is logged from then on may be about it.
+    log_may_be_late: AtomicBool,
     closed: CancellationToken,
 }
 
 struct Caller {
     /// `None` for the gateway itself.
     notices: Option<mpsc::Sender<Event>>,
+    /// The request names a log level (2026-07-28).
+    wants_logs: bool,
     answer: oneshot::Sender<Result<Bytes, Refusal>>,
 }
 
@@ -88,6 +93,7 @@ impl Channel {
             outbound: wire.outbound,
             pending: Mutex::default(),
             callers: Mutex::default(),
+            log_may_be_late: AtomicBool::new(false),
             closed: stop,
         });
         tasks::spawn("backend-reader", read(Arc::clone(&shared), wire.inbound, owner));
@@ -139,7 +145,9 @@ impl Channel {
     ) -> Result<Answer, Refusal> {
         let shared = &self.shared;
         let (answer_in, answer) = oneshot::channel();
-        let caller = Caller { notices: notices_in.clone(), answer: answer_in };
+        let wants_logs =
+            frame.envelope().params.as_ref().is_some_and(|params| params.meta.log_level.is_some());
+        let caller = Caller { notices: notices_in.clone(), wants_logs, answer: answer_in };
         let Some((number, bytes)) = shared.pending.lock().open(frame, caller) else {
             return Err(Refusal::new(Reason::BadMessage, "only requests are answered"));
         };
@@ -283,8 +291,17 @@ impl Shared {
             (caller, frame)
         } else if frame.method() == Method::Message && self.era == Era::Legacy {
             (self.sole(), frame)
+        } else if frame.method() == Method::Message && !self.log_may_be_late.load(Ordering::Relaxed) {
+            // A modern backend serves many clients on this wire, and a log message does not say whose it is. A server
+            // logs for those requests only that ask for it, so one that is alone in that is meant.
+            (
+                self.pending
+                    .lock()
+                    .sole(|caller| caller.wants_logs)
+                    .and_then(|call| call.owner.notices.clone()),
+                frame,
+            )
         } else {
-            // A modern backend serves many clients on this wire, and a log message does not say whose it is.
             (None, frame)
         };
         match caller {
@@ -370,7 +387,11 @@ impl Drop for ChannelCall {
     fn drop(&mut self) {
         self.shared.callers.lock().remove(&self.number);
         let Some(on_leave) = self.on_leave else { return };
-        let forgotten = self.shared.pending.lock().forget(self.number).is_some();
+        let left = self.shared.pending.lock().forget(self.number);
+        if left.as_ref().is_some_and(|call| call.owner.wants_logs) {
+            self.shared.log_may_be_late.store(true, Ordering::Relaxed);
+        }
+        let forgotten = left.is_some();
         if forgotten && on_leave == OnLeave::Cancel {
             self.shared.reply(Bytes::from(format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"the client left"}}}}"#,

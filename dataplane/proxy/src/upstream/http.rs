@@ -11,7 +11,9 @@ use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, raw_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
+use bridge_mcp::method::Method::ToolsList;
 use bridge_mcp::param_headers::encode_value;
+use bridge_mcp::translate::without_invalid_tools;
 use bridge_mcp::version::{Era, Version};
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_transport::backend::body::{Beginning, begin};
@@ -167,7 +169,23 @@ impl HttpLink {
 
     /// Sends a request and reads the head of the answer.
     pub(crate) async fn request(&self, frame: &Frame, mirrored: HeaderMap) -> Result<Answer, UpstreamError> {
-        self.exchange(frame, mirrored).await.map(|(answer, _)| answer)
+        let (answer, _) = self.exchange(frame, mirrored).await?;
+        if self.era == Era::Modern && frame.method() == ToolsList {
+            return Box::pin(self.valid_tools(answer)).await;
+        }
+        Ok(answer)
+    }
+
+    /// A list of tools without those that no client may use. An event stream does so itself.
+    async fn valid_tools(&self, answer: Answer) -> Result<Answer, UpstreamError> {
+        let (status, bytes) = match answer {
+            Answer::Whole { status, bytes } => (status, bytes),
+            Answer::Forward(rest) => {
+                (200, rest.collect(self.limits().max_bytes).await.map_err(|error| self.broken(error))?)
+            }
+            stream @ Answer::Stream(_) => return Ok(stream),
+        };
+        Ok(Answer::Whole { status, bytes: valid_tools(bytes, self.limits(), self.backend()) })
     }
 
     /// Like [`HttpLink::request`], with the session id that the answer carries.
@@ -337,6 +355,16 @@ fn session_is_lost(request: &Frame, status: StatusCode, answer: Option<&Frame>, 
         }
         _ => false,
     }
+}
+
+/// The answer to `tools/list` without tools whose annotations break the rules.
+pub(super) fn valid_tools(answer: Bytes, limits: &Limits, backend: &str) -> Bytes {
+    let Ok(frame) = Frame::parse(answer.clone(), limits) else { return answer };
+    let (bytes, violations) = without_invalid_tools(&frame);
+    for violation in violations {
+        tracing::warn!(backend, error = %violation, "tool left out");
+    }
+    bytes
 }
 
 /// An error with the id of the request that it answers: some servers refuse a POST under an id of their own.

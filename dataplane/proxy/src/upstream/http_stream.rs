@@ -9,6 +9,7 @@ use std::time::Duration;
 use bridge_mcp::envelope::Kind;
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
+use bridge_mcp::method::Method::ToolsList;
 use bridge_mcp::sse;
 use bridge_mcp::version::{Era, Version};
 use bridge_policy::refusal::{Reason, Refusal};
@@ -17,7 +18,7 @@ use bridge_transport::backend::http::{Content, content};
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
 
-use super::http::addressed_to;
+use super::http::{addressed_to, valid_tools};
 use super::{Event, HttpLink};
 
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
@@ -163,7 +164,11 @@ impl HttpStream {
             let foreign_error = frame.kind() == Kind::Error && frame.raw_id().is_none();
             if frame.id() == self.request.id() || foreign_error {
                 self.state = State::Ended;
-                return Some(Event::Answer(addressed_to(&self.request, &frame)));
+                let answer = addressed_to(&self.request, &frame);
+                let (limits, backend) = (self.resumer.limits(), self.resumer.backend());
+                let is_list = self.resumer.era == Era::Modern && self.request.method() == ToolsList;
+                let answer = if is_list { valid_tools(answer, limits, backend) } else { answer };
+                return Some(Event::Answer(answer));
             }
             tracing::warn!(
                 backend = self.resumer.backend(),

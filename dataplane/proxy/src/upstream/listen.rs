@@ -28,7 +28,11 @@ const OPENING: Duration = Duration::from_millis(500);
 /// Opens the stream once per link, and waits a short while until it is open. Messages go to `owner` until the link
 /// closes.
 pub(crate) async fn listen(link: &Arc<Link>, owner: Arc<dyn Owner>) {
-    let Link::Http(http) = link.as_ref() else { return };
+    let http = match link.as_ref() {
+        Link::Http(http) => http,
+        Link::ToModern(crossing) => return crossing.listen(),
+        Link::Channel(_) => return,
+    };
     if http.era() == Era::Modern || http.listening.swap(true, Ordering::Relaxed) {
         return;
     }

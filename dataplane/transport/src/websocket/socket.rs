@@ -1,11 +1,12 @@
 //! The two halves of an open connection. Changes when the WebSocket library does.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream::{SplitSink, SplitStream};
 use futures_util::{SinkExt as _, StreamExt as _};
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::time::{Interval, MissedTickBehavior, interval_at};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::error::CapacityError;
@@ -20,8 +21,9 @@ use super::{Closing, Direction, Kind, Meter, Role, Settings};
 const BUFFER: usize = 4 * 1024;
 /// What pings carry.
 const PING: &[u8] = b"keepalive";
-/// How long a peer may take to take a close message.
-const CLOSE: std::time::Duration = std::time::Duration::from_secs(2);
+/// How long a peer may take to take a close message, and then to close itself.
+const CLOSE: Duration = Duration::from_secs(2);
+const LINGER: Duration = Duration::from_secs(1);
 
 /// Why a connection is over.
 #[derive(Debug, thiserror::Error)]
@@ -171,8 +173,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
         self.flush().await
     }
 
-    /// Says why this end closes, to a peer that may not listen any more.
-    pub async fn close(&mut self, why: Closing, reason: &str) {
+    async fn say_goodbye(&mut self, why: Closing, reason: &str) {
         let code = match why {
             Closing::Normal => CloseCode::Normal,
             Closing::Away => CloseCode::Away,
@@ -203,6 +204,23 @@ impl<S: AsyncRead + AsyncWrite + Unpin> Writer<S> {
     }
 }
 
+/// Says why this end closes, to a peer that may not listen any more, and gives it a moment to read that: a socket that is
+/// closed while input waits takes back what it has written.
+pub async fn close<S>(reader: Reader<S>, mut writer: Writer<S>, why: Closing, reason: &str)
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    writer.say_goodbye(why, reason).await;
+    let Ok(socket) = reader.stream.reunite(writer.sink) else { return };
+    let mut stream = socket.into_inner();
+    let parting = async {
+        stream.shutdown().await?;
+        tokio::io::copy(&mut stream, &mut tokio::io::sink()).await
+    };
+    // Whatever comes of it, the connection is over.
+    drop(tokio::time::timeout(LINGER, parting).await);
+}
+
 /// Waits for a write, unless the peer is lost meanwhile.
 async fn while_alive(
     write: impl Future<Output = Result<(), Error>>,
@@ -225,8 +243,6 @@ async fn while_alive(
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use parking_lot::Mutex;
     use tokio::io::{DuplexStream, duplex};
 
@@ -259,14 +275,16 @@ mod tests {
 
     #[tokio::test]
     async fn texts_arrive_whole_and_in_order_until_the_close() {
-        let [(_client, mut to_server), (mut server, _writer)] = pair(100).await;
+        let [(client, mut to_server), (mut server, _writer)] = pair(100).await;
         send(&mut to_server, "{\"a\":1}").await;
         to_server.put(Message::Binary(Bytes::from_static(b"ignored"))).await.unwrap();
         send(&mut to_server, "{}").await;
-        to_server.close(Closing::Normal, "").await;
-        assert_eq!(server.next().await.unwrap().unwrap(), "{\"a\":1}");
-        assert_eq!(server.next().await.unwrap().unwrap(), "{}");
-        assert!(server.next().await.unwrap().is_none());
+        let read = async {
+            assert_eq!(server.next().await.unwrap().unwrap(), "{\"a\":1}");
+            assert_eq!(server.next().await.unwrap().unwrap(), "{}");
+            assert!(server.next().await.unwrap().is_none());
+        };
+        tokio::join!(close(client, to_server, Closing::Normal, ""), read);
     }
 
     #[tokio::test]

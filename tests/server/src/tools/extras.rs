@@ -56,10 +56,11 @@ pub(super) fn tools() -> Vec<Entry> {
     ]
 }
 
-/// Logs its start and a cancellation, so that a test can act in between.
+/// Logs its start and a cancellation and reports the start as progress, so that a test can act in between.
 async fn sleep(call: Call) -> Reply {
     let ms = call.whole("ms")?;
     tracing::info!(id = %call.context.id, ms, "sleep started");
+    call.progress(0.0, 1.0).await;
     tokio::select! {
         () = tokio::time::sleep(Duration::from_millis(ms)) => text(format!("Slept {ms} ms")),
         () = call.context.ct.cancelled() => {

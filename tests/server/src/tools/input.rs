@@ -30,7 +30,8 @@ pub(super) fn tools() -> Vec<Entry> {
         }),
         entry("test_missing_capability", "Needs sampling", no_arguments(), |mut call| {
             Box::pin(async move {
-                let answer = call.inputs.ask("sample", Ask::Sample("Say hello".to_owned(), 20)).await?;
+                let ask = Ask::Sample("Say hello".to_owned(), 20);
+                let answer = call.inputs.ask_blindly("sample", ask).await?;
                 text(format!("Sampling is available: {}", spoken(&answer)))
             })
         }),

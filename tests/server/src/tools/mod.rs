@@ -5,9 +5,11 @@ mod extras;
 mod input;
 mod long_running;
 mod mrtr;
+mod rounds;
 mod schemas;
 mod streaming;
 mod triggers;
+mod urls;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -62,6 +64,8 @@ impl Registry {
             streaming::tools(),
             input::tools(),
             mrtr::tools(),
+            rounds::tools(),
+            urls::tools(),
             long_running::tools(),
             schemas::tools(),
             triggers::tools(),

@@ -25,10 +25,6 @@ pub(super) fn compile(
 ) -> Vec<Located<Listener>> {
     let frontends = Served::of(server);
     frontends.say_what_is_missing(server, cx);
-    if server.stdio_frontend.as_ref().is_some_and(|frontend| *frontend.enabled) {
-        let problem = "the stdio frontend is not available yet; the section is accepted and has no effect";
-        cx.warn(&server.stdio_frontend.at, Problem::new(problem));
-    }
     let tls = tls(&server.tls, true, files, cx);
     let main = Listener {
         name: "main".to_owned(),
@@ -195,7 +191,9 @@ fn frontend(
             (Protocol::WebSocket { ping_interval }, Some(WEBSOCKET_PORT))
         }
         FrontendProtocol::TcpBinary => (Protocol::TcpBinary { plain_too: false }, Some(tcp::FRONTEND_PORT)),
-        FrontendProtocol::Sse | FrontendProtocol::Stdio => {
+        // It has no address; see `local`.
+        FrontendProtocol::Stdio => return None,
+        FrontendProtocol::Sse => {
             let problem =
                 format!("`{}` frontends are not available yet; this one is left out", protocol.name());
             cx.warn(&entry.protocol.at, Problem::new(problem));

@@ -43,7 +43,7 @@ impl Served {
     /// Names what is asked for and not built.
     pub(super) fn say_what_is_missing(self, server: &Located<Server>, cx: &mut Context<'_>) {
         let at = if server.protocols.given { &server.protocols.at } else { &server.protocol.at };
-        for (asked, name) in [(self.sse, "HTTP+SSE"), (self.stdio, "stdio")] {
+        for (asked, name) in [(self.sse, "HTTP+SSE")] {
             if asked {
                 cx.warn(at, Problem::new(format!("the {name} frontend is not available yet")));
             }
@@ -60,6 +60,16 @@ impl Served {
     /// Whether there is a listener of the TCP binary protocol beside the main one.
     pub(super) fn has_tcp_port(self) -> bool {
         self.tcp
+    }
+
+    /// Whether local clients are asked for, also without a section about them.
+    pub(super) fn has_stdio(self) -> bool {
+        self.stdio
+    }
+
+    /// Whether a section about local clients counts: a list of protocols has the last word.
+    pub(super) fn may_have_stdio(self, server: &Server) -> bool {
+        self.stdio || server.protocols.value.is_none()
     }
 
     /// Whether there is a main listener at all. It has the health pages, too.

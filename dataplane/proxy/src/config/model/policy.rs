@@ -36,6 +36,14 @@ section! {
         replay_bytes: Size = Size(defaults().replay_bytes), Works;
         /// Open `subscriptions/listen` streams at once.
         max_listens: Positive = Positive(defaults().max_listens), Works;
+        /// How long a call waits at a server of an earlier revision for the answers of its 2026-07-28 client.
+        parked_ttl: Interval = Interval(defaults().parked_ttl), Works;
+        /// Calls that wait so at once; more are refused with an error that says to retry.
+        max_parked: Positive = Positive(defaults().max_parked), Works;
+        /// Calls of one caller that wait so at once.
+        max_parked_per_principal: Positive = Positive(defaults().max_parked_per_principal), Works;
+        /// How often a 2026-07-28 server may ask a client of an earlier revision within one call.
+        max_rounds: Positive = Positive(10), Works;
         /// How long requests in flight may take to finish when the gateway is told to stop.
         drain_timeout: Interval = Interval(defaults().drain_timeout), Works;
     }

@@ -4,7 +4,6 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::Anything;
 use crate::config::decode::{CommaList, FromText, Problem};
 use crate::config::shape::Status::{NoEffect, NotYet, NotYetQuiet, Works};
 use crate::config::shape::{Shape, choice, section};
@@ -49,8 +48,8 @@ section! {
         allowed_hosts: CommaList<String>, Works;
         /// Encryption of the main listener.
         tls: Tls, Works;
-        /// Frontend on standard input or a Unix socket.
-        stdio_frontend: Option<StdioFrontend>, NotYetQuiet;
+        /// Clients on this machine: on standard input and output, or on a Unix socket.
+        stdio_frontend: Option<StdioFrontend>, Works;
         /// More listeners. One at the address of another adds its protocol there.
         frontends: Vec<crate::config::decode::Located<Frontend>>, Works;
     } accepts {
@@ -170,15 +169,56 @@ impl FromText for WebOrigin {
 }
 
 section! {
-    /// Frontend on standard input or a Unix socket.
+    /// Clients on this machine. They need no token, so they are served only where nobody does.
     pub(crate) struct StdioFrontend {
         /// Whether it is on.
-        enabled: bool = true, NotYetQuiet;
+        enabled: bool = true, Works;
+        /// Where clients speak; standard input and output when the list is empty.
+        modes: Vec<crate::config::decode::Located<StdioMode>>, Works;
+        /// Path of a Unix socket, as one more mode.
+        socket_path: Option<PathBuf>, Works;
+        /// Bounds on clients.
+        process_management: StdioClients, Works;
+    }
+}
+
+section! {
+    /// One place where local clients speak.
+    pub(crate) struct StdioMode {
+        /// Required. `stdin_stdout` or `unix_socket`.
+        r#type: Option<StdioPlace>, Works;
+        /// Path of the Unix socket; required there.
+        path: Option<PathBuf>, Works;
+        /// Whether it is on.
+        enabled: bool = true, Works;
     } accepts {
-        /// Where it reads and writes.
-        modes: Anything, NotYetQuiet;
-        /// Bounds on its clients.
-        process_management: Anything, NotYetQuiet;
+        /// Mode of the socket file.
+        permissions: String, NoEffect("only the owner may open the socket: mode 0600");
+    }
+}
+
+choice! {
+    /// Where local clients speak.
+    pub(crate) enum StdioPlace {
+        /// Standard input and output of the gateway.
+        Streams = "stdin_stdout" | "stdio",
+        /// A Unix socket.
+        UnixSocket = "unix_socket",
+        /// A pair of named pipes.
+        NamedPipes = "named_pipes",
+    }
+}
+
+section! {
+    /// Bounds on local clients.
+    pub(crate) struct StdioClients {
+        /// Clients of one Unix socket at once.
+        max_concurrent_clients: Positive = Positive(100), Works;
+    } accepts {
+        /// Idle time after which a client is left.
+        client_timeout: Seconds, NoEffect("clients stay for as long as they are connected");
+        /// Whether clients need a token.
+        auth_required: bool, NoEffect("`auth` holds for all clients");
     }
 }
 
@@ -187,7 +227,7 @@ section! {
     pub(crate) struct Frontend {
         /// Name in logs and metrics.
         name: Option<String>, Works;
-        /// Required. `http`, `websocket` or `tcp_binary`; the others are left out with a warning.
+        /// Required. `http`, `websocket`, `tcp_binary` or `stdio`; `sse` is left out with a warning.
         protocol: Option<FrontendProtocol>, Works;
         /// Whether it is on.
         enabled: bool = true, Works;
@@ -217,7 +257,8 @@ section! {
     pub(crate) struct FrontendConfig {
         /// IP address; that of `server.host` when left out.
         host: Option<Host>, Works;
-        /// Required, but for `websocket` (8443 when left out) and `tcp_binary` (8444). `0` lets the system choose.
+        /// Required, but for `websocket` (8443 when left out) and `tcp_binary` (8444), and `stdio`, which has none. `0` lets the
+        /// system choose.
         port: Option<Port>, Works;
         /// Path of an `http` endpoint. Only `/mcp` and `/api/v1/mcp` are available, and always served.
         request_path: Option<String>, Works;
@@ -231,6 +272,12 @@ section! {
         allowed_origins: Option<CommaList<WebOrigin>>, Works;
         /// Time between pings of a `websocket` frontend; `server.ping_interval` when left out.
         ping_interval: Option<Seconds>, Works;
+        /// Places of a `stdio` frontend, as in `server.stdio_frontend`.
+        modes: Vec<crate::config::decode::Located<StdioMode>>, Works;
+        /// Whether a `stdio` frontend is on.
+        enabled: bool = true, Works;
+        /// Bounds of a `stdio` frontend.
+        process_management: StdioClients, Works;
         /// Encryption. At the address of another listener its settings hold, unless `enabled` is written out.
         tls: Tls, Works;
     } accepts {
@@ -246,11 +293,5 @@ section! {
         request_endpoint: String, NotYetQuiet;
         /// Time between keep-alive comments of an `sse` frontend.
         keep_alive: Seconds, NotYetQuiet;
-        /// Places of a `stdio` frontend.
-        modes: Anything, NotYetQuiet;
-        /// Whether a `stdio` frontend is on.
-        enabled: bool, NotYetQuiet;
-        /// Bounds of a `stdio` frontend.
-        process_management: Anything, NotYetQuiet;
     }
 }

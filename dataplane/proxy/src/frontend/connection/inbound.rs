@@ -26,6 +26,8 @@ pub(crate) struct Inbound<'a> {
     pub(crate) token: Option<&'a str>,
     /// Raw id beside the message, for an error when its own cannot be read.
     pub(crate) id: Option<&'a [u8]>,
+    /// Whether a session is opened for a client that does not ask for one: the original needed none.
+    pub(crate) unasked: bool,
 }
 
 /// Which backends a message is for.

@@ -2,7 +2,6 @@ use std::collections::BTreeSet;
 
 use bridge_runtime::drain::Drain;
 use bridge_runtime::readiness::Readiness;
-use bridge_snapshot::{Access, Limits, Naming, Sessions, Snapshot};
 use serde_json::{Value, json};
 
 use super::*;
@@ -13,14 +12,7 @@ const DISCOVER: &str = r#"{"jsonrpc":"2.0","id":7,"method":"server/discover","pa
 /// A gateway without backends.
 fn gateway() -> Arc<Gateway> {
     let drain = Drain::new();
-    let snapshot = Snapshot {
-        listeners: Vec::new(),
-        backends: Vec::new(),
-        access: Access::Anonymous { explicit: false },
-        naming: Naming::OnConflict,
-        limits: Limits::default(),
-        sessions: Sessions::default(),
-    };
+    let snapshot = crate::gateway::without_backends();
     let readiness = Readiness::new(drain.clone());
     crate::run::build(snapshot, drain, &readiness).unwrap().0
 }
@@ -48,6 +40,7 @@ impl Client {
             principal: Some(&anonymous),
             token: None,
             id: None,
+            unasked: self.dialect == Dialect::Original,
         };
         self.connection.receive(inbound).await;
     }

@@ -40,6 +40,7 @@ impl Reading {
                         principal: Some(principal),
                         token: None,
                         id: None,
+                        unasked: true,
                     })
                     .await;
             }
@@ -55,6 +56,7 @@ impl Reading {
                     principal: Some(principal),
                     token: token.as_ref().map(Token::expose),
                     id: id.as_deref(),
+                    unasked: true,
                 };
                 connection.receive(inbound).await;
             }

@@ -1,0 +1,185 @@
+//! Calls of modern clients that wait, at a legacy server, for an answer of their client. Changes when such calls are kept
+//! or bounded differently.
+//!
+//! ```text
+//! park ──▶ waiting ──take (the client repeats the request)──▶ running again
+//!             └──expire──▶ dropped, which cancels the call upstream and answers what its server asked
+//! ```
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant, SystemTime};
+
+use bridge_policy::principal::Principal;
+use bridge_policy::refusal::{Reason, Refusal};
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+
+use super::call::ToLegacyCall;
+use super::handle::{Handle, HandleKey, Kind, principal_digest};
+
+/// Bounds on what waits.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ParkedLimits {
+    /// How long a call waits for its client.
+    pub(crate) ttl: Duration,
+    pub(crate) max: usize,
+    pub(crate) max_per_principal: usize,
+}
+
+/// Whose request is parked, and which.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub(super) principal: Principal,
+    pub(super) backend: Arc<str>,
+    /// Digest of method and params.
+    pub(super) request: [u8; 32],
+}
+
+impl Claim {
+    /// A digest of the backend and the request.
+    fn digest(&self) -> [u8; 32] {
+        // Of fixed length first, so that no two pairs read the same.
+        Sha256::new().chain_update(self.request).chain_update(&*self.backend).finalize().into()
+    }
+}
+
+/// All parked calls of this process.
+pub(crate) struct Parked {
+    key: HandleKey,
+    incarnation: u64,
+    next: AtomicU64,
+    waiting: Mutex<Waiting>,
+}
+
+#[derive(Default)]
+struct Waiting {
+    calls: HashMap<u64, Entry>,
+    by_principal: HashMap<Principal, usize>,
+}
+
+struct Entry {
+    claim: Claim,
+    expires: Instant,
+    call: Box<ToLegacyCall>,
+}
+
+/// What a retry continues.
+pub(super) enum Taken {
+    /// The call that waited.
+    Call(Box<ToLegacyCall>),
+    /// The call is to be made again after this many URLs were visited.
+    Again { urls: usize },
+}
+
+/// A number for a wait to come, and the handle for the client.
+pub(super) struct Ticket {
+    wait: u64,
+    pub(super) handle: String,
+}
+
+impl Parked {
+    pub(crate) fn new(key: HandleKey, incarnation: u64) -> Self {
+        Self { key, incarnation, next: AtomicU64::new(1), waiting: Mutex::default() }
+    }
+
+    /// A handle for the next wait of a call.
+    pub(super) fn ticket(&self, claim: &Claim, kind: Kind, ttl: Duration) -> Result<Ticket, Refusal> {
+        let wait = self.next.fetch_add(1, Ordering::Relaxed);
+        let handle = Handle {
+            kind,
+            incarnation: self.incarnation,
+            wait,
+            expires: SystemTime::now() + ttl,
+            principal: principal_digest(&claim.principal),
+            request: claim.digest(),
+        };
+        let handle = self.key.seal(&handle).map_err(|_| {
+            Refusal::new(Reason::Exhausted, "the gateway cannot seal the state of this call now")
+        })?;
+        Ok(Ticket { wait, handle })
+    }
+
+    /// Keeps a call until it is taken or expires. The call comes back when there is no room.
+    pub(super) fn park(
+        &self,
+        ticket: &Ticket,
+        claim: Claim,
+        call: Box<ToLegacyCall>,
+        limits: ParkedLimits,
+        now: Instant,
+    ) -> Result<(), Box<ToLegacyCall>> {
+        let mut waiting = self.waiting.lock();
+        let own = waiting.by_principal.get(&claim.principal).copied().unwrap_or_default();
+        if waiting.calls.len() >= limits.max || own >= limits.max_per_principal {
+            return Err(call);
+        }
+        waiting.by_principal.insert(claim.principal.clone(), own + 1);
+        waiting.calls.insert(ticket.wait, Entry { claim, expires: now + limits.ttl, call });
+        Ok(())
+    }
+
+    /// Takes the call that `handle` names. Each handle is good for one retry of one request by one principal.
+    pub(super) fn take(&self, handle: &str, claim: &Claim) -> Result<Taken, Refusal> {
+        let handle = self.key.open(handle).ok_or_else(|| {
+            Refusal::new(Reason::BadRequestState, "`requestState` is not one that this gateway gave out")
+        })?;
+        // One answer for every mismatch: a stolen handle teaches nothing.
+        if handle.principal != principal_digest(&claim.principal) || handle.request != claim.digest() {
+            let text = "`requestState` belongs to another request; repeat method and params unchanged";
+            return Err(Refusal::new(Reason::BadRequestState, text));
+        }
+        if let Kind::Again { urls } = handle.kind {
+            if SystemTime::now() > handle.expires {
+                let text = "`requestState` has expired; send the request anew, without it";
+                return Err(Refusal::new(Reason::BadRequestState, text));
+            }
+            return Ok(Taken::Again { urls: usize::from(urls) });
+        }
+        let mut waiting = self.waiting.lock();
+        let is_here = handle.incarnation == self.incarnation
+            && waiting.calls.get(&handle.wait).is_some_and(|entry| entry.claim == *claim);
+        let entry = is_here.then(|| waiting.remove(handle.wait)).flatten();
+        entry.map(|entry| Taken::Call(entry.call)).ok_or_else(|| {
+            let text =
+                "this call does not wait any more: it was answered, it expired, or the gateway was restarted";
+            Refusal::new(Reason::CallExpired, text)
+        })
+    }
+
+    /// Drops the calls whose time is over; returns how many.
+    pub(crate) fn sweep(&self, now: Instant) -> usize {
+        let expired: Vec<_> = {
+            let mut waiting = self.waiting.lock();
+            let over = waiting.calls.iter().filter(|(_, entry)| entry.expires <= now);
+            let over: Vec<_> = over.map(|(wait, _)| *wait).collect();
+            over.into_iter().filter_map(|wait| waiting.remove(wait)).collect()
+        };
+        expired.len()
+    }
+
+    /// Drops all calls, for the end of the process.
+    pub(crate) fn clear(&self) {
+        let all = std::mem::take(&mut *self.waiting.lock());
+        drop(all);
+    }
+
+    /// Calls that wait.
+    pub(crate) fn len(&self) -> usize {
+        self.waiting.lock().calls.len()
+    }
+}
+
+impl Waiting {
+    fn remove(&mut self, wait: u64) -> Option<Entry> {
+        let entry = self.calls.remove(&wait)?;
+        if let Some(count) = self.by_principal.get_mut(&entry.claim.principal) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_principal.remove(&entry.claim.principal);
+            }
+        }
+        Some(entry)
+    }
+}

@@ -1,0 +1,123 @@
+//! Which cells do not simply work, why, and what they show instead. Changes when a revision or a pair of generations can
+//! express more or less.
+
+use std::fmt;
+
+use anyhow::{Result, ensure};
+use bridge_mcp::translate::losses::Loss;
+use bridge_tests::Era;
+use serde_json::{Value, json};
+
+use crate::behaviours::{text, who};
+use crate::cell::{Cell, Frontend, Transport};
+use crate::generation::Revision;
+use crate::session::Session;
+
+/// Why a cell cannot do something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Why {
+    /// The project's own table says so.
+    Declared(Loss),
+    /// The client's revision has no such thing, with whatever server.
+    Revision,
+}
+
+impl fmt::Display for Why {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Declared(loss) => write!(f, "`{}`: {}; {}", loss.as_str(), loss.feature(), loss.instead()),
+            Self::Revision => write!(f, "the client's revision has no such thing"),
+        }
+    }
+}
+
+/// What a cell cannot do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Lost {
+    pub(crate) why: Why,
+    /// Fails unless the cell shows what is declared.
+    pub(crate) shown: fn(&mut Session, Cell) -> Result<()>,
+}
+
+/// The exception for a behaviour in a cell; usually there is none.
+pub(crate) fn lost(behaviour: &str, cell: Cell) -> Option<Lost> {
+    use Revision::{V2025_03_26, V2025_06_18, V2025_11_25};
+    let declared = |loss, shown| Some(Lost { why: Why::Declared(loss), shown });
+    let unknown = |shown| Some(Lost { why: Why::Revision, shown });
+    let to_modern = cell.server == Era::Modern;
+    match behaviour {
+        "list change" if lists_another_process(cell) => declared(Loss::SessionList, no_change),
+        "audio" if cell.client < V2025_03_26 && to_modern => declared(Loss::AudioContent, audio_in_words),
+        "structured" if cell.client < V2025_06_18 && to_modern => {
+            declared(Loss::StructuredContent, structure_in_words)
+        }
+        "form" | "choices" | "rounds" if cell.client < V2025_06_18 => unknown(form_refused),
+        "choices" if cell.client < V2025_11_25 && to_modern => declared(Loss::MultiSelect, choices_cancelled),
+        "url" if cell.client < V2025_11_25 => unknown(url_refused),
+        _ => None,
+    }
+}
+
+/// A legacy session has a child process of its own, and the fixture's changes stay in the process that was called.
+fn lists_another_process(cell: Cell) -> bool {
+    cell.frontend == Frontend::HttpMerged
+        && cell.client.is_legacy()
+        && cell.transport == Transport::Stdio
+        && cell.server == Era::Legacy
+}
+
+fn no_change(session: &mut Session, _: Cell) -> Result<()> {
+    let before = session.list("tools/list", "tools")?;
+    session.forget();
+    session.call("test_trigger_tool_change", &json!({}))?;
+    ensure!(session.list("tools/list", "tools")? == before, "the list has changed");
+    ensure!(
+        session.seen("notifications/tools/list_changed") == 0,
+        "a change was announced that nobody can see"
+    );
+    Ok(())
+}
+
+fn audio_in_words(session: &mut Session, _: Cell) -> Result<()> {
+    let result = session.call("test_audio_content", &json!({}))?;
+    ensure!(result["content"][0]["type"] == "text" && text(&result).contains("audio"), "{result}");
+    Ok(())
+}
+
+fn structure_in_words(session: &mut Session, _: Cell) -> Result<()> {
+    let result = session.call("whoami", &json!({}))?;
+    ensure!(result.get("structuredContent").is_none(), "{result}");
+    let who = who(session)?;
+    ensure!(who["protocolVersion"] == Revision::V2026_07_28.as_str(), "{who}");
+    let tools = session.list("tools/list", "tools")?;
+    ensure!(tools.iter().all(|tool| tool.get("outputSchema").is_none()), "an output schema is listed");
+    Ok(())
+}
+
+/// The server cannot ask, and says what it misses.
+fn refused(session: &mut Session, tool: &str, arguments: &Value) -> Result<()> {
+    let result = session.call(tool, arguments)?;
+    ensure!(result["isError"] == true && result.to_string().contains("elicitation"), "{tool}: {result}");
+    ensure!(session.questions.is_empty(), "{:?}", session.questions);
+    Ok(())
+}
+
+fn form_refused(session: &mut Session, _: Cell) -> Result<()> {
+    session.answer_with(|_, _| json!({ "action": "accept", "content": {} }));
+    refused(session, "test_elicitation", &json!({ "message": "Who?" }))?;
+    refused(session, "test_elicitation_sep1330_enums", &json!({}))?;
+    refused(session, "test_input_required_result_multi_round", &json!({}))
+}
+
+fn url_refused(session: &mut Session, _: Cell) -> Result<()> {
+    session.answer_with(|_, _| json!({ "action": "accept" }));
+    refused(session, "test_elicitation_url", &json!({}))
+}
+
+fn choices_cancelled(session: &mut Session, _: Cell) -> Result<()> {
+    session.answer_with(|_, _| json!({ "action": "accept", "content": {} }));
+    let result = session.call("test_elicitation_sep1330_enums", &json!({}))?;
+    ensure!(text(&result).contains("action=cancel"), "{result}");
+    ensure!(session.questions.is_empty(), "{:?}", session.questions);
+    Ok(())
+}
