@@ -373,3 +373,6 @@ async fn serve_message(connection: &Connection, served: &Served<Principal>) {
 fn now() -> Duration {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests;
