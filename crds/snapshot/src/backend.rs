@@ -17,6 +17,9 @@ pub struct Backend {
     pub namespace: String,
     /// How the server is reached.
     pub target: Target,
+    /// Other places where the same server is reached. A conversation opens at one of them or at `target`, in turn, and
+    /// stays there.
+    pub alternatives: Vec<Target>,
     /// Which protocol generation to speak to it.
     pub era: EraPolicy,
     /// How long to wait for a connection or a child's first answer.
@@ -28,6 +31,13 @@ pub struct Backend {
     pub max_concurrency: usize,
 }
 
+impl Backend {
+    /// Every place where it is reached, at least one.
+    pub fn targets(&self) -> impl Iterator<Item = &Target> {
+        std::iter::once(&self.target).chain(&self.alternatives)
+    }
+}
+
 /// How a server is reached.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
@@ -36,6 +46,12 @@ pub enum Target {
     Stdio(StdioBackend),
     /// A Streamable HTTP endpoint.
     Http(HttpBackend),
+    /// An HTTP+SSE server of 2024-11-05.
+    Sse(SseBackend),
+    /// An HTTP server that is asked which of the two it is.
+    Detect(DetectBackend),
+    /// A WebSocket server: one JSON-RPC message per text message.
+    WebSocket(WebSocketBackend),
     /// A server of the original's binary protocol, dialect G.
     Tcp(TcpBackend),
 }
@@ -59,6 +75,35 @@ pub struct HttpBackend {
     /// Absolute `http` or `https` URL of the MCP endpoint itself, path included.
     pub url: String,
     /// Headers added to every request, for example a static credential.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// An HTTP+SSE server of 2024-11-05: the legacy generation only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SseBackend {
+    /// Absolute `http` or `https` URL of the event stream.
+    pub url: String,
+    /// Absolute URL for messages, used when the server's stream names none.
+    pub request_url: Option<String>,
+    /// Headers added to every request, for example a static credential.
+    pub headers: BTreeMap<String, Secret>,
+}
+
+/// One server of which only the address is known: Streamable HTTP is tried first, then HTTP+SSE.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DetectBackend {
+    /// Where it is if it speaks Streamable HTTP.
+    pub http: HttpBackend,
+    /// Where it is if it speaks HTTP+SSE.
+    pub sse: SseBackend,
+}
+
+/// A WebSocket server.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WebSocketBackend {
+    /// Absolute `ws` or `wss` URL.
+    pub url: String,
+    /// Headers added to every handshake, for example a static credential.
     pub headers: BTreeMap<String, Secret>,
 }
 

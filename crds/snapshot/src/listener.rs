@@ -29,7 +29,7 @@ pub struct Listener {
 }
 
 /// A frontend protocol.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Protocol {
     /// Streamable HTTP of both generations on `/mcp` and `/mcp/{namespace}`.
@@ -46,6 +46,9 @@ pub enum Protocol {
     },
     /// Health checks in the binary protocol. A listener of them serves nothing else.
     TcpHealth,
+    /// HTTP+SSE of 2024-11-05: event streams on `/sse` and `/sse/{namespace}`, messages on `/messages`, and the same on
+    /// the paths named here.
+    Sse(SsePaths),
 }
 
 /// What a connection of a listener carries.
@@ -57,6 +60,23 @@ pub enum Carries {
     TcpBinary,
     /// Health checks in the binary protocol.
     TcpHealth,
+}
+
+/// Further paths of HTTP+SSE, and how its streams are kept open.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SsePaths {
+    /// Path of the event stream, and below it of one backend's. Begins with a slash.
+    pub stream: String,
+    /// Path for messages. Begins with a slash.
+    pub messages: String,
+    /// Comment interval; `Limits::keep_alive` when absent.
+    pub keep_alive: Option<Duration>,
+}
+
+impl Default for SsePaths {
+    fn default() -> Self {
+        Self { stream: "/sse".to_owned(), messages: "/messages".to_owned(), keep_alive: None }
+    }
 }
 
 /// A place on this machine where clients speak newline-framed JSON-RPC.
@@ -104,6 +124,14 @@ impl Listener {
     pub fn websocket(&self) -> Option<Duration> {
         self.protocols.iter().find_map(|protocol| match protocol {
             Protocol::WebSocket { ping_interval } => Some(*ping_interval),
+            _ => None,
+        })
+    }
+
+    /// The paths of HTTP+SSE, where it is served.
+    pub fn sse(&self) -> Option<&SsePaths> {
+        self.protocols.iter().find_map(|protocol| match protocol {
+            Protocol::Sse(paths) => Some(paths),
             _ => None,
         })
     }

@@ -60,9 +60,11 @@ pub(crate) fn validate(snapshot: &Snapshot) -> Result<(), Vec<Defect>> {
         if !namespaces.insert(backend.namespace.as_str()) {
             defects.push(Defect::Duplicate { kind: "namespace", name: backend.namespace.clone() });
         }
-        if let Target::Stdio(stdio) = &backend.target
-            && stdio.command.first().is_none_or(String::is_empty)
-        {
+        let lacks_program = |target: &Target| match target {
+            Target::Stdio(stdio) => stdio.command.first().is_none_or(String::is_empty),
+            _ => false,
+        };
+        if backend.targets().any(lacks_program) {
             defects.push(Defect::Backend {
                 name: backend.name.clone(),
                 problem: "`command` is empty; give the program and its arguments as a list".to_owned(),

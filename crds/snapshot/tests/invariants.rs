@@ -18,6 +18,7 @@ fn http(name: &str, token: &str) -> Backend {
             url: "http://h/mcp".to_owned(),
             headers: BTreeMap::from([("Authorization".to_owned(), Secret::new(token))]),
         }),
+        alternatives: Vec::new(),
         era: EraPolicy::Auto,
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_mins(1),

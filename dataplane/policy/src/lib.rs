@@ -3,6 +3,7 @@
 //! What is absent on purpose: sockets, tasks, clocks, environment, randomness.
 
 pub mod backoff;
+pub mod balance;
 pub mod denial;
 pub mod guard;
 pub mod principal;

@@ -1,5 +1,7 @@
 //! Which backends an endpoint path serves. Changes when endpoints get other shapes.
 
+pub mod sse;
+
 /// What one endpoint serves.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Scope {

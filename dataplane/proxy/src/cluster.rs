@@ -2,6 +2,8 @@
 //! may be used at once. Changes when backends get another property.
 
 mod catalogue;
+mod detect;
+mod endpoint;
 mod fetch;
 mod open;
 mod slot;
@@ -12,11 +14,8 @@ use std::time::{Duration, Instant};
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
-use bridge_snapshot::{Backend, EraPolicy, Target};
-use bridge_transport::backend::http::HttpClient;
-use bridge_transport::backend::tcp::TcpConnector;
+use bridge_snapshot::{Backend, EraPolicy};
 use bridge_transport::stdio::Supervisor;
-use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -24,21 +23,22 @@ use tokio_util::task::TaskTracker;
 
 use crate::crossing::Pool;
 use crate::observe::GatewayMetrics;
-use crate::upstream::HttpTarget;
+use crate::upstream::Endpoints;
+use endpoint::{Endpoint, Protocol};
 
 pub(crate) use catalogue::{Catalogue, Lists, Offer};
+pub(crate) use endpoint::Clients;
 pub(crate) use open::{mirrored, with_params};
 pub(crate) use slot::{LinkSlot, Openable};
 
 /// How long a server that does not speak a generation is believed not to. Asking a command costs a process, and what a
 /// command speaks changes with its next version only.
-const RECHECK_REMOTE: Duration = Duration::from_mins(1);
+const RECHECK_HTTP: Duration = Duration::from_mins(1);
 const RECHECK_STDIO: Duration = Duration::from_hours(1);
 
 /// What all clusters share.
 pub(crate) struct Shared {
-    pub(crate) http: HttpClient,
-    pub(crate) tcp: TcpConnector,
+    pub(crate) clients: Clients,
     pub(crate) supervisor: Supervisor,
     /// Wakes whoever merges catalogues.
     pub(crate) offers_changed: Arc<Notify>,
@@ -51,7 +51,9 @@ pub(crate) struct Cluster {
     pub(crate) config: Backend,
     shared: Arc<Shared>,
     limits: Limits,
-    http: Option<Arc<HttpTarget>>,
+    /// Where it is reached, and which of these places work.
+    endpoints: Vec<Endpoint>,
+    standing: Arc<Endpoints>,
     permits: Arc<Semaphore>,
     /// The conversation that all modern clients share; they keep no state in it.
     modern: LinkSlot,
@@ -91,22 +93,14 @@ impl Cluster {
         max_rounds: u32,
     ) -> Result<Self, ClusterError> {
         let name: Arc<str> = config.name.as_str().into();
-        let http = match &config.target {
-            Target::Stdio(_) | Target::Tcp(_) => None,
-            Target::Http(http) => Some(Arc::new(HttpTarget::new(
-                Arc::clone(&name),
-                shared.http.clone(),
-                parse_uri(&config.name, &http.url)?,
-                parse_headers(&config.name, &http.headers)?,
-                limits.clone(),
-            ))),
-        };
+        let (standing, endpoints) = endpoint::all(&config, &name, &shared.clients, &limits)?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS))),
             name,
             shared,
             limits,
-            http,
+            endpoints,
+            standing,
             modern: LinkSlot::default(),
             pool: Pool::default(),
             max_rounds,
@@ -182,9 +176,10 @@ impl Cluster {
         &self.limits
     }
 
-    /// Whether requests to it stand alone.
+    /// Whether requests to it stand alone, wherever it is reached. Not while that is unknown.
     pub(crate) fn is_http(&self) -> bool {
-        self.http.is_some()
+        let stands_alone = |endpoint: &Endpoint| endpoint.protocol() == Some(Protocol::StreamableHttp);
+        self.endpoints.iter().all(stands_alone)
     }
 
     /// A token that is cancelled when it closes.
@@ -224,10 +219,18 @@ impl Cluster {
 
     /// How long a verdict holds.
     fn recheck(&self) -> Duration {
-        match self.config.target {
-            Target::Stdio(_) => RECHECK_STDIO,
-            Target::Http(_) | Target::Tcp(_) => RECHECK_REMOTE,
-        }
+        let is_command = |endpoint: &Endpoint| endpoint.protocol() == Some(Protocol::Stdio);
+        if self.endpoints.iter().any(is_command) { RECHECK_STDIO } else { RECHECK_HTTP }
+    }
+
+    /// What its endpoints speak, as far as is known.
+    pub(crate) fn protocol(&self) -> Option<&'static str> {
+        self.endpoints.iter().find_map(Endpoint::protocol).map(Protocol::as_str)
+    }
+
+    /// How many endpoints it has, and how many of them are failing.
+    pub(crate) fn endpoint_counts(&self, now: Instant) -> (usize, usize) {
+        self.standing.counts(now)
     }
 
     fn set_verdict(&self, era: Era, speaks: bool, now: Instant) {
@@ -251,30 +254,4 @@ impl Cluster {
             format_args!("it speaks {server} only, and was asked in {era}"),
         )
     }
-}
-
-fn parse_uri(backend: &str, url: &str) -> Result<Uri, ClusterError> {
-    let fail = |problem: String| ClusterError { backend: backend.to_owned(), problem };
-    let uri: Uri = url.parse().map_err(|error| fail(format!("`{url}` is no URL: {error}")))?;
-    match uri.scheme_str() {
-        Some("http" | "https") if uri.host().is_some() => Ok(uri),
-        _ => Err(fail(format!("`{url}` must be an absolute http or https URL"))),
-    }
-}
-
-fn parse_headers(
-    backend: &str,
-    configured: &std::collections::BTreeMap<String, bridge_snapshot::Secret>,
-) -> Result<HeaderMap, ClusterError> {
-    let fail = |problem: String| ClusterError { backend: backend.to_owned(), problem };
-    let mut headers = HeaderMap::new();
-    for (name, value) in configured {
-        let header: HeaderName = name.parse().map_err(|_| fail(format!("`{name}` is no header name")))?;
-        let mut value = HeaderValue::from_str(value.expose()).map_err(|_| {
-            fail(format!("the value of header `{name}` has characters that headers cannot carry"))
-        })?;
-        value.set_sensitive(true);
-        headers.insert(header, value);
-    }
-    Ok(headers)
 }

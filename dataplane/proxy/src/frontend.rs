@@ -3,6 +3,7 @@
 //! Each is a thin transport around the same core, [`connection`], which serves messages through the same stages as HTTP.
 
 pub(crate) mod connection;
+pub(crate) mod sse;
 pub(crate) mod stdio;
 pub(crate) mod tcp;
 pub(crate) mod websocket;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use bridge_mcp::limits::Limits;
+use bridge_policy::refusal::Reason;
 use bridge_runtime::drain::Drain;
 use bridge_runtime::health::{BackendHealth, BackendState, Health, HealthSource};
 use bridge_snapshot::Snapshot;
@@ -13,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 use crate::access::Gate;
 use crate::cluster::{self, Cluster, Offer};
 use crate::crossing::Parked;
+use crate::frontend::sse;
 use crate::merged::Views;
 use crate::observe::GatewayMetrics;
 use crate::session::SessionTable;
@@ -22,6 +24,7 @@ pub(crate) struct Gateway {
     pub(crate) plan: Arc<ArcSwap<Plan>>,
     pub(crate) views: Views,
     pub(crate) sessions: SessionTable,
+    pub(crate) sse: sse::Clients,
     pub(crate) metrics: GatewayMetrics,
     pub(crate) health: Health,
     pub(crate) drain: Drain,
@@ -118,7 +121,8 @@ impl HealthSource for PlanHealth {
 
 fn health_of(cluster: &Cluster) -> BackendHealth {
     use bridge_mcp::version::Era;
-    let offers = [cluster.catalogue(Era::Modern).offer(), cluster.catalogue(Era::Legacy).offer()];
+    let eras = [(Era::Modern, "modern"), (Era::Legacy, "legacy")];
+    let offers = eras.map(|(era, _)| cluster.catalogue(era).offer());
     let ready = offers.iter().any(|offer| matches!(offer, Offer::Ready(_)));
     let loading = offers.iter().any(|offer| matches!(offer, Offer::Loading));
     let state = match (ready, loading) {
@@ -126,15 +130,25 @@ fn health_of(cluster: &Cluster) -> BackendHealth {
         (false, true) => BackendState::Unknown,
         (false, false) => BackendState::Unhealthy,
     };
-    let reason = offers.iter().find_map(|offer| match offer {
-        Offer::Absent(refusal) if state == BackendState::Unhealthy => Some(refusal.detail.clone()),
+    // That it speaks one generation only is no trouble, and hides the trouble in the other.
+    let absent = offers.iter().filter_map(|offer| match offer {
+        Offer::Absent(refusal) if state == BackendState::Unhealthy => Some(refusal),
         _ => None,
     });
+    let reason = absent.min_by_key(|refusal| refusal.reason == Reason::EraMismatch);
+    let reason = reason.map(|refusal| refusal.detail.clone());
+    let spoken = eras.into_iter().zip(&offers).filter(|(_, offer)| matches!(offer, Offer::Ready(_)));
+    let generations = spoken.map(|((_, word), _)| word).collect();
+    let (endpoints, failing_endpoints) = cluster.endpoint_counts(std::time::Instant::now());
     BackendHealth {
         name: cluster.config.name.clone(),
         namespace: cluster.config.namespace.clone(),
         state,
         reason,
+        protocol: cluster.protocol(),
+        generations,
+        endpoints,
+        failing_endpoints,
     }
 }
 

@@ -34,7 +34,7 @@ use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::{self, Credentials};
-use crate::frontend::websocket;
+use crate::frontend::{sse, websocket};
 use crate::gateway::{Gateway, Plan};
 use crate::listener::Underlying;
 
@@ -74,7 +74,8 @@ fn stopped(backend: &str) -> Refusal {
     Refusal::backend(Reason::BackendLost, backend, text)
 }
 
-/// Answers one request. `ending` is cancelled when it cannot be waited for any longer.
+/// Answers one request. `stop` is cancelled when its listener is given up, `ending` when it cannot be waited for any
+/// longer.
 pub(crate) async fn handle(
     gateway: &Arc<Gateway>,
     listener: &Listener,
@@ -84,12 +85,14 @@ pub(crate) async fn handle(
 ) -> Reply {
     let plan = gateway.plan.load_full();
     let upgrade = websocket::Upgrade::wanted(listener, &request);
+    let sse = if upgrade.is_none() { sse::Addressed::of(listener, request.uri().path()) } else { None };
     let scope = match route(request.uri().path()) {
         Route::Health => {
             return respond::health(gateway.health.respond(request.uri().path(), SystemTime::now()));
         }
         Route::Mcp(scope) if upgrade.is_some() || listener.serves_http() => scope,
         Route::Unknown if upgrade.is_some() => Scope::Merged,
+        Route::Unknown if let Some(sse) = &sse => sse.scope(),
         Route::Mcp(_) | Route::Unknown => {
             let text = "no such endpoint; MCP is served on /mcp and /mcp/{namespace}";
             return refuse(gateway, &Refusal::new(Reason::UnknownPath, text));
@@ -115,6 +118,9 @@ pub(crate) async fn handle(
     if let Some(upgrade) = upgrade {
         return upgrade.accept(context, below, request);
     }
+    if let Some(sse) = sse {
+        return Box::pin(sse.serve(context, below.stop(), request)).await;
+    }
     match *request.method() {
         Method::POST => post(&context, request).await,
         Method::GET => Box::pin(legacy_stream::get(&context, request.headers())).await,
@@ -136,17 +142,9 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
         let text = "Accept must list application/json and text/event-stream";
         return refuse(gateway, &Refusal::new(Reason::NotAcceptable, text));
     }
-    let limits = &context.plan.snapshot.limits;
-    let bytes = match read_body(body, limits.max_http_body, limits.read_timeout).await {
+    let bytes = match read(context, body).await {
         Ok(bytes) => bytes,
-        Err(error) => {
-            let reason = match error {
-                ReadError::TooLarge(_) => Reason::BodyTooLarge,
-                ReadError::TooSlow(_) => Reason::BodyTimeout,
-                ReadError::Aborted => Reason::BodyAborted,
-            };
-            return refuse(gateway, &Refusal::new(reason, error.to_string()));
-        }
+        Err(refusal) => return refuse(gateway, &refusal),
     };
     match Body::parse(bytes, &context.plan.client_limits) {
         Ok(Body::Single(frame)) => serve(context, Carrier::Http(&parts.headers), &frame).await,
@@ -156,6 +154,19 @@ async fn post(context: &Context, request: Request<Incoming>) -> Reply {
             respond::json(400, error.response())
         }
     }
+}
+
+/// Reads a request's body within its bounds.
+pub(crate) async fn read(context: &Context, body: Incoming) -> Result<Bytes, Refusal> {
+    let limits = &context.plan.snapshot.limits;
+    read_body(body, limits.max_http_body, limits.read_timeout).await.map_err(|error| {
+        let reason = match error {
+            ReadError::TooLarge(_) => Reason::BodyTooLarge,
+            ReadError::TooSlow(_) => Reason::BodyTimeout,
+            ReadError::Aborted => Reason::BodyAborted,
+        };
+        Refusal::new(reason, error.to_string())
+    })
 }
 
 /// Answers one message, whatever carried it.

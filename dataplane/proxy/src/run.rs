@@ -23,9 +23,10 @@ use bridge_transport::tls::{self, Roots, TlsError};
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
-use crate::cluster::{self, ClusterError};
+use crate::cluster::{self, Clients, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
 use crate::crossing::{HandleKey, Parked};
+use crate::frontend::sse;
 use crate::frontend::stdio::{LocalError, Locals};
 use crate::gateway::{Gateway, Plan, PlanHealth};
 use crate::listener::{Bound, LAME_DUCK, ListenError, Running, acceptor};
@@ -303,8 +304,11 @@ pub(crate) fn build(
 ) -> Result<(Arc<Gateway>, Metrics), StartError> {
     let metrics = Metrics::new()?;
     let shared = Arc::new(cluster::Shared {
-        http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
-        tcp: TcpConnector::new(Roots::system())?,
+        clients: Clients {
+            http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
+            upgradable: HttpClient::new(tls::upgradable_connector(Roots::system(), CONNECT)?),
+            tcp: TcpConnector::new(Roots::system())?,
+        },
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),
         metrics: GatewayMetrics::register(metrics.registry())?,
@@ -327,6 +331,7 @@ pub(crate) fn build(
         views: Views::new(CursorKey::new(random()?)),
         parked: Parked::new(handles, incarnation),
         sessions: SessionTable::new(),
+        sse: sse::Clients::new(),
         metrics: shared.metrics.clone(),
         health: Health::new(readiness.clone(), source, env!("CARGO_PKG_VERSION")),
         drain,

@@ -4,11 +4,14 @@
 //! requests and ids are mapped. Both answer with an [`Answer`].
 
 mod channel;
+mod endpoints;
 mod handshake;
 mod http;
 mod http_stream;
 mod listen;
-pub(crate) mod tcp;
+mod sse;
+mod tcp;
+mod websocket;
 
 use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use crate::crossing::{ToLegacyCall, ToModern, ToModernCall};
 
 pub(crate) use channel::{Channel, ChannelCall, Wire};
+pub(crate) use endpoints::{Endpoints, Place};
 pub(crate) use handshake::{
     Handshake, Hello, Opening, discover, error_code, initialize, initialized, modern_request, own_request,
     verdict, with_member,
@@ -29,6 +33,9 @@ pub(crate) use handshake::{
 pub(crate) use http::{HttpLink, HttpTarget, SESSION_ID, mirror};
 pub(crate) use http_stream::HttpStream;
 pub(crate) use listen::listen;
+pub(crate) use sse::SseTarget;
+pub(crate) use tcp::TcpTarget;
+pub(crate) use websocket::WebSocketTarget;
 
 /// A conversation.
 pub(crate) enum Link {

@@ -142,7 +142,10 @@ fn placeholders_warn_because_nobody_expands_them() {
 fn backends_are_checked() {
     for (backend, expected) in [
         ("{protocol: http}", "g.yaml:2:12: error: backends[0].name: missing; every backend needs a name"),
-        ("{name: b}", "g.yaml:2:12: error: backends[0].protocol: missing; allowed: stdio, http"),
+        (
+            "{name: b}",
+            "g.yaml:2:12: error: backends[0].protocol: missing; allowed: stdio, http, sse, websocket, tcp_binary; a backend with a URL may leave it out",
+        ),
         (
             "{name: b, protocol: htpp}",
             "g.yaml:2:32: error: backends[0].protocol: not a known value; found `htpp`; did you mean `http`? allowed: \
@@ -178,7 +181,17 @@ fn backends_are_checked() {
         ),
         (
             "{name: b, protocol: http, config: {}}",
-            "g.yaml:2:38: error: backends[0].config.base_url: missing; an `http` backend needs the URL of the server",
+            "g.yaml:2:38: error: backends[0].config.base_url: missing; this backend needs the URL of the server",
+        ),
+        (
+            "{name: b, protocol: sse, config: {base_url: 'http://h', era: modern}}",
+            "g.yaml:2:73: error: backends[0].config.era: `sse` servers speak the legacy generation only; remove it, or choose \
+             `protocol: http`",
+        ),
+        (
+            "{name: b, protocol: sse, config: {base_url: 'http://h?k=hunter2', stream_endpoint: /events}}",
+            "g.yaml:2:56: error: backends[0].config.base_url: a query cannot stand before a path; found `http://h`; write the \
+             whole URL, and leave the path out",
         ),
         (
             "{name: b, protocol: http, config: {base_url: 'http://h', headers: {Host: x}}}",

@@ -13,12 +13,16 @@ fn load(text: &str) -> (Loaded, Vec<String>) {
 }
 
 fn urls(backends: &[Backend]) -> Vec<(&str, &str)> {
-    let url = |backend: &Backend| match &backend.target {
+    let url = |target: &Target| match target {
         Target::Http(http) => http.url.clone(),
         Target::Stdio(stdio) => stdio.command.join(" "),
         Target::Tcp(tcp) => format!("tcp://{}:{}", tcp.host, tcp.port),
+        Target::WebSocket(websocket) => websocket.url.clone(),
+        Target::Sse(sse) => format!("sse {}", sse.url),
+        Target::Detect(detect) => format!("{} or sse {}", detect.http.url, detect.sse.url),
     };
-    backends.iter().map(|backend| (backend.namespace.as_str(), url(backend).leak() as &str)).collect()
+    let all = |backend: &Backend| backend.targets().map(url).collect::<Vec<_>>().join(", ");
+    backends.iter().map(|backend| (backend.namespace.as_str(), all(backend).leak() as &str)).collect()
 }
 
 const UNKNOWN: &str = "unknown key, ignored";
@@ -108,6 +112,7 @@ service_discovery:
     endpoints:
       default: [{ url: "http://one:3000/mcp" }, { url: "http://two:3000/mcp", labels: { a: b } }]
       sockets: [{ url: "ws://three:3000" }]
+      old: [{ url: "sse://four:3000" }]
 "#,
     );
     let listeners: Vec<(String, String, bool, usize)> = loaded
@@ -126,14 +131,49 @@ service_discovery:
     );
     let main = &loaded.snapshot.listeners[0];
     assert!(main.serves_http() && main.websocket().is_some(), "one address serves what both ask for");
-    assert_eq!(urls(&loaded.snapshot.backends), [("default", "http://one:3000/mcp")]);
+    assert_eq!(
+        urls(&loaded.snapshot.backends),
+        [
+            ("default", "http://one:3000/mcp, http://two:3000/mcp"),
+            ("sockets", "ws://three:3000/"),
+            ("old", "sse http://four:3000/sse")
+        ]
+    );
+    assert_eq!(warnings, [format!("server.frontends[0].config.bind_addr: {UNKNOWN}")]);
+}
+
+#[test]
+fn servers_of_unknown_protocol_are_asked() {
+    let (loaded, warnings) = load(
+        r#"
+server: { host: localhost, tls: { enabled: false } }
+backends:
+  - { name: asked, config: { endpoints: ["http://one", "https://two/path"], headers: { Authorization: Bearer } } }
+  - { name: told, protocol: http, config: { base_url: "http://three", endpoints: ["http://four"] } }
+  - { name: old, protocol: sse, config: { base_url: "http://five/base", request_endpoint: /in, max_reconnects: 3 } }
+service_discovery:
+  auto_detect_protocols: true
+  static:
+    endpoints:
+      found: [{ url: "http://six" }, { url: "sse://seven/events" }]
+"#,
+    );
+    assert_eq!(
+        urls(&loaded.snapshot.backends),
+        [
+            ("asked", "http://one/mcp or sse http://one/sse, https://two/path or sse https://two/path"),
+            ("told", "http://three/mcp, http://four/mcp"),
+            ("old", "sse http://five/base"),
+            ("found", "http://six/mcp or sse http://six/sse, sse http://seven/events"),
+        ]
+    );
+    assert_eq!(loaded.snapshot.backends[2].era, bridge_snapshot::EraPolicy::Legacy);
+    let Target::Sse(old) = &loaded.snapshot.backends[2].target else { panic!("not sse") };
+    assert_eq!(old.request_url.as_deref(), Some("http://five/base/in"));
     assert_eq!(
         warnings,
         [
-            &format!("server.frontends[0].config.bind_addr: {UNKNOWN}"),
-            "service_discovery.static.endpoints.default[1].url: several servers for one namespace are not available yet; \
-             only the first is used",
-            "service_discovery.static.endpoints.sockets[0].url: `ws` endpoints are not available yet; this one is left out",
+            "backends[2].config.max_reconnects: has no effect: a lost stream is opened again by the next request"
         ]
     );
 }

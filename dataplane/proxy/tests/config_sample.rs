@@ -21,8 +21,7 @@ original-sample.yaml:9:3: warning: server.connection_buffer_size: has no effect:
 original-sample.yaml:43:21: warning: auth.jwt.secret_key_env: the environment variable `JWT_SECRET_KEY` is not set; a gateway that starts without it refuses every request; set it to the secret that signs the tokens
 original-sample.yaml:48:1: warning: routing: load balancing, health checks and circuit breakers are not available yet; the section is accepted and has no effect
 original-sample.yaml:62:7: warning: backends[0].config.health_check: active health checks are not available yet; the key is accepted and has no effect
-original-sample.yaml:67:15: warning: backends[1].protocol: `websocket` backends are not available yet; `websocket-server` is left out
-original-sample.yaml:79:15: warning: backends[3].protocol: `sse` backends are not available yet; `sse-server` is left out
+original-sample.yaml:70:7: warning: backends[1].config.connection_pool: has no effect: each session has a connection of its own, and all modern clients share one
 original-sample.yaml:91:13: warning: service_discovery.providers[0].type: `kubernetes` service discovery is not available yet; it finds no servers
 original-sample.yaml:99:13: warning: service_discovery.providers[1].type: `consul` service discovery is not available yet; it finds no servers
 original-sample.yaml:108:1: warning: rate_limit: rate limiting is not available yet; the section is accepted and has no effect
@@ -68,15 +67,25 @@ fn the_original_sample_means_what_it_says() {
         snapshot.access
     );
     let names: Vec<&str> = snapshot.backends.iter().map(|backend| backend.name.as_str()).collect();
-    assert_eq!(names, ["local-stdio-server", "http-server", "tcp-binary-server"]);
-    let [Target::Stdio(stdio), Target::Http(http), Target::Tcp(tcp)] =
-        [0, 1, 2].map(|at| &snapshot.backends[at].target)
+    assert_eq!(
+        names,
+        ["local-stdio-server", "websocket-server", "http-server", "sse-server", "tcp-binary-server"]
+    );
+    let [
+        Target::Stdio(stdio),
+        Target::WebSocket(websocket),
+        Target::Http(http),
+        Target::Sse(sse),
+        Target::Tcp(tcp),
+    ] = [0, 1, 2, 3, 4].map(|at| &snapshot.backends[at].target)
     else {
         panic!("{:?}", snapshot.backends);
     };
+    assert_eq!(websocket.url, "ws://localhost:8080/");
     assert_eq!(stdio.command, ["python", "examples/weather_server.py"]);
     assert_eq!(stdio.working_dir.as_deref(), Some(Path::new("./examples")));
     assert_eq!(http.url, "http://localhost:8081/mcp");
+    assert_eq!(sse.url, "http://localhost:8082/events");
     assert_eq!((tcp.host.as_str(), tcp.port, tcp.tls), ("localhost", 8083, false));
 }
 

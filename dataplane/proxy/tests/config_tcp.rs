@@ -94,7 +94,7 @@ fn a_backend_is_a_url_with_host_and_port() {
     let warned = load("base_url: 'tcp://h:1', token: x").unwrap().warnings;
     assert!(warned[0].problem.contains("travels unencrypted"), "{warned:?}");
     for (config, says) in [
-        ("", "a `tcp_binary` backend needs the URL of the server"),
+        ("", "this backend needs the URL of the server"),
         ("base_url: 'http://h:1'", "not a `tcp` or `tcps` URL"),
         ("base_url: 'tcp://h'", "no usable host and port"),
         ("base_url: 'tcps://h:1', token: \"a\\nb\"", "not a possible token"),

@@ -44,6 +44,14 @@ pub struct BackendHealth {
     pub state: BackendState,
     /// Why it is in that state, when that helps a reader.
     pub reason: Option<String>,
+    /// How it is spoken to, once that is known.
+    pub protocol: Option<&'static str>,
+    /// Protocol generations in which it was read.
+    pub generations: Vec<&'static str>,
+    /// Places where it is reached.
+    pub endpoints: usize,
+    /// Places that could not be reached lately.
+    pub failing_endpoints: usize,
 }
 
 /// Who knows the backends.
@@ -179,6 +187,10 @@ fn describe(backend: &BackendHealth) -> Value {
         "state": backend.state.as_str(),
         "namespace": backend.namespace,
         "reason": backend.reason,
+        "protocol": backend.protocol,
+        "generations": backend.generations,
+        "endpoints": backend.endpoints,
+        "failing_endpoints": backend.failing_endpoints,
     })
 }
 

@@ -30,6 +30,16 @@ impl Backend {
         Self { value: json!({ "name": name, "protocol": "http", "config": { "base_url": url } }) }
     }
 
+    /// A server at an event stream of 2024-11-05.
+    pub fn sse(name: &str, url: &str) -> Self {
+        Self { value: json!({ "name": name, "protocol": "sse", "config": { "base_url": url } }) }
+    }
+
+    /// A server of which only the URL is known.
+    pub fn url(name: &str, url: &str) -> Self {
+        Self { value: json!({ "name": name, "config": { "base_url": url } }) }
+    }
+
     /// Forces an era: `legacy` or `modern` (`auto` is the default).
     #[must_use]
     pub fn era(self, era: &str) -> Self {

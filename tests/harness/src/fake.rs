@@ -1,6 +1,7 @@
 //! A server that answers whatever a test wants, right or wrong, and remembers what it was asked. Changes when a test needs
 //! another way to misbehave.
 
+use std::collections::BTreeMap;
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
@@ -21,6 +22,8 @@ mod events;
 pub struct Asked {
     /// HTTP method.
     pub http_method: String,
+    /// Path and query.
+    pub path: String,
     /// Headers in order, names in lower case.
     pub headers: Vec<(String, String)>,
     /// The body as it came.
@@ -50,8 +53,35 @@ pub enum Act {
     SendAndClose(Vec<u8>),
     /// Send these bytes and never anything again.
     SendAndHang(Vec<u8>),
+    /// Send these bytes, and from then on what is pushed to the stream with this number.
+    SendAndStream(Vec<u8>, Streams, usize),
     /// Answer with an event stream, written as it goes along; the connection ends with it.
     Stream(Script),
+}
+
+/// Connections that stay open so that a test can write events to them, by number. Clones share them.
+#[derive(Debug, Clone, Default)]
+pub struct Streams(Arc<Mutex<BTreeMap<usize, TcpStream>>>);
+
+impl Streams {
+    /// Writes one event.
+    pub fn push(&self, number: usize, name: &str, data: &str) {
+        self.write(number, &format!("event: {name}\ndata: {data}\n\n"));
+    }
+
+    /// Writes any text. A stream that is closed takes nothing, as tests intend.
+    pub fn write(&self, number: usize, text: &str) {
+        if let Some(stream) = self.0.lock().get_mut(&number) {
+            let _ = stream.write_all(text.as_bytes());
+        }
+    }
+
+    /// Closes all streams.
+    pub fn end(&self) {
+        for (_, stream) in std::mem::take(&mut *self.0.lock()) {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
 }
 
 impl Act {
@@ -210,6 +240,11 @@ impl Fake {
         format!("http://{}/mcp", self.address)
     }
 
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
     /// Everything it was asked so far.
     pub fn asked(&self) -> Vec<Asked> {
         self.shared.state.lock().asked.clone()
@@ -252,6 +287,16 @@ fn serve(mut stream: TcpStream, shared: &Shared, act: &(impl Fn(&Asked) -> Act +
                 stream.shutdown(Shutdown::Both)?;
                 return Ok(());
             }
+            Act::SendAndStream(bytes, streams, number) => {
+                // Nobody pushes before the beginning was written.
+                let mut open = streams.0.lock();
+                stream.write_all(&bytes)?;
+                open.insert(number, stream.try_clone()?);
+                drop(open);
+                while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
+                shared.abandon();
+                return Ok(());
+            }
             Act::SendAndHang(bytes) => {
                 stream.write_all(&bytes)?;
                 while stream.read(&mut [0; 1024]).is_ok_and(|read| read > 0) {}
@@ -277,7 +322,8 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<A
     let head: Vec<u8> = buffer.drain(..head_end + 4).collect();
     let head = String::from_utf8_lossy(&head).into_owned();
     let mut lines = head.lines();
-    let http_method = lines.next().unwrap_or_default().split(' ').next().unwrap_or_default().to_owned();
+    let mut first = lines.next().unwrap_or_default().split(' ').map(str::to_owned);
+    let (http_method, path) = (first.next().unwrap_or_default(), first.next().unwrap_or_default());
     let headers: Vec<_> = lines
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
@@ -291,7 +337,8 @@ fn read_request(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<Option<A
     }
     let body: Vec<u8> = buffer.drain(..length).collect();
     let message = serde_json::from_slice(&body).unwrap_or_default();
-    Ok(Some(Asked { http_method, headers, body: String::from_utf8_lossy(&body).into_owned(), message }))
+    let body = String::from_utf8_lossy(&body).into_owned();
+    Ok(Some(Asked { http_method, path, headers, body, message }))
 }
 
 fn fill(stream: &mut TcpStream, buffer: &mut Vec<u8>) -> Result<bool> {

@@ -15,6 +15,7 @@
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
 //! | a client that stays connected | [`WebSocket::connect`], [`peer::Lines`], each as a [`Peer`] |
+//! | a client of 2024-11-05 | [`SseClient::open`] |
 //! | a client of the original on TCP | [`Binary::g`], [`Binary::r`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |
@@ -37,6 +38,7 @@ pub mod cargo;
 pub mod config;
 pub mod exchange;
 pub mod fake;
+pub mod fake_sse;
 pub mod gateway;
 pub mod http;
 pub mod legacy;
@@ -50,6 +52,7 @@ pub mod raw;
 pub mod script;
 pub mod server;
 pub mod sse;
+pub mod sse_client;
 pub mod temp;
 pub mod tokens;
 pub mod websocket;
@@ -64,6 +67,7 @@ pub use peer::Peer;
 pub use process::Process;
 pub use published::Published;
 pub use server::{Era, TestServer};
+pub use sse_client::SseClient;
 pub use temp::TempDir;
 pub use websocket::WebSocket;
 

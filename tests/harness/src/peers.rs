@@ -69,18 +69,25 @@ pub fn git(repository: &Path) -> Result<Vec<String>> {
 
 /// `server-everything` on Streamable HTTP, ready for requests, and its endpoint; legacy.
 pub fn everything_http() -> Result<(Process, String)> {
+    everything_on("streamableHttp", "listening on port", "/mcp")
+}
+
+/// `server-everything` on HTTP+SSE, ready for requests, and its event stream; legacy.
+pub fn everything_sse() -> Result<(Process, String)> {
+    everything_on("sse", "running on port", "/sse")
+}
+
+fn everything_on(transport: &str, ready: &str, path: &str) -> Result<(Process, String)> {
     // It cannot be told to choose a port, and one found free may be taken before it binds: only then try another.
     let mut refusal = None;
     for _ in 0..5 {
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
         let mut command = Command::new(node()?);
-        command
-            .args(&node_server("server-everything", &["streamableHttp"])?[1..])
-            .env("PORT", port.to_string());
+        command.args(&node_server("server-everything", &[transport])?[1..]).env("PORT", port.to_string());
         let process = Process::spawn("server-everything", &command)?;
-        match process.wait_line(PATIENCE, |line| line.contains("listening on port").then_some(())) {
+        match process.wait_line(PATIENCE, |line| line.contains(ready).then_some(())) {
             Ok(()) => {
-                let url = format!("http://127.0.0.1:{port}/mcp");
+                let url = format!("http://127.0.0.1:{port}{path}");
                 http::Connection::open_url(&http::Url::parse(&url)?)?;
                 return Ok((process, url));
             }

@@ -28,10 +28,18 @@ pub enum Client {
     PythonV2Legacy,
     /// Python `mcp` 2.x pinned to 2026-07-28.
     PythonV2Modern,
+    /// npm `@modelcontextprotocol/sdk` 1.x over HTTP+SSE.
+    NpmV1Sse,
+    /// npm `@modelcontextprotocol/client` 2.x over HTTP+SSE.
+    NpmV2Sse,
+    /// Python `mcp` 1.x over HTTP+SSE.
+    PythonV1Sse,
+    /// Python `mcp` 2.x over HTTP+SSE.
+    PythonV2Sse,
 }
 
 impl Client {
-    /// All of them.
+    /// Those of Streamable HTTP.
     pub const ALL: [Self; 6] = [
         Self::NpmV1,
         Self::NpmV2Legacy,
@@ -40,6 +48,9 @@ impl Client {
         Self::PythonV2Legacy,
         Self::PythonV2Modern,
     ];
+
+    /// Those of HTTP+SSE.
+    pub const SSE: [Self; 4] = [Self::NpmV1Sse, Self::NpmV2Sse, Self::PythonV1Sse, Self::PythonV2Sse];
 
     /// Whether it speaks 2026-07-28.
     pub fn is_modern(self) -> bool {
@@ -54,6 +65,10 @@ impl Client {
             Self::PythonV1 => (peers::python(PythonLine::V1)?, "python_v1.py", "legacy"),
             Self::PythonV2Legacy => (peers::python(PythonLine::V2)?, "python_v2.py", "legacy"),
             Self::PythonV2Modern => (peers::python(PythonLine::V2)?, "python_v2.py", "modern"),
+            Self::NpmV1Sse => (peers::node()?, "npm-v1.mjs", "sse"),
+            Self::NpmV2Sse => (peers::node()?, "npm-v2.mjs", "sse"),
+            Self::PythonV1Sse => (peers::python(PythonLine::V1)?, "python_v1.py", "sse"),
+            Self::PythonV2Sse => (peers::python(PythonLine::V2)?, "python_v2.py", "sse"),
         };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/clients");
         let mut command = Command::new(program);

@@ -1,13 +1,14 @@
-// npm @modelcontextprotocol/sdk 1.x over Streamable HTTP. Changes with that SDK line.
+// npm @modelcontextprotocol/sdk 1.x over Streamable HTTP or HTTP+SSE. Changes with that SDK line.
 import { createRequire } from 'node:module';
 import { Events, answers, readArguments, report, runPlan, subscribeEach } from './plan.mjs';
 
 const require = createRequire(`${process.env.BRIDGE_NPM}/script.js`);
 const { Client } = require('@modelcontextprotocol/sdk/client/index.js');
 const { StreamableHTTPClientTransport } = require('@modelcontextprotocol/sdk/client/streamableHttp.js');
+const { SSEClientTransport } = require('@modelcontextprotocol/sdk/client/sse.js');
 const types = require('@modelcontextprotocol/sdk/types.js');
 
-const { url, plan } = readArguments();
+const { mode, url, plan } = readArguments();
 const events = new Events();
 const client = new Client(
   { name: 'bridge-npm-v1', version: '1.0.0' },
@@ -21,10 +22,11 @@ const schemas = {
 for (const [method, answer] of answers(plan, events)) client.setRequestHandler(schemas[method], answer);
 client.fallbackNotificationHandler = async ({ method, params }) => events.add(method, params ?? {});
 
-const transport = new StreamableHTTPClientTransport(url);
+const sse = mode === 'sse';
+const transport = sse ? new SSEClientTransport(url) : new StreamableHTTPClientTransport(url);
 await client.connect(transport);
 const connected = {
-  protocolVersion: transport.protocolVersion,
+  protocolVersion: sse ? transport._protocolVersion : transport.protocolVersion,
   serverInfo: client.getServerVersion(),
   capabilities: client.getServerCapabilities(),
 };
@@ -32,6 +34,6 @@ const steps = await runPlan(client, plan, events, {
   callTool: (params, options) => client.callTool(params, undefined, options),
   watch: (step) => subscribeEach(client, step),
 });
-await transport.terminateSession();
+if (!sse) await transport.terminateSession();
 await client.close();
 report(connected, steps, events);

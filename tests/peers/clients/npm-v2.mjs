@@ -1,12 +1,13 @@
-// npm @modelcontextprotocol/client 2.x over Streamable HTTP, in either era. Changes with that SDK line.
+// npm @modelcontextprotocol/client 2.x over Streamable HTTP in either era, or over HTTP+SSE. Changes with that SDK line.
 import { createRequire } from 'node:module';
 import { Events, answers, readArguments, report, runPlan, subscribeEach } from './plan.mjs';
 
 const require = createRequire(`${process.env.BRIDGE_NPM}/script.js`);
-const { Client, StreamableHTTPClientTransport } = require('@modelcontextprotocol/client');
+const { Client, SSEClientTransport, StreamableHTTPClientTransport } = require('@modelcontextprotocol/client');
 
 const { mode, url, plan } = readArguments();
 const modern = mode === 'modern';
+const sse = mode === 'sse';
 const events = new Events();
 const client = new Client(
   { name: 'bridge-npm-v2', version: '1.0.0' },
@@ -18,7 +19,7 @@ const client = new Client(
 for (const [method, answer] of answers(plan, events)) client.setRequestHandler(method, answer);
 client.fallbackNotificationHandler = async ({ method, params }) => events.add(method, params ?? {});
 
-const transport = new StreamableHTTPClientTransport(url);
+const transport = sse ? new SSEClientTransport(url) : new StreamableHTTPClientTransport(url);
 await client.connect(transport);
 const connected = {
   protocolVersion: client.getNegotiatedProtocolVersion(),
@@ -40,6 +41,6 @@ const steps = await runPlan(client, plan, events, {
   watch: (step) => (modern ? listen(step) : subscribeEach(client, step)),
 });
 for (const subscription of subscriptions) await subscription.close();
-if (!modern) await transport.terminateSession();
+if (!modern && !sse) await transport.terminateSession();
 await client.close();
 report(connected, steps, events);

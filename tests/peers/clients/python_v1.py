@@ -1,8 +1,9 @@
-"""Python mcp 1.x over Streamable HTTP. Changes with that SDK line."""
+"""Python mcp 1.x over Streamable HTTP or HTTP+SSE. Changes with that SDK line."""
 
 import anyio
 from mcp import types
 from mcp.client.session import ClientSession
+from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
 from pydantic import AnyUrl
 
@@ -31,10 +32,11 @@ class Sdk:
 
 
 async def main():
-    _, url, plan = read_arguments()
+    mode, url, plan = read_arguments()
     events = Events()
     callbacks = Callbacks(types, plan, events)
-    async with streamable_http_client(url) as (read, write, _):
+    transport = sse_client(url) if mode == "sse" else streamable_http_client(url)
+    async with transport as (read, write, *_):
         async with ClientSession(
             read,
             write,

@@ -1,10 +1,11 @@
-"""Python mcp 2.x over Streamable HTTP, in either era. Changes with that SDK line."""
+"""Python mcp 2.x over Streamable HTTP in either era, or over HTTP+SSE. Changes with that SDK line."""
 
 from contextlib import AsyncExitStack
 
 import anyio
 import mcp_types as types
 from mcp.client.client import Client
+from mcp.client.sse import sse_client
 from mcp.shared.subscriptions import event_to_notification
 
 from plan import Callbacks, Events, dump, read_arguments, report, run_plan
@@ -56,7 +57,7 @@ async def main():
     events = Events()
     callbacks = Callbacks(types, plan, events)
     client = Client(
-        url,
+        sse_client(url) if mode == "sse" else url,
         mode="auto" if modern else "legacy",
         sampling_callback=callbacks.sampling,
         elicitation_callback=callbacks.elicitation,

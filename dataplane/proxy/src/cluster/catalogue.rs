@@ -305,7 +305,9 @@ async fn keep_reading(
 }
 
 fn publish(cluster: &Cluster, catalogue: &Catalogue, offer: Offer) {
-    match &offer {
+    catalogue.offer.send_replace(offer);
+    // Said once it is true: whoever reads it may ask next.
+    match &*catalogue.offer.borrow() {
         Offer::Ready(lists) => tracing::info!(
             backend = %cluster.name,
             era = %catalogue.era,
@@ -320,7 +322,6 @@ fn publish(cluster: &Cluster, catalogue: &Catalogue, offer: Offer) {
         }
         Offer::Loading => {}
     }
-    catalogue.offer.send_replace(offer);
     cluster.shared.offers_changed.notify_one();
 }
 

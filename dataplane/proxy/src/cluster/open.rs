@@ -12,18 +12,45 @@ use bridge_mcp::method::Method;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
-use bridge_snapshot::{StdioBackend, Target, TcpBackend};
+use bridge_snapshot::StdioBackend;
 use bridge_transport::stdio::{ChildSpec, StartError};
+use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
+use super::endpoint::{Endpoint, Reach};
 use crate::crossing::open_to_modern;
 use crate::upstream::{
-    Channel, Handshake, Hello, HttpLink, Link, Opening, Owner, Wire, discover, initialize, initialized,
-    mirror, tcp, verdict,
+    Channel, Handshake, Hello, HttpLink, HttpTarget, Link, Opening, Owner, SseTarget, Wire, discover,
+    initialize, initialized, mirror, verdict,
 };
 
 /// How long a child may take to end after its input was closed, and again after each stronger signal.
 const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
+
+/// How a conversation begins.
+#[derive(Clone, Copy)]
+pub(super) enum Greeting<'a> {
+    /// With this `initialize`.
+    Initialize(&'a Frame),
+    /// With `server/discover`.
+    Discover,
+}
+
+impl Greeting<'_> {
+    fn era(self) -> Era {
+        match self {
+            Self::Initialize(_) => Era::Legacy,
+            Self::Discover => Era::Modern,
+        }
+    }
+}
+
+/// Why no endpoint answered.
+struct Failure {
+    refusal: Refusal,
+    /// The last one was reached and said nothing.
+    silent: bool,
+}
 
 impl Cluster {
     /// Opens a legacy conversation on behalf of a client, over a modern one when the backend speaks nothing else.
@@ -82,40 +109,105 @@ impl Cluster {
         hello: &Hello,
         owner: Arc<dyn Owner>,
     ) -> Result<Option<(Arc<Link>, Handshake)>, Refusal> {
-        let opening = tokio::time::timeout(self.config.connect_timeout, self.try_legacy(hello, owner)).await;
-        match opening.map_err(|_| self.silent())?.map_err(|refusal| self.named(refusal))? {
-            (link, Opening::Open(handshake)) => Ok(Some((link, handshake))),
-            (_, Opening::OtherEra) => Ok(None),
-            (_, Opening::Failed(refusal)) => Err(self.named(refusal)),
-        }
+        let frame = initialize(hello)?;
+        self.open_somewhere(Greeting::Initialize(&frame), owner).await.map_err(|failure| failure.refusal)
     }
 
-    async fn try_legacy(
+    /// Greets the endpoints in turn until one answers. `None` when it answers in another generation.
+    async fn open_somewhere(
         &self,
-        hello: &Hello,
+        greeting: Greeting<'_>,
+        owner: Arc<dyn Owner>,
+    ) -> Result<Option<(Arc<Link>, Handshake)>, Failure> {
+        let order = self.standing.order(Instant::now()).into_iter();
+        let endpoints: Vec<_> = order
+            .filter_map(|position| self.endpoints.get(position))
+            .filter(|endpoint| endpoint.may_speak(greeting.era()))
+            .collect();
+        let deadline = Instant::now() + self.config.connect_timeout;
+        let mut failed: Option<Failure> = None;
+        for (tried, endpoint) in endpoints.iter().enumerate() {
+            // A silent endpoint leaves time for the others.
+            let share = deadline.saturating_duration_since(Instant::now())
+                / u32::try_from(endpoints.len() - tried).unwrap_or(u32::MAX);
+            let opening = tokio::time::timeout(share, self.greet(endpoint, greeting, Arc::clone(&owner)));
+            let failure = match opening.await {
+                Ok(Ok((link, Opening::Open(handshake)))) => {
+                    endpoint.place.reached(Instant::now());
+                    return Ok(Some((link, handshake)));
+                }
+                Ok(Ok((_, Opening::OtherEra))) => return Ok(None),
+                Ok(Ok((_, Opening::Failed(refusal))) | Err(refusal)) => {
+                    Failure { refusal: self.named(refusal), silent: false }
+                }
+                Err(_) => Failure { refusal: self.silent(), silent: true },
+            };
+            // What it answers may be due to the client's own words; that it cannot be reached is not.
+            if matches!(failure.refusal.reason, Reason::BackendUnavailable | Reason::BackendLost) {
+                endpoint.place.failed(Instant::now());
+            }
+            if endpoints.len() > 1 {
+                tracing::warn!(backend = %self.name, endpoint = endpoint.place.number(), error = %failure.refusal, "endpoint failed");
+            }
+            failed = Some(failure);
+        }
+        Err(failed.unwrap_or_else(|| Failure { refusal: self.era_mismatch(greeting.era()), silent: false }))
+    }
+
+    async fn greet(
+        &self,
+        endpoint: &Endpoint,
+        greeting: Greeting<'_>,
         owner: Arc<dyn Owner>,
     ) -> Result<(Arc<Link>, Opening), Refusal> {
-        let frame = initialize(hello)?;
-        let (link, opening) = if let Some(target) = &self.http {
-            let mut link = HttpLink::new(Arc::clone(target), Era::Legacy, self.closed.child_token());
-            let (answer, session) = match link.exchange(&frame, http::HeaderMap::new()).await {
-                Ok((answer, session)) => (link.own_answer(answer).await, session),
-                Err(error) => (Err(error), None),
-            };
-            let opening = verdict(answer);
-            if let Opening::Open(handshake) = &opening {
-                link.open_session(handshake.version, session);
+        let (link, opening) = match (&endpoint.reach, greeting) {
+            (Reach::Http(target), Greeting::Initialize(frame)) => self.greet_http(target, frame).await,
+            (Reach::Http(target), Greeting::Discover) => self.discover_http(target).await,
+            (Reach::Detect(detect), Greeting::Initialize(frame)) => {
+                self.detect_legacy(detect, frame, owner).await?
             }
-            (Arc::new(Link::Http(link)), opening)
-        } else {
-            let link = self.start_child(Era::Legacy, owner).await?;
-            let opening = verdict(link.ask(&frame, http::HeaderMap::new()).await);
-            (link, opening)
+            (Reach::Detect(detect), Greeting::Discover) => self.detect_modern(detect).await,
+            (Reach::Stdio(stdio), greeting) => {
+                greet_channel(self.start_child(stdio, greeting.era(), owner).await?, greeting).await
+            }
+            (Reach::Sse(target), greeting) => {
+                greet_channel(self.start_sse(target, owner).await?, greeting).await
+            }
+            (Reach::Tcp(target), greeting) => {
+                let stop = self.closed.child_token();
+                let wire = target.open(stop.clone()).await?;
+                greet_channel(self.start_channel(greeting.era(), wire, owner, stop), greeting).await
+            }
+            (Reach::WebSocket(target), greeting) => {
+                let stop = self.closed.child_token();
+                let wire = target.open(stop.clone()).await?;
+                greet_channel(self.start_channel(greeting.era(), wire, owner, stop), greeting).await
+            }
         };
-        if matches!(opening, Opening::Open(_)) {
+        if let (Opening::Open(_), Greeting::Initialize(_)) = (&opening, greeting) {
             link.tell(initialized()).await.map_err(|error| error.into_refusal(&self.name))?;
         }
         Ok((link, opening))
+    }
+
+    pub(super) async fn greet_http(&self, target: &Arc<HttpTarget>, frame: &Frame) -> (Arc<Link>, Opening) {
+        let mut link = HttpLink::new(Arc::clone(target), Era::Legacy, self.closed.child_token());
+        let (answer, session) = match link.exchange(frame, http::HeaderMap::new()).await {
+            Ok((answer, session)) => (link.own_answer(answer).await, session),
+            Err(error) => (Err(error), None),
+        };
+        let opening = verdict(answer);
+        if let Opening::Open(handshake) = &opening {
+            link.open_session(handshake.version, session);
+        }
+        (Arc::new(Link::Http(link)), opening)
+    }
+
+    pub(super) async fn discover_http(&self, target: &Arc<HttpTarget>) -> (Arc<Link>, Opening) {
+        let link = HttpLink::new(Arc::clone(target), Era::Modern, self.closed.child_token());
+        let link = Arc::new(Link::Http(link));
+        let opening = discover(&link).await;
+        (link, opening)
     }
 
     /// The conversation that modern clients share, with what the backend said of itself when it was just opened.
@@ -137,29 +229,22 @@ impl Cluster {
     }
 
     async fn open_modern(&self, owner: Arc<dyn Owner>) -> Result<(Arc<Link>, Handshake), Refusal> {
-        let link = if let Some(target) = &self.http {
-            Arc::new(Link::Http(HttpLink::new(Arc::clone(target), Era::Modern, self.closed.child_token())))
-        } else {
-            self.start_child(Era::Modern, owner).await?
-        };
-        let opening = tokio::time::timeout(self.config.connect_timeout, discover(&link)).await;
-        match opening {
-            Ok(Opening::Open(handshake)) => {
+        match self.open_somewhere(Greeting::Discover, owner).await {
+            Ok(Some((link, handshake))) => {
                 self.set_verdict(Era::Modern, true, Instant::now());
                 Ok((link, handshake))
             }
-            Ok(Opening::OtherEra) => {
+            Ok(None) => {
                 self.set_verdict(Era::Modern, false, Instant::now());
                 Err(self.era_mismatch(Era::Modern))
             }
             // Old servers may stay silent to a request that they do not know; one that is only slow to start is silent in
             // both generations, and says nothing of either.
-            Err(_) if self.legacy_catalogue.lists().is_some() => {
+            Err(failure) if failure.silent && self.legacy_catalogue.lists().is_some() => {
                 self.set_verdict(Era::Modern, false, Instant::now());
                 Err(self.era_mismatch(Era::Modern))
             }
-            Err(_) => Err(self.silent()),
-            Ok(Opening::Failed(refusal)) => Err(self.named(refusal)),
+            Err(failure) => Err(failure.refusal),
         }
     }
 
@@ -173,22 +258,39 @@ impl Cluster {
         }
     }
 
-    async fn start_child(&self, era: Era, owner: Arc<dyn Owner>) -> Result<Arc<Link>, Refusal> {
-        let stdio = match &self.config.target {
-            Target::Stdio(stdio) => stdio,
-            Target::Tcp(tcp) => return self.connect_tcp(tcp, era, owner).await,
-            Target::Http(_) => {
-                let text = "it has no way to be reached";
-                return Err(Refusal::backend(Reason::BackendUnavailable, &self.name, text));
-            }
-        };
+    pub(super) async fn start_sse(
+        &self,
+        target: &Arc<SseTarget>,
+        owner: Arc<dyn Owner>,
+    ) -> Result<Arc<Link>, Refusal> {
+        let stop = self.closed.child_token();
+        let wire = target.open(stop.clone()).await?;
+        Ok(self.start_channel(Era::Legacy, wire, owner, stop))
+    }
+
+    fn start_channel(
+        &self,
+        era: Era,
+        wire: Wire,
+        owner: Arc<dyn Owner>,
+        stop: CancellationToken,
+    ) -> Arc<Link> {
+        let name = Arc::clone(&self.name);
+        Arc::new(Link::Channel(Channel::start(name, era, self.limits.clone(), wire, owner, stop)))
+    }
+
+    async fn start_child(
+        &self,
+        stdio: &StdioBackend,
+        era: Era,
+        owner: Arc<dyn Owner>,
+    ) -> Result<Arc<Link>, Refusal> {
         let spec = self.child_spec(stdio);
         let child = self.shared.supervisor.start(&spec).await.map_err(|error| self.not_started(&error))?;
         let stop = self.closed.child_token();
         let control = child.control;
         let wire = Wire { outbound: child.input, inbound: child.output };
-        let channel =
-            Channel::start(Arc::clone(&self.name), era, self.limits.clone(), wire, owner, stop.clone());
+        let link = self.start_channel(era, wire, owner, stop.clone());
         let (name, freed) = (Arc::clone(&self.name), Arc::clone(&self.pool.freed));
         tasks::spawn("child", async move {
             let exit = tokio::select! {
@@ -199,24 +301,7 @@ impl Cluster {
             tracing::info!(backend = %name, pid = control.pid(), %exit, "child ended");
             freed.notify_one();
         });
-        Ok(Arc::new(Link::Channel(channel)))
-    }
-
-    async fn connect_tcp(
-        &self,
-        target: &TcpBackend,
-        era: Era,
-        owner: Arc<dyn Owner>,
-    ) -> Result<Arc<Link>, Refusal> {
-        let stop = self.closed.child_token();
-        let name = Arc::clone(&self.name);
-        let connecting = tcp::connect(name, target, &self.shared.tcp, &self.limits, stop.clone());
-        let wire = connecting.await.map_err(|error| {
-            tracing::warn!(backend = %self.name, %error, "not connected");
-            Refusal::backend(Reason::BackendUnavailable, &self.name, error)
-        })?;
-        let channel = Channel::start(Arc::clone(&self.name), era, self.limits.clone(), wire, owner, stop);
-        Ok(Arc::new(Link::Channel(channel)))
+        Ok(link)
     }
 
     fn child_spec(&self, stdio: &StdioBackend) -> ChildSpec {
@@ -259,6 +344,14 @@ impl Cluster {
             Refusal::backend(refusal.reason, &self.name, refusal.detail)
         }
     }
+}
+
+pub(super) async fn greet_channel(link: Arc<Link>, greeting: Greeting<'_>) -> (Arc<Link>, Opening) {
+    let opening = match greeting {
+        Greeting::Initialize(frame) => verdict(link.ask(frame, http::HeaderMap::new()).await),
+        Greeting::Discover => discover(&link).await,
+    };
+    (link, opening)
 }
 
 /// The headers of a request to a modern backend; only HTTP has them.

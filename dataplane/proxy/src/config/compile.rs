@@ -5,6 +5,7 @@ mod backends;
 mod listeners;
 mod local;
 mod served;
+mod targets;
 mod tcp;
 mod traffic;
 mod url;

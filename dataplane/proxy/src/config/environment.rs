@@ -10,17 +10,17 @@ use super::yaml::{Entry, Node, Value};
 const PREFIX: &str = "MCP_GATEWAY_";
 
 /// Variables without the prefix that stand for a key; the prefixed ones win over them.
-pub(crate) const PLAIN: [(&str, &str); 5] = [
+pub(crate) const PLAIN: [(&str, &str); 6] = [
     ("LOG_LEVEL", "logging.level"),
     ("REDIS_URL", "redis.url"),
     ("REDIS_PASSWORD", "redis.password"),
     ("SUPPORTED_PROTOCOLS", "server.protocols"),
     ("STDIO_SOCKET_PATH", "server.stdio_frontend.socket_path"),
+    ("AUTO_DETECT_PROTOCOLS", "service_discovery.auto_detect_protocols"),
 ];
 
 /// Documented variables whose feature is not built yet, with the words for the warning. Values that mean "off" are silent.
-pub(crate) const NOT_YET: [(&str, &str); 5] = [
-    ("AUTO_DETECT_PROTOCOLS", "protocol detection is"),
+pub(crate) const NOT_YET: [(&str, &str); 4] = [
     ("CROSS_PROTOCOL_LOAD_BALANCING", "load balancing is"),
     ("SERVICE_DISCOVERY_ENABLED", "switching service discovery by a variable is"),
     ("CONSUL_ADDRESS", "service discovery through Consul is"),

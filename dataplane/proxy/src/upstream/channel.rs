@@ -33,7 +33,7 @@ const TELL: Duration = Duration::from_secs(5);
 
 /// Both ends of a byte stream, in whole messages.
 pub(crate) struct Wire {
-    /// Messages to the backend.
+    /// Messages to the backend. Once its receiver is closed, answers may still come, but no more requests are taken.
     pub(crate) outbound: mpsc::Sender<Bytes>,
     /// Messages from the backend; it ends when the backend is gone.
     pub(crate) inbound: mpsc::Receiver<Result<Bytes, FramingError>>,
@@ -113,7 +113,7 @@ impl Channel {
     }
 
     pub(crate) fn is_open(&self) -> bool {
-        !self.shared.closed.is_cancelled()
+        !self.shared.closed.is_cancelled() && !self.shared.outbound.is_closed()
     }
 
     pub(crate) fn close(&self) {

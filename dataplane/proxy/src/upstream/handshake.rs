@@ -162,7 +162,7 @@ pub(crate) async fn discover(link: &Link) -> Opening {
             }
             _ => Opening::OtherEra,
         },
-        Err(UpstreamError::SessionLost) => Opening::OtherEra,
+        Err(UpstreamError::SessionLost) => Opening::Failed(unreached()),
         Err(UpstreamError::Failed(refusal)) => match refusal.reason {
             // Answered, though not with JSON-RPC: an old server's error page.
             Reason::BackendProtocol => Opening::OtherEra,
@@ -199,9 +199,14 @@ pub(crate) fn verdict(answer: Result<Frame, UpstreamError>) -> Opening {
                 format!("it refuses `initialize` with code {}", code.unwrap_or_default()),
             )),
         },
-        Err(UpstreamError::SessionLost) => Opening::OtherEra,
+        Err(UpstreamError::SessionLost) => Opening::Failed(unreached()),
         Err(UpstreamError::Failed(refusal)) => Opening::Failed(refusal),
     }
+}
+
+/// No session is open yet that could be lost: the connection failed.
+fn unreached() -> Refusal {
+    Refusal::new(Reason::BackendUnavailable, "it cannot be reached")
 }
 
 fn handshake(version: Version, result: Bytes, read: &Value) -> Handshake {

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, raw_response};
@@ -26,7 +26,7 @@ use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Event, HttpStream, Messages, UpstreamError, error_code, parse_answer};
+use super::{Answer, Event, HttpStream, Messages, Place, UpstreamError, error_code, parse_answer};
 
 pub(crate) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
 pub(crate) const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
@@ -47,6 +47,8 @@ pub(crate) struct HttpTarget {
     /// Headers of every POST.
     post: HeaderMap,
     pub(super) limits: Limits,
+    /// Which of the backend's endpoints it is.
+    place: Place,
 }
 
 impl HttpTarget {
@@ -56,11 +58,12 @@ impl HttpTarget {
         uri: Uri,
         configured: HeaderMap,
         limits: Limits,
+        place: Place,
     ) -> Self {
         let mut post = configured;
         post.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        Self { backend, client, uri, post, limits }
+        Self { backend, client, uri, post, limits, place }
     }
 
     /// Headers of a POST in a conversation.
@@ -261,16 +264,7 @@ impl HttpLink {
         if let Some(answer) = answer {
             return Ok(Answer::Whole { status: status.as_u16(), bytes: addressed_to(request, &answer) });
         }
-        let (reason, detail) = match status {
-            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-                (Reason::BackendUnavailable, format!("it refuses the gateway's credentials (HTTP {status})"))
-            }
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
-                (Reason::BackendUnavailable, format!("it takes no requests now (HTTP {status})"))
-            }
-            _ if status.is_server_error() => (Reason::BackendLost, format!("it failed (HTTP {status})")),
-            _ => (Reason::BackendProtocol, format!("it answered HTTP {status} without a JSON-RPC message")),
-        };
+        let (reason, detail) = refused(status);
         Err(Refusal::backend(reason, self.backend(), detail).into())
     }
 
@@ -302,6 +296,12 @@ impl HttpLink {
     fn failed(&self, error: &SendError) -> UpstreamError {
         tracing::warn!(backend = %self.target.backend, %error, "backend request failed");
         match error {
+            // Nothing was sent, so another opening may take the request, at another endpoint.
+            SendError::Connect(_) if self.target.place.has_others() => {
+                self.target.place.failed(Instant::now());
+                self.lose();
+                return UpstreamError::SessionLost;
+            }
             SendError::Connect(_) => {
                 // A session may outlive this, so only the backend's own word ends it; what modern clients share is
                 // asked again what it is.
@@ -341,6 +341,20 @@ impl HttpLink {
 impl Drop for HttpLink {
     fn drop(&mut self) {
         self.stop.cancel();
+    }
+}
+
+/// What a status says that came without a JSON-RPC message.
+pub(super) fn refused(status: StatusCode) -> (Reason, String) {
+    match status {
+        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
+            (Reason::BackendUnavailable, format!("it refuses the gateway's credentials (HTTP {status})"))
+        }
+        StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
+            (Reason::BackendUnavailable, format!("it takes no requests now (HTTP {status})"))
+        }
+        _ if status.is_server_error() => (Reason::BackendLost, format!("it failed (HTTP {status})")),
+        _ => (Reason::BackendProtocol, format!("it answered HTTP {status} without a JSON-RPC message")),
     }
 }
 

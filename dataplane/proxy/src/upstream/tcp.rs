@@ -13,6 +13,7 @@ use bridge_mcp::limits::Limits;
 use bridge_mcp::original::binary::{BinaryFrame, Dialect, MAX_PAYLOAD};
 use bridge_mcp::original::client::{Client, ClientError, Effect};
 use bridge_mcp::original::input::{InvalidInput, Token};
+use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::TcpBackend;
 use bridge_transport::backend::tcp::{Stream, TcpConnector};
@@ -36,7 +37,7 @@ type Writer = binary::Writer<Box<dyn Stream>>;
 
 /// Why there is no connection, or none any more. Names no address: it may reach a client.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TcpError {
+enum TcpError {
     /// It cannot be reached.
     #[error("cannot connect: {0}")]
     Connect(#[from] std::io::Error),
@@ -54,32 +55,55 @@ pub(crate) enum TcpError {
     Closed,
 }
 
-/// Connects and negotiates. The connection ends with `stop`, and `stop` with the connection.
-pub(crate) async fn connect(
-    name: Arc<str>,
-    target: &TcpBackend,
-    connector: &TcpConnector,
-    limits: &Limits,
-    stop: CancellationToken,
-) -> Result<Wire, TcpError> {
-    let token = target.token.as_ref().map(|token| Token::parse(token.expose())).transpose()?.flatten();
-    let stream = connector.connect(&target.host, target.port, target.tls).await?;
-    let (mut reader, mut writer) = binary::connected(stream, Dialect::G, limits.max_bytes.min(MAX_PAYLOAD));
-    let (mut client, offer) = Client::connect(token, limits.clone());
-    put(&mut writer, &offer).await?;
-    while !client.is_open() {
-        let frame = reader.next().await?.ok_or(TcpError::Closed)?;
-        match client.receive(frame) {
-            Some(Effect::Send(frame)) => put(&mut writer, &frame).await?,
-            Some(Effect::Close(error)) => return Err(error.into()),
-            _ => {}
-        }
+/// A server with what every conversation with it shares.
+pub(crate) struct TcpTarget {
+    backend: Arc<str>,
+    server: TcpBackend,
+    connector: TcpConnector,
+    limits: Limits,
+}
+
+impl TcpTarget {
+    pub(crate) fn new(
+        backend: Arc<str>,
+        server: TcpBackend,
+        connector: TcpConnector,
+        limits: Limits,
+    ) -> Self {
+        Self { backend, server, connector, limits }
     }
-    let (outbound, to_server) = mpsc::channel(QUEUE);
-    let (from_server, inbound) = mpsc::channel(QUEUE);
-    let pump = Pump { name, client, to_server, from_server };
-    tasks::spawn("tcp-backend", pump.run(reader, writer, stop));
-    Ok(Wire { outbound, inbound })
+
+    /// Connects and negotiates. The connection ends with `stop`, and `stop` with the connection.
+    pub(crate) async fn open(&self, stop: CancellationToken) -> Result<Wire, Refusal> {
+        let (client, reader, writer) = self.connect().await.map_err(|error| {
+            tracing::warn!(backend = %self.backend, %error, "not connected");
+            Refusal::backend(Reason::BackendUnavailable, &self.backend, error)
+        })?;
+        let (outbound, to_server) = mpsc::channel(QUEUE);
+        let (from_server, inbound) = mpsc::channel(QUEUE);
+        let pump = Pump { name: Arc::clone(&self.backend), client, to_server, from_server };
+        tasks::spawn("tcp-backend", pump.run(reader, writer, stop));
+        Ok(Wire { outbound, inbound })
+    }
+
+    async fn connect(&self) -> Result<(Client, Reader, Writer), TcpError> {
+        let Self { server, connector, limits, .. } = self;
+        let token = server.token.as_ref().map(|token| Token::parse(token.expose())).transpose()?.flatten();
+        let stream = connector.connect(&server.host, server.port, server.tls).await?;
+        let (mut reader, mut writer) =
+            binary::connected(stream, Dialect::G, limits.max_bytes.min(MAX_PAYLOAD));
+        let (mut client, offer) = Client::connect(token, limits.clone());
+        put(&mut writer, &offer).await?;
+        while !client.is_open() {
+            let frame = reader.next().await?.ok_or(TcpError::Closed)?;
+            match client.receive(frame) {
+                Some(Effect::Send(frame)) => put(&mut writer, &frame).await?,
+                Some(Effect::Close(error)) => return Err(error.into()),
+                _ => {}
+            }
+        }
+        Ok((client, reader, writer))
+    }
 }
 
 async fn put(writer: &mut Writer, frame: &BinaryFrame) -> Result<(), BinaryIoError> {

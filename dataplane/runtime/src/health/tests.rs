@@ -12,7 +12,16 @@ impl HealthSource for Fixed {
 }
 
 fn backend(name: &str, state: BackendState) -> BackendHealth {
-    BackendHealth { name: name.to_owned(), namespace: format!("ns-{name}"), state, reason: None }
+    BackendHealth {
+        name: name.to_owned(),
+        namespace: format!("ns-{name}"),
+        state,
+        reason: None,
+        protocol: Some("stdio"),
+        generations: vec!["legacy"],
+        endpoints: 1,
+        failing_endpoints: 0,
+    }
 }
 
 fn health(drain: &Drain, backends: Vec<BackendHealth>) -> (Health, Readiness) {
@@ -67,6 +76,8 @@ fn the_report_has_both_shapes_of_the_original() {
     let b = &body["subsystems"]["backends"]["b"];
     assert_eq!(b["state"], "unhealthy");
     assert_eq!(b["reason"], "connection refused");
+    assert_eq!((&b["protocol"], &b["generations"]), (&json!("stdio"), &json!(["legacy"])));
+    assert_eq!((&b["endpoints"], &b["failing_endpoints"]), (&json!(1), &json!(0)));
     assert_eq!(body["details"]["subsystems"], body["subsystems"]);
 }
 

@@ -31,6 +31,10 @@ pub enum StreamEvent {
         /// Event id.
         id: String,
     },
+    /// A message without the name of its event, as the first MCP gateways sent it.
+    Unnamed(Bytes),
+    /// Where the client's messages go (MCP 2024-11-05 "HTTP with SSE"): a URI reference.
+    Endpoint(String),
     /// The stream pauses here; the client is to come back after this many milliseconds.
     Retry(u64),
 }
@@ -45,6 +49,8 @@ impl StreamEvent {
         match self {
             Self::Message { id, data } => sse::encode(out, id.as_deref(), Some("message"), None, data),
             Self::Primer { id } => sse::encode(out, Some(id), None, None, b""),
+            Self::Unnamed(data) => sse::encode(out, None, None, None, data),
+            Self::Endpoint(uri) => sse::encode(out, None, Some("endpoint"), None, uri.as_bytes()),
             Self::Retry(milliseconds) => sse::encode(out, None, None, Some(*milliseconds), b""),
         }
     }
@@ -103,8 +109,8 @@ impl Events {
     pub(super) async fn next_message(&mut self) -> Option<Bytes> {
         loop {
             match poll_fn(|cx| self.source.poll_event(cx)).await? {
-                StreamEvent::Message { data, .. } => return Some(data),
-                StreamEvent::Primer { .. } | StreamEvent::Retry(_) => {}
+                StreamEvent::Message { data, .. } | StreamEvent::Unnamed(data) => return Some(data),
+                StreamEvent::Primer { .. } | StreamEvent::Endpoint(_) | StreamEvent::Retry(_) => {}
             }
         }
     }
@@ -163,6 +169,17 @@ mod tests {
         let begun = Instant::now();
         assert_eq!(poll_fn(|cx| events.poll_text(cx)).await.unwrap(), ": keep-alive\n\n");
         assert_eq!(begun.elapsed().as_secs(), 15);
+    }
+
+    #[tokio::test]
+    async fn an_old_stream_begins_with_its_endpoint() {
+        let endpoint = StreamEvent::Endpoint("/messages?sessionId=1".to_owned());
+        let unnamed = StreamEvent::Unnamed(Bytes::from_static(b"{}"));
+        let mut events = script(vec![endpoint, message("{}"), unnamed], true);
+        let text = poll_fn(|cx| events.poll_text(cx)).await.unwrap();
+        let expected =
+            "event: endpoint\ndata: /messages?sessionId=1\n\nevent: message\ndata: {}\n\ndata: {}\n\n";
+        assert_eq!(text, expected);
     }
 
     #[tokio::test]

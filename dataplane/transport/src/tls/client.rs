@@ -67,17 +67,35 @@ fn system_roots() -> Result<RootCertStore, String> {
 /// `connect_timeout` bounds each TCP connection attempt. Reads no file: trust is looked up by the first https
 /// connection, so a machine without certificate authorities can serve all other backends.
 pub fn connector(roots: Roots, connect_timeout: Duration) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+    let (config, tcp) = parts(roots, connect_timeout)?;
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http()
+        .enable_all_versions()
+        .wrap_connector(tcp))
+}
+
+/// The same for connections that become something else, which only those of HTTP/1 can.
+pub fn upgradable_connector(
+    roots: Roots,
+    connect_timeout: Duration,
+) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+    let (config, tcp) = parts(roots, connect_timeout)?;
+    Ok(HttpsConnectorBuilder::new()
+        .with_tls_config(config)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp))
+}
+
+fn parts(roots: Roots, connect_timeout: Duration) -> Result<(ClientConfig, HttpConnector), TlsError> {
     let config = client_config(roots)?;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(TCP_KEEPALIVE));
     tcp.set_connect_timeout(Some(connect_timeout));
-    Ok(HttpsConnectorBuilder::new()
-        .with_tls_config(config)
-        .https_or_http()
-        .enable_all_versions()
-        .wrap_connector(tcp))
+    Ok((config, tcp))
 }
 
 /// What a connection to a TLS server that speaks no HTTP uses; trust is looked up as in [`connector`].

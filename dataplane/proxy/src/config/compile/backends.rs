@@ -1,17 +1,13 @@
 //! `backends` and static discovery to backends. Changes when a new way to reach a server starts to work.
 
-use std::collections::BTreeMap;
+use bridge_snapshot::{EraPolicy, StdioBackend, Target};
 
-use bridge_mcp::original::input::Token;
-use bridge_snapshot::{EraPolicy, HttpBackend, Secret, StdioBackend, Target, TcpBackend};
-
-use super::url::{http_endpoint, scheme, tcp_endpoint};
+use super::targets::{Speaks, of_backend, of_url, secrets, urls};
 use super::{FileUse, Places, Role};
-use crate::config::Severity;
 use crate::config::decode::{At, Context, Located, Named, Problem};
 use crate::config::model::Config;
 use crate::config::model::backends::{
-    Backend, BackendConfig, CONNECT_TIMEOUT, Era, MAX_CONCURRENCY, Protocol, REQUEST_TIMEOUT, SecretSource,
+    Backend, BackendConfig, CONNECT_TIMEOUT, Era, MAX_CONCURRENCY, Protocol, REQUEST_TIMEOUT,
 };
 use crate::config::model::discovery::{Discovery, Endpoint, Provider};
 
@@ -47,36 +43,59 @@ fn listed(
         cx.error(&entry.name.at, Problem::new("missing").remedy("every backend needs a name"));
         return None;
     };
-    let Some(protocol) = entry.protocol.value else {
-        cx.error(&entry.protocol.at, Problem::new("missing").remedy("allowed: stdio, http"));
-        return None;
-    };
     let config = &entry.config;
-    let target = match protocol {
-        Protocol::Stdio => stdio(config, files, cx)?,
-        Protocol::Http => http(config, cx)?,
-        Protocol::TcpBinary => tcp(config, cx)?,
-        Protocol::WebSocket | Protocol::Sse => {
-            let problem =
-                format!("`{}` backends are not available yet; `{name}` is left out", protocol.name());
-            cx.warn(&entry.protocol.at, Problem::new(problem));
+    let protocol = entry.protocol.value;
+    let targets = match protocol {
+        Some(Protocol::Stdio) => vec![stdio(config, files, cx)?],
+        Some(Protocol::Http) => located(Speaks::Http, config, cx)?,
+        Some(Protocol::Sse) => located(Speaks::Sse, config, cx)?,
+        Some(Protocol::WebSocket) => located(Speaks::WebSocket, config, cx)?,
+        Some(Protocol::TcpBinary) => located(Speaks::TcpBinary, config, cx)?,
+        // A URL says enough to ask the server itself.
+        None if !urls(config).is_empty() => located(Speaks::Unknown, config, cx)?,
+        None => {
+            let remedy =
+                "allowed: stdio, http, sse, websocket, tcp_binary; a backend with a URL may leave it out";
+            cx.error(&entry.protocol.at, Problem::new("missing").remedy(remedy));
             return None;
         }
     };
     foreign_keys(protocol, config, cx);
+    let mut targets = targets.into_iter();
     Some(bridge_snapshot::Backend {
         namespace: entry.namespace.value.clone().unwrap_or_else(|| name.clone()),
         name,
-        target,
-        era: match *config.era {
-            Era::Auto => EraPolicy::Auto,
-            Era::Legacy => EraPolicy::Legacy,
-            Era::Modern => EraPolicy::Modern,
-        },
+        target: targets.next()?,
+        alternatives: targets.collect(),
+        era: era(protocol, &config.era, cx),
         connect_timeout: config.connect_timeout.0,
         request_timeout: request_timeout(config, cx),
         max_concurrency: config.max_concurrency.0,
     })
+}
+
+/// The places of a backend that has URLs.
+fn located(speaks: Speaks, config: &BackendConfig, cx: &mut Context<'_>) -> Option<Vec<Target>> {
+    if urls(config).is_empty() {
+        let problem = Problem::new("missing").remedy("this backend needs the URL of the server");
+        cx.error(&config.base_url.at, problem);
+        return None;
+    }
+    Some(of_backend(speaks, config, cx))
+}
+
+/// HTTP+SSE exists in one generation only.
+fn era(protocol: Option<Protocol>, era: &Located<Era>, cx: &mut Context<'_>) -> EraPolicy {
+    match (era.value, protocol) {
+        (Era::Modern, Some(Protocol::Sse)) => {
+            let problem = Problem::new("`sse` servers speak the legacy generation only");
+            cx.error(&era.at, problem.remedy("remove it, or choose `protocol: http`"));
+            EraPolicy::Legacy
+        }
+        (Era::Auto, Some(Protocol::Sse)) | (Era::Legacy, _) => EraPolicy::Legacy,
+        (Era::Auto, _) => EraPolicy::Auto,
+        (Era::Modern, _) => EraPolicy::Modern,
+    }
 }
 
 fn request_timeout(config: &BackendConfig, cx: &mut Context<'_>) -> std::time::Duration {
@@ -129,126 +148,39 @@ fn stdio(config: &BackendConfig, files: &mut Vec<FileUse>, cx: &mut Context<'_>)
     }))
 }
 
-/// The URL of the server, and where it is written.
-fn one_url<'a>(config: &'a BackendConfig, kind: &str, cx: &mut Context<'_>) -> Option<(&'a str, &'a At)> {
-    let single = [&config.base_url, &config.endpoint];
-    let single = single.into_iter().filter_map(|key| key.value.as_ref().map(|url| (url, &key.at)));
-    let several = config.endpoints.0.iter().map(|url| (&url.value, &url.at));
-    let mut urls = single.chain(several);
-    let Some((url, at)) = urls.next() else {
-        let remedy = format!("{kind} backend needs the URL of the server");
-        cx.error(&config.base_url.at, Problem::new("missing").remedy(remedy));
-        return None;
-    };
-    for (_, at) in urls {
-        cx.warn(
-            at,
-            Problem::new("several servers for one backend are not available yet; only the first URL is used"),
-        );
-    }
-    Some((url, at))
-}
-
-fn http(config: &BackendConfig, cx: &mut Context<'_>) -> Option<Target> {
-    let (url, at) = one_url(config, "an `http`", cx)?;
-    let url = checked(url, http_endpoint, at, cx)?;
-    for (name, value) in &config.headers.0 {
-        header(name, value, cx);
-    }
-    Some(Target::Http(HttpBackend { url, headers: secrets(&config.headers) }))
-}
-
-fn tcp(config: &BackendConfig, cx: &mut Context<'_>) -> Option<Target> {
-    let (url, at) = one_url(config, "a `tcp_binary`", cx)?;
-    let (host, port, tls) = checked(url, tcp_endpoint, at, cx)?;
-    let token = config.token.value.as_ref().map(|token| token.0.clone());
-    if token.as_ref().is_some_and(|token| Token::parse(token.expose()).is_err()) {
-        let remedy = "tokens have up to 4096 bytes and no line breaks";
-        cx.error(&config.token.at, Problem::new("not a possible token").remedy(remedy));
-    }
-    if token.is_some() && !tls {
-        cx.warn(
-            at,
-            Problem::new("the token travels unencrypted").remedy("use `tcps://` outside of this machine"),
-        );
-    }
-    Some(Target::Tcp(TcpBackend { host, port, tls, token }))
-}
-
-fn checked<T>(
-    url: &str,
-    endpoint: impl Fn(&str) -> Result<T, Problem>,
-    at: &At,
-    cx: &mut Context<'_>,
-) -> Option<T> {
-    match endpoint(url) {
-        Ok(url) => Some(url),
-        Err(problem) => {
-            let found = problem.shown().map(str::to_owned);
-            cx.report(Severity::Error, at, problem, found);
-            None
-        }
-    }
-}
-
-/// Headers that belong to the connection or to the protocol: setting them would break requests.
-const RESERVED: [&str; 14] = [
-    "accept",
-    "connection",
-    "content-length",
-    "content-type",
-    "host",
-    "last-event-id",
-    "mcp-method",
-    "mcp-name",
-    "mcp-protocol-version",
-    "mcp-session-id",
-    "te",
-    "trailer",
-    "transfer-encoding",
-    "upgrade",
-];
-
-fn header(name: &str, value: &Located<SecretSource>, cx: &mut Context<'_>) {
-    if name.parse::<http::HeaderName>().is_err() {
-        cx.error(&value.at, Problem::new("not a possible header name"));
-    } else if RESERVED.iter().any(|reserved| reserved.eq_ignore_ascii_case(name)) {
-        cx.error(&value.at, Problem::new("this header is the gateway's own").remedy("remove it"));
-    } else if value.0.expose().parse::<http::HeaderValue>().is_err() {
-        cx.error(
-            &value.at,
-            Problem::new("not a possible header value").remedy("line breaks are not allowed"),
-        );
-    }
-}
-
-fn secrets(named: &Named<SecretSource>) -> BTreeMap<String, Secret> {
-    named.0.iter().map(|(name, value)| (name.clone(), value.0.clone())).collect()
-}
-
 /// Names keys that belong to another protocol.
-fn foreign_keys(protocol: Protocol, config: &BackendConfig, cx: &mut Context<'_>) {
+fn foreign_keys(protocol: Option<Protocol>, config: &BackendConfig, cx: &mut Context<'_>) {
     let for_stdio = [
         (config.command.given, &config.command.at),
         (config.working_dir.given, &config.working_dir.at),
         (config.env.given, &config.env.at),
         (config.max_processes.given, &config.max_processes.at),
     ];
-    let for_remote = [
+    let for_url = [
         (config.base_url.given, &config.base_url.at),
         (config.endpoint.given, &config.endpoint.at),
         (config.endpoints.given, &config.endpoints.at),
+        (config.headers.given, &config.headers.at),
     ];
-    let for_http = [(config.headers.given, &config.headers.at)];
-    let for_tcp = [(config.token.given, &config.token.at)];
-    let foreign: [&[(bool, &At)]; 2] = match protocol {
-        Protocol::Stdio => [&for_remote, &for_http],
-        Protocol::TcpBinary => [&for_stdio, &for_http],
-        _ => [&for_stdio, &[]],
+    let for_sse = [
+        (config.stream_endpoint.given, &config.stream_endpoint.at),
+        (config.request_endpoint.given, &config.request_endpoint.at),
+    ];
+    let mut foreign: Vec<_> = if protocol == Some(Protocol::Stdio) { for_url } else { for_stdio }.into();
+    if protocol != Some(Protocol::Sse) {
+        foreign.extend(for_sse);
+    }
+    if protocol == Some(Protocol::TcpBinary) {
+        foreign.push((config.headers.given, &config.headers.at));
+    } else {
+        foreign.push((config.token.given, &config.token.at));
+    }
+    let what = match protocol {
+        Some(protocol) => format!("with `protocol: {}`", protocol.name()),
+        None => "whose protocol is found out".to_owned(),
     };
-    let own_token: &[(bool, &At)] = if protocol == Protocol::TcpBinary { &[] } else { &for_tcp };
-    for (_, at) in foreign.into_iter().flatten().chain(own_token).filter(|(given, _)| *given) {
-        cx.warn(at, Problem::new(format!("has no effect on a backend with `protocol: {}`", protocol.name())));
+    for (_, at) in foreign.into_iter().filter(|(given, _)| *given) {
+        cx.warn(at, Problem::new(format!("has no effect on a backend {what}")));
     }
 }
 
@@ -266,7 +198,9 @@ fn discovered(
             cx.error(&chosen.at, Problem::new(problem).remedy("list the servers there, or under `backends`"));
         }
         // Endpoints that somebody wrote are meant to be used, although the original looks into Kubernetes by default.
-        Some(Provider::Static) | None => from_endpoints(endpoints, places, backends, cx),
+        Some(Provider::Static) | None => {
+            from_endpoints(endpoints, *discovery.auto_detect_protocols, places, backends, cx);
+        }
         Some(provider) => {
             not_yet(provider, &chosen.at, cx);
             if endpoints.given {
@@ -277,7 +211,10 @@ fn discovered(
     }
     for entry in &discovery.providers.value {
         match entry.r#type.value {
-            Some(Provider::Static) => from_endpoints(&entry.config.endpoints, places, backends, cx),
+            Some(Provider::Static) => {
+                let detect = *entry.config.auto_detect_protocols;
+                from_endpoints(&entry.config.endpoints, detect, places, backends, cx);
+            }
             Some(provider) => not_yet(provider, &entry.r#type.at, cx),
             None => cx.error(
                 &entry.r#type.at,
@@ -295,50 +232,33 @@ fn not_yet(provider: Provider, at: &At, cx: &mut Context<'_>) {
 
 fn from_endpoints(
     endpoints: &Named<Vec<Located<Endpoint>>>,
+    detect: bool,
     places: &mut Places,
     backends: &mut Vec<bridge_snapshot::Backend>,
     cx: &mut Context<'_>,
 ) {
     for (namespace, servers) in &endpoints.0 {
-        let mut used = false;
+        let mut targets = Vec::new();
         for server in &servers.value {
             let Some(url) = &server.url.value else {
                 cx.error(&server.url.at, Problem::new("missing").remedy("every endpoint needs a URL"));
                 continue;
             };
-            let scheme = scheme(url).unwrap_or_default();
-            if let "ws" | "wss" | "sse" | "stdio" = scheme.as_str() {
-                let problem = format!("`{scheme}` endpoints are not available yet; this one is left out");
-                cx.warn(&server.url.at, Problem::new(problem));
-                continue;
-            }
-            let at = &server.url.at;
-            let target = if scheme.starts_with("tcp") {
-                checked(url, tcp_endpoint, at, cx)
-                    .map(|(host, port, tls)| Target::Tcp(TcpBackend { host, port, tls, token: None }))
-            } else {
-                checked(url, http_endpoint, at, cx)
-                    .map(|url| Target::Http(HttpBackend { url, headers: BTreeMap::new() }))
-            };
-            let Some(target) = target else { continue };
-            if used {
-                let problem =
-                    "several servers for one namespace are not available yet; only the first is used";
-                cx.warn(&server.url.at, Problem::new(problem));
-                continue;
-            }
-            used = true;
-            places.note("backend", namespace, &servers.at);
-            places.note("namespace", namespace, &servers.at);
-            backends.push(bridge_snapshot::Backend {
-                name: namespace.clone(),
-                namespace: namespace.clone(),
-                target,
-                era: EraPolicy::Auto,
-                connect_timeout: CONNECT_TIMEOUT,
-                request_timeout: REQUEST_TIMEOUT,
-                max_concurrency: MAX_CONCURRENCY,
-            });
+            targets.extend(of_url(detect, url, &server.url.at, cx));
         }
+        let mut targets = targets.into_iter();
+        let Some(target) = targets.next() else { continue };
+        places.note("backend", namespace, &servers.at);
+        places.note("namespace", namespace, &servers.at);
+        backends.push(bridge_snapshot::Backend {
+            name: namespace.clone(),
+            namespace: namespace.clone(),
+            target,
+            alternatives: targets.collect(),
+            era: EraPolicy::Auto,
+            connect_timeout: CONNECT_TIMEOUT,
+            request_timeout: REQUEST_TIMEOUT,
+            max_concurrency: MAX_CONCURRENCY,
+        });
     }
 }

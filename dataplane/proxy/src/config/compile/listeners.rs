@@ -2,13 +2,15 @@
 
 use std::net::SocketAddr;
 
-use bridge_snapshot::{Carries, Listener, Protocol};
+use bridge_snapshot::{Carries, Listener, Protocol, SsePaths};
 
 use super::served::Served;
 use super::{FileUse, Places, Role, tcp};
 use crate::config::decode::{At, CommaList, Context, Located, Problem};
 use crate::config::model::Config;
-use crate::config::model::server::{ClientAuth, Frontend, FrontendProtocol, Server, Tls, WebOrigin};
+use crate::config::model::server::{
+    ClientAuth, Frontend, FrontendConfig, FrontendProtocol, Server, Tls, WebOrigin,
+};
 use crate::config::settings::{LogSettings, MetricsSettings, ProcessSettings};
 use crate::config::values::Port;
 
@@ -16,6 +18,10 @@ use crate::config::values::Port;
 const PATHS: [&str; 2] = ["/mcp", "/api/v1/mcp"];
 /// Port of an additional WebSocket listener.
 const WEBSOCKET_PORT: Port = Port(8443);
+/// Where the original has its HTTP+SSE frontend.
+const SSE_PORT: Port = Port(8081);
+const SSE_STREAM: &str = "/events";
+const SSE_MESSAGES: &str = "/api/v1/request";
 
 pub(super) fn compile(
     server: &Located<Server>,
@@ -24,7 +30,6 @@ pub(super) fn compile(
     cx: &mut Context<'_>,
 ) -> Vec<Located<Listener>> {
     let frontends = Served::of(server);
-    frontends.say_what_is_missing(server, cx);
     let tls = tls(&server.tls, true, files, cx);
     let main = Listener {
         name: "main".to_owned(),
@@ -105,13 +110,16 @@ fn share(other: &mut Located<Listener>, entry: &Frontend, listener: Listener, cx
             Problem::new(problem).remedy("choose another port, or the same TLS settings"),
         );
     }
-    for protocol in listener.protocols {
-        if !other
-            .protocols
-            .iter()
-            .any(|known| std::mem::discriminant(known) == std::mem::discriminant(&protocol))
-        {
-            other.value.protocols.push(protocol);
+    add_protocols(&mut other.value, listener.protocols);
+}
+
+/// One socket serves the protocols of both. Paths that somebody chose replace the usual ones, which are served anyhow.
+fn add_protocols(listener: &mut Listener, more: Vec<Protocol>) {
+    let kind = std::mem::discriminant::<Protocol>;
+    for protocol in more {
+        match listener.protocols.iter_mut().find(|known| kind(known) == kind(&protocol)) {
+            Some(known) => *known = protocol,
+            None => listener.protocols.push(protocol),
         }
     }
 }
@@ -186,6 +194,7 @@ fn frontend(
     let config = &entry.config;
     let (protocol, default_port) = match protocol {
         FrontendProtocol::Http => (Protocol::StreamableHttp, None),
+        FrontendProtocol::Sse => (sse(config, cx)?, Some(SSE_PORT)),
         FrontendProtocol::WebSocket => {
             let ping_interval = config.ping_interval.value.unwrap_or(server.ping_interval.value).0;
             (Protocol::WebSocket { ping_interval }, Some(WEBSOCKET_PORT))
@@ -193,12 +202,6 @@ fn frontend(
         FrontendProtocol::TcpBinary => (Protocol::TcpBinary { plain_too: false }, Some(tcp::FRONTEND_PORT)),
         // It has no address; see `local`.
         FrontendProtocol::Stdio => return None,
-        FrontendProtocol::Sse => {
-            let problem =
-                format!("`{}` frontends are not available yet; this one is left out", protocol.name());
-            cx.warn(&entry.protocol.at, Problem::new(problem));
-            return None;
-        }
     };
     let Some(port) = config.port.value.or(default_port) else {
         cx.error(&config.port.at, Problem::new("missing").remedy("an additional listener needs a port"));
@@ -225,6 +228,34 @@ fn frontend(
         max_connections: config.max_connections.map_or(server.max_connections.0, |count| count.0),
         max_connections_per_ip: server.max_connections_per_ip.0,
     })
+}
+
+/// The paths of an HTTP+SSE frontend, beside the usual ones.
+fn sse(config: &FrontendConfig, cx: &mut Context<'_>) -> Option<Protocol> {
+    let mut path = |key: &Located<Option<String>>, default: &str| {
+        let path = key.value.clone().unwrap_or_else(|| default.to_owned());
+        let parsed = path.parse::<http::uri::PathAndQuery>();
+        let usable = path.starts_with('/') && parsed.is_ok_and(|parsed| parsed.as_str() == parsed.path());
+        let taken = PATHS.contains(&&*path)
+            || path.starts_with("/mcp/")
+            || matches!(&*path, "/" | "/health" | "/healthz" | "/ready");
+        if usable && !taken {
+            return Some(path);
+        }
+        let problem = Problem::new(if taken { "this path is taken" } else { "not a path" });
+        let remedy = "allowed: a path of its own, for example `/events`";
+        cx.report(crate::config::Severity::Error, &key.at, problem.remedy(remedy), Some(path));
+        None
+    };
+    let (stream, messages) =
+        (path(&config.stream_endpoint, SSE_STREAM), path(&config.request_endpoint, SSE_MESSAGES));
+    let (stream, messages) = (stream?, messages?);
+    if stream == messages {
+        let problem = "the event stream has the same path";
+        cx.error(&config.request_endpoint.at, Problem::new(problem).remedy("choose two paths"));
+        return None;
+    }
+    Some(Protocol::Sse(SsePaths { stream, messages, keep_alive: config.keep_alive.value.map(|time| time.0) }))
 }
 
 /// Settings of the process: log, metrics page, health page.

@@ -1,8 +1,7 @@
 //! Which frontends run, from the two keys that say so. Changes when a frontend starts to work.
 
-use bridge_snapshot::Protocol;
+use bridge_snapshot::{Protocol, SsePaths};
 
-use crate::config::decode::{Context, Located, Problem};
 use crate::config::model::server::{FrontendProtocol, FrontendSet, Server};
 
 /// Frontends that are on.
@@ -20,14 +19,14 @@ impl Served {
     pub(super) fn of(server: &Server) -> Self {
         let none = Self::default();
         let Some(list) = &server.protocols.value else {
-            let web = Self { http: true, websocket: true, ..none };
+            let web = Self { http: true, websocket: true, sse: true, ..none };
             return match *server.protocol {
                 FrontendSet::Web => web,
                 FrontendSet::Http => Self { http: true, ..none },
                 FrontendSet::WebSocket => Self { websocket: true, ..none },
                 FrontendSet::Tcp => Self { tcp: true, ..none },
                 FrontendSet::Both => Self { websocket: true, tcp: true, ..none },
-                FrontendSet::Universal => Self { sse: true, tcp: true, ..web },
+                FrontendSet::Universal => Self { tcp: true, ..web },
                 FrontendSet::Stdio => Self { stdio: true, ..none },
             };
         };
@@ -40,21 +39,13 @@ impl Served {
         })
     }
 
-    /// Names what is asked for and not built.
-    pub(super) fn say_what_is_missing(self, server: &Located<Server>, cx: &mut Context<'_>) {
-        let at = if server.protocols.given { &server.protocols.at } else { &server.protocol.at };
-        for (asked, name) in [(self.sse, "HTTP+SSE")] {
-            if asked {
-                cx.warn(at, Problem::new(format!("the {name} frontend is not available yet")));
-            }
-        }
-    }
-
     /// What the main listener speaks.
     pub(super) fn on_main_port(self, server: &Server) -> Vec<Protocol> {
         let http = self.http.then_some(Protocol::StreamableHttp);
         let websocket = Protocol::WebSocket { ping_interval: server.ping_interval.0 };
-        http.into_iter().chain(self.websocket.then_some(websocket)).collect()
+        let sse = Protocol::Sse(SsePaths::default());
+        let others = [self.websocket.then_some(websocket), self.sse.then_some(sse)];
+        http.into_iter().chain(others.into_iter().flatten()).collect()
     }
 
     /// Whether there is a listener of the TCP binary protocol beside the main one.

@@ -4,14 +4,53 @@ use crate::config::decode::Problem;
 
 /// Checks the URL of a Streamable HTTP server and adds `/mcp` when it has no path, as the original does.
 pub(super) fn http_endpoint(text: &str) -> Result<String, Problem> {
-    let remedy = "allowed: `http://host[:port][/path]` or `https://…`";
-    let refused = |what: &str| Problem::new(what).remedy(remedy).showing(without_userinfo(text));
+    with_path(text, "/mcp")
+}
+
+/// Checks the URL of the event stream of an HTTP+SSE server and adds `/sse`, the usual path, when it has none.
+pub(super) fn sse_stream(text: &str) -> Result<String, Problem> {
+    with_path(text, "/sse")
+}
+
+/// Checks the URL of a WebSocket server.
+pub(super) fn websocket_endpoint(text: &str) -> Result<String, Problem> {
+    checked(text, "/", [WS, WSS])
+}
+
+/// A path behind the URL of a server.
+pub(super) fn join(base: &str, path: &str) -> Result<String, Problem> {
+    let checked = with_path(base, "/")?;
+    if checked.contains('?') {
+        return Err(Problem::new("a query cannot stand before a path")
+            .remedy("write the whole URL, and leave the path out")
+            .showing(without_userinfo(base)));
+    }
+    with_path(&format!("{}/{}", checked.trim_end_matches('/'), path.trim_start_matches('/')), "/")
+}
+
+const HTTP: &str = "http";
+const HTTPS: &str = "https";
+const WS: &str = "ws";
+const WSS: &str = "wss";
+
+/// Checks the URL of an HTTP server and adds `default` when it has no path.
+fn with_path(text: &str, default: &str) -> Result<String, Problem> {
+    checked(text, default, [HTTP, HTTPS])
+}
+
+fn checked(text: &str, default: &str, schemes: [&str; 2]) -> Result<String, Problem> {
+    let [plain, secure] = schemes;
+    let remedy = format!("allowed: `{plain}://host[:port][/path]` or `{secure}://…`");
+    let refused = |what: &str| Problem::new(what).remedy(remedy.as_str()).showing(without_userinfo(text));
     if text.contains('#') {
         return Err(refused("a fragment has no meaning in the URL of a server"));
     }
     let uri: http::Uri = text.parse().map_err(|_| refused("not a URL"))?;
-    if !matches!(uri.scheme_str(), Some("http" | "https")) {
-        return Err(refused("not an `http` or `https` URL"));
+    if !uri.scheme_str().is_some_and(|scheme| schemes.contains(&scheme)) {
+        return Err(refused(&format!(
+            "not {} `{plain}` or `{secure}` URL",
+            if plain == HTTP { "an" } else { "a" }
+        )));
     }
     let authority = uri.authority().ok_or_else(|| refused("the URL has no host"))?;
     if authority.as_str().contains('@') {
@@ -27,8 +66,8 @@ pub(super) fn http_endpoint(text: &str) -> Result<String, Problem> {
     }
     let scheme = uri.scheme_str().unwrap_or_default();
     Ok(match (uri.path(), uri.query()) {
-        ("" | "/", None) => format!("{scheme}://{authority}/mcp"),
-        ("" | "/", Some(query)) => format!("{scheme}://{authority}/mcp?{query}"),
+        ("" | "/", None) => format!("{scheme}://{authority}{default}"),
+        ("" | "/", Some(query)) => format!("{scheme}://{authority}{default}?{query}"),
         _ => text.to_owned(),
     })
 }
@@ -108,6 +147,21 @@ mod tests {
             let problem = tcp_endpoint(text).unwrap_err();
             assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
         }
+    }
+
+    #[test]
+    fn paths_are_added_to_the_url_of_a_server() {
+        assert_eq!(sse_stream("http://h:1").ok().as_deref(), Some("http://h:1/sse"));
+        assert_eq!(sse_stream("http://h:1/events").ok().as_deref(), Some("http://h:1/events"));
+        for (base, path, expected) in [
+            ("http://h:1", "/events", "http://h:1/events"),
+            ("http://h:1/", "events", "http://h:1/events"),
+            ("http://h:1/base/", "/api/v1/request", "http://h:1/base/api/v1/request"),
+        ] {
+            assert_eq!(join(base, path).ok().as_deref(), Some(expected), "{base} {path}");
+        }
+        assert!(join("http://h?key=1", "/events").is_err());
+        assert!(join("http://h", "/a b").is_err());
     }
 
     #[test]

@@ -7,7 +7,7 @@ use bridge_snapshot::Secret;
 
 use super::Anything;
 use crate::config::decode::{Absent, At, CommaList, Context, Decode, FromText, Located, Named, Problem};
-use crate::config::shape::Status::{NotYet, NotYetQuiet, Works};
+use crate::config::shape::Status::{NoEffect, NotYet, Works};
 use crate::config::shape::{Shape, choice, section};
 use crate::config::values::{Interval, Positive};
 use crate::config::yaml::{Node, Value};
@@ -48,8 +48,9 @@ section! {
     pub(crate) struct Backend {
         /// Required and unique, 1 to 63 characters of `A-Z a-z 0-9 _ . -`. It shows in logs, metrics and prefixes.
         name: Option<String>, Works;
-        /// Required. How the server is reached: `stdio`, `http` (Streamable HTTP) or `tcp_binary`. The others are left out with a
-        /// warning.
+        /// How the server is reached: `stdio`, `http` (Streamable HTTP), `sse` (HTTP+SSE of 2024-11-05), `websocket` or
+        /// `tcp_binary`. When this is left out, a `ws` or `tcp` URL says enough, and a server with an `http` URL is asked:
+        /// Streamable HTTP first, then HTTP+SSE.
         protocol: Option<Protocol>, Works;
         /// The server alone, with nothing renamed, is at `/mcp/{namespace}`; the name when left out.
         namespace: Option<String>, Works;
@@ -93,18 +94,23 @@ section! {
         env: Named<SecretSource>, Works;
         /// `stdio`: processes of this backend at once, over all sessions.
         max_processes: Positive = Positive(64), Works;
-        /// `http` and `tcp_binary`: required. URL of the server. `http://…` or `https://…`, and `/mcp` is added when it has no
-        /// path; or `tcp://host:port`, encrypted `tcps://host:port`.
+        /// `http`, `sse`, `websocket`, `tcp_binary`: required. URL of the server. Without a path an `http` server gets `/mcp`, and
+        /// the event stream of an `sse` server `/sse`. A `tcp_binary` server is `tcp://host:port`, encrypted `tcps://host:port`.
         base_url: Option<String>, Works;
         /// Other name of `base_url`.
         endpoint: Option<String>, Works;
-        /// Several URLs. Only the first is used yet.
+        /// More URLs of the same server. A conversation opens at one of all, in turn, and stays there; one that cannot be
+        /// reached is tried last for a while.
         endpoints: CommaList<String>, Works;
-        /// `http`: headers added to every request. `{env: NAME}` takes the value from the environment.
+        /// `http`, `sse`, `websocket`: headers added to every request. `{env: NAME}` takes the value from the environment.
         headers: Named<SecretSource>, Works;
         /// `tcp_binary`: what the handshake shows to the server. `{env: NAME}` takes it from the environment. Without it there is
         /// no handshake.
         token: Option<SecretSource>, Works;
+        /// `sse`: path of the event stream, behind `base_url`.
+        stream_endpoint: Option<String>, Works;
+        /// `sse`: path for messages, behind `base_url`, for servers whose stream does not name it.
+        request_endpoint: Option<String>, Works;
         /// Which protocol generation to speak: `auto` asks the server, `legacy` is up to 2025-11-25, `modern` is 2026-07-28.
         era: Era = Era::Auto, Works;
         /// How long one request may take. Progress reports extend it up to `limits.max_request_duration`.
@@ -121,19 +127,15 @@ section! {
         /// `stdio`: restarts of the program.
         process: Anything, NotYet("tuning of restarts is");
         /// `websocket`: connections kept open.
-        connection_pool: Anything, NotYetQuiet;
+        connection_pool: Anything, NoEffect("each session has a connection of its own, and all modern clients share one");
         /// `websocket`: time for the handshake.
-        handshake_timeout: Interval, NotYetQuiet;
+        handshake_timeout: Interval, NoEffect("`connect_timeout` holds for the handshake, too");
         /// `websocket`: `Origin` to send.
-        origin: String, NotYetQuiet;
-        /// `sse`: path of the event stream.
-        stream_endpoint: String, NotYetQuiet;
-        /// `sse`: path for requests.
-        request_endpoint: String, NotYetQuiet;
+        origin: String, NotYet("sending an `Origin` is");
         /// `sse`: pause before connecting again.
-        reconnect_delay: Interval, NotYetQuiet;
+        reconnect_delay: Interval, NoEffect("a lost stream is opened again by the next request");
         /// `sse`: attempts to connect again.
-        max_reconnects: Positive, NotYetQuiet;
+        max_reconnects: Positive, NoEffect("a lost stream is opened again by the next request");
         /// Certificates for connections to the server.
         tls: Anything, NotYet("certificate settings for backends are");
     }

@@ -17,6 +17,9 @@ section! {
         providers: Vec<Located<ProviderEntry>>, Works;
         /// Servers listed by namespace.
         r#static: Static, Works;
+        /// Asks `http` and `https` servers of `static` what they speak: Streamable HTTP first, then HTTP+SSE. Otherwise they
+        /// speak Streamable HTTP.
+        auto_detect_protocols: bool = false, Works;
     } accepts {
         /// Servers from annotated Kubernetes Services.
         kubernetes: Kubernetes, NotYetQuiet;
@@ -34,8 +37,6 @@ section! {
         label_selector: Anything, NotYetQuiet;
         /// Time between full reads.
         refresh_rate: Seconds, NotYetQuiet;
-        /// Finding out the protocol of a server.
-        auto_detect_protocols: bool, NotYetQuiet;
     }
 }
 
@@ -72,6 +73,8 @@ section! {
     pub(crate) struct ProviderConfig {
         /// `static`: servers by namespace.
         endpoints: Named<Vec<Located<Endpoint>>>, Works;
+        /// `static`: as `service_discovery.auto_detect_protocols`.
+        auto_detect_protocols: bool = false, Works;
     } accepts {
         /// `kubernetes`: namespaces to watch.
         namespace_selector: CommaList<String>, NotYetQuiet;
@@ -83,15 +86,13 @@ section! {
         address: String, NotYetQuiet;
         /// `consul`: beginning of the names of services.
         service_prefix: String, NotYetQuiet;
-        /// Finding out the protocol of a server.
-        auto_detect_protocols: bool, NotYetQuiet;
     }
 }
 
 section! {
     /// Servers listed by namespace.
     pub(crate) struct Static {
-        /// Namespace to servers. Only the first server of a namespace is used yet; the namespace names the backend.
+        /// Namespace to servers. The servers of a namespace are endpoints of one backend, which has the namespace's name.
         endpoints: Named<Vec<Located<Endpoint>>>, Works;
     }
 }
@@ -99,7 +100,8 @@ section! {
 section! {
     /// One server.
     pub(crate) struct Endpoint {
-        /// Required. `http` or `https` URL; `/mcp` is added when it has no path.
+        /// Required. The scheme chooses the protocol: `http` and `https` are Streamable HTTP, `sse` is HTTP+SSE without TLS.
+        /// `/mcp` or `/sse` is added when there is no path.
         url: Option<String>, Works;
     } accepts {
         /// Free labels.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::decode::{CommaList, FromText, Problem};
-use crate::config::shape::Status::{NoEffect, NotYet, NotYetQuiet, Works};
+use crate::config::shape::Status::{NoEffect, NotYet, Works};
 use crate::config::shape::{Shape, choice, section};
 use crate::config::values::{Count, Host, Port, Positive, Seconds, Size};
 
@@ -15,7 +15,7 @@ section! {
         /// IP address of all listeners: `127.0.0.1` for this machine only, `0.0.0.0` for every network.
         host: Host = Host(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), Works;
         /// Port of the main listener; `0` lets the system choose. Streamable HTTP is on `/mcp` and `/mcp/{namespace}`,
-        /// WebSocket on any path.
+        /// HTTP+SSE on `/sse` and `/sse/{namespace}`, WebSocket on any path.
         port: Port = Port(8443), Works;
         /// What is served: `web` is all that shares the main port, `both` is WebSocket and TCP, `universal` is everything.
         protocol: FrontendSet = FrontendSet::Web, Works;
@@ -227,7 +227,7 @@ section! {
     pub(crate) struct Frontend {
         /// Name in logs and metrics.
         name: Option<String>, Works;
-        /// Required. `http`, `websocket`, `tcp_binary` or `stdio`; `sse` is left out with a warning.
+        /// Required. `http`, `websocket`, `sse`, `tcp_binary` or `stdio`.
         protocol: Option<FrontendProtocol>, Works;
         /// Whether it is on.
         enabled: bool = true, Works;
@@ -257,7 +257,7 @@ section! {
     pub(crate) struct FrontendConfig {
         /// IP address; that of `server.host` when left out.
         host: Option<Host>, Works;
-        /// Required, but for `websocket` (8443 when left out) and `tcp_binary` (8444), and `stdio`, which has none. `0` lets the
+        /// Required, but for `websocket` (8443), `sse` (8081), `tcp_binary` (8444), and `stdio`, which has none. `0` lets the
         /// system choose.
         port: Option<Port>, Works;
         /// Path of an `http` endpoint. Only `/mcp` and `/api/v1/mcp` are available, and always served.
@@ -280,6 +280,12 @@ section! {
         process_management: StdioClients, Works;
         /// Encryption. At the address of another listener its settings hold, unless `enabled` is written out.
         tls: Tls, Works;
+        /// Path of the event stream of an `sse` frontend, `/events` when left out; `/sse` is always there, too.
+        stream_endpoint: Option<String>, Works;
+        /// Path for messages of an `sse` frontend, `/api/v1/request` when left out; `/messages` is always there, too.
+        request_endpoint: Option<String>, Works;
+        /// Time between keep-alive comments of an `sse` frontend; `limits.keep_alive` when left out.
+        keep_alive: Option<Seconds>, Works;
     } accepts {
         /// Largest request.
         max_request_size: Size, NoEffect("`limits.max_http_body` holds for all listeners");
@@ -287,11 +293,5 @@ section! {
         read_timeout: Seconds, NoEffect("`server.read_timeout` holds for all listeners");
         /// Time to take an answer.
         write_timeout: Seconds, NotYet("a time limit on slow readers is");
-        /// Path of the event stream of an `sse` frontend.
-        stream_endpoint: String, NotYetQuiet;
-        /// Path for requests of an `sse` frontend.
-        request_endpoint: String, NotYetQuiet;
-        /// Time between keep-alive comments of an `sse` frontend.
-        keep_alive: Seconds, NotYetQuiet;
     }
 }

@@ -1,0 +1,233 @@
+//! The places where one backend is reached, made from its configuration. Changes when a new kind of place is added.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_mcp::limits::Limits;
+use bridge_mcp::version::Era;
+use bridge_snapshot::{
+    Backend, HttpBackend, Secret, SseBackend, StdioBackend, Target, TcpBackend, WebSocketBackend,
+};
+use bridge_transport::backend::http::HttpClient;
+use bridge_transport::backend::sse::SseServer;
+use bridge_transport::backend::tcp::TcpConnector;
+use bridge_transport::backend::websocket::WebSocketServer;
+use bridge_transport::websocket::Settings;
+use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use parking_lot::Mutex;
+
+use super::ClusterError;
+use crate::upstream::{Endpoints, HttpTarget, Place, SseTarget, TcpTarget, WebSocketTarget};
+
+/// Time between the pings to WebSocket servers.
+const PING_INTERVAL: Duration = Duration::from_secs(30);
+
+/// What requests to backends are made with.
+pub(crate) struct Clients {
+    /// Shared connections for requests.
+    pub(crate) http: HttpClient,
+    /// Connections that become something else.
+    pub(crate) upgradable: HttpClient,
+    /// Byte streams.
+    pub(crate) tcp: TcpConnector,
+}
+
+/// One place.
+pub(super) struct Endpoint {
+    pub(super) place: Place,
+    pub(super) reach: Reach,
+}
+
+/// How it is reached.
+pub(super) enum Reach {
+    Stdio(StdioBackend),
+    Http(Arc<HttpTarget>),
+    Sse(Arc<SseTarget>),
+    Detect(Detect),
+    WebSocket(Arc<WebSocketTarget>),
+    Tcp(Arc<TcpTarget>),
+}
+
+/// An HTTP server whose protocol is found out.
+pub(super) struct Detect {
+    pub(super) http: Arc<HttpTarget>,
+    pub(super) sse: Arc<SseTarget>,
+    pub(super) found: Mutex<Option<Protocol>>,
+}
+
+/// What an endpoint speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    /// Newline-framed messages of a child.
+    Stdio,
+    /// Streamable HTTP.
+    StreamableHttp,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
+    /// WebSocket.
+    WebSocket,
+    /// The original's binary protocol.
+    TcpBinary,
+}
+
+impl Protocol {
+    /// The word in logs and on the health page.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Stdio => "stdio",
+            Self::StreamableHttp => "streamable_http",
+            Self::Sse => "sse",
+            Self::WebSocket => "websocket",
+            Self::TcpBinary => "tcp_binary",
+        }
+    }
+}
+
+impl Endpoint {
+    /// What it speaks, as far as is known.
+    pub(super) fn protocol(&self) -> Option<Protocol> {
+        match &self.reach {
+            Reach::Stdio(_) => Some(Protocol::Stdio),
+            Reach::Http(_) => Some(Protocol::StreamableHttp),
+            Reach::Sse(_) => Some(Protocol::Sse),
+            Reach::WebSocket(_) => Some(Protocol::WebSocket),
+            Reach::Tcp(_) => Some(Protocol::TcpBinary),
+            Reach::Detect(detect) => *detect.found.lock(),
+        }
+    }
+
+    /// Whether its protocol exists in `era`.
+    pub(super) fn may_speak(&self, era: Era) -> bool {
+        era == Era::Legacy || self.protocol() != Some(Protocol::Sse)
+    }
+}
+
+impl Detect {
+    /// Notes what it speaks.
+    pub(super) fn found(&self, protocol: Protocol) {
+        let before = self.found.lock().replace(protocol);
+        if before != Some(protocol) {
+            let protocol = protocol.as_str();
+            tracing::info!(backend = %self.http.backend, protocol, "protocol detected");
+        }
+    }
+}
+
+/// What every place of a backend is made with.
+struct Maker<'a> {
+    backend: &'a Backend,
+    name: &'a Arc<str>,
+    clients: &'a Clients,
+    limits: &'a Limits,
+}
+
+/// All places of a backend, in configuration order.
+pub(super) fn all(
+    backend: &Backend,
+    name: &Arc<str>,
+    clients: &Clients,
+    limits: &Limits,
+) -> Result<(Arc<Endpoints>, Vec<Endpoint>), ClusterError> {
+    let standing = Endpoints::new(backend.targets().count());
+    let maker = Maker { backend, name, clients, limits };
+    let make = |(position, target): (usize, &Target)| {
+        let place = standing.place(position);
+        maker.reach(target, &place).map(|reach| Endpoint { place, reach })
+    };
+    let places = backend.targets().enumerate().map(make).collect::<Result<_, _>>()?;
+    Ok((standing, places))
+}
+
+impl Maker<'_> {
+    fn reach(&self, target: &Target, place: &Place) -> Result<Reach, ClusterError> {
+        Ok(match target {
+            Target::Stdio(stdio) => Reach::Stdio(stdio.clone()),
+            Target::Http(http) => Reach::Http(self.http(http, place)?),
+            Target::Sse(sse) => Reach::Sse(self.sse(sse)?),
+            Target::Detect(detect) => Reach::Detect(Detect {
+                http: self.http(&detect.http, place)?,
+                sse: self.sse(&detect.sse)?,
+                found: Mutex::default(),
+            }),
+            Target::WebSocket(websocket) => Reach::WebSocket(self.websocket(websocket)?),
+            Target::Tcp(tcp) => Reach::Tcp(self.tcp(tcp)),
+        })
+    }
+
+    fn http(&self, http: &HttpBackend, place: &Place) -> Result<Arc<HttpTarget>, ClusterError> {
+        Ok(Arc::new(HttpTarget::new(
+            Arc::clone(self.name),
+            self.clients.http.clone(),
+            self.uri(&http.url)?,
+            self.headers(&http.headers)?,
+            self.limits.clone(),
+            place.clone(),
+        )))
+    }
+
+    fn sse(&self, sse: &SseBackend) -> Result<Arc<SseTarget>, ClusterError> {
+        let server = SseServer {
+            client: self.clients.http.clone(),
+            stream: self.uri(&sse.url)?,
+            fixed_endpoint: sse.request_url.as_deref().map(|url| self.uri(url)).transpose()?,
+            headers: self.headers(&sse.headers)?,
+            max_message: self.limits.max_bytes,
+        };
+        let patience = self.backend.request_timeout;
+        Ok(Arc::new(SseTarget::new(Arc::clone(self.name), server, self.limits.clone(), patience)))
+    }
+
+    fn websocket(&self, websocket: &WebSocketBackend) -> Result<Arc<WebSocketTarget>, ClusterError> {
+        // The handshake is an HTTP request.
+        let url = match websocket.url.split_once("://") {
+            Some(("ws", rest)) => format!("http://{rest}"),
+            Some(("wss", rest)) => format!("https://{rest}"),
+            _ => {
+                return Err(self.fail(format!("`{}` must be an absolute ws or wss URL", websocket.url)));
+            }
+        };
+        let server = WebSocketServer {
+            client: self.clients.upgradable.clone(),
+            uri: self.uri(&url)?,
+            headers: self.headers(&websocket.headers)?,
+            settings: Settings {
+                max_message: self.limits.max_bytes,
+                ping_interval: PING_INTERVAL,
+                meter: None,
+            },
+        };
+        Ok(Arc::new(WebSocketTarget::new(Arc::clone(self.name), server)))
+    }
+
+    fn tcp(&self, server: &TcpBackend) -> Arc<TcpTarget> {
+        let connector = self.clients.tcp.clone();
+        Arc::new(TcpTarget::new(Arc::clone(self.name), server.clone(), connector, self.limits.clone()))
+    }
+
+    fn fail(&self, problem: String) -> ClusterError {
+        ClusterError { backend: self.backend.name.clone(), problem }
+    }
+
+    fn uri(&self, url: &str) -> Result<Uri, ClusterError> {
+        let uri: Uri = url.parse().map_err(|error| self.fail(format!("`{url}` is no URL: {error}")))?;
+        match uri.scheme_str() {
+            Some("http" | "https") if uri.host().is_some() => Ok(uri),
+            _ => Err(self.fail(format!("`{url}` must be an absolute http or https URL"))),
+        }
+    }
+
+    fn headers(&self, configured: &BTreeMap<String, Secret>) -> Result<HeaderMap, ClusterError> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in configured {
+            let header: HeaderName =
+                name.parse().map_err(|_| self.fail(format!("`{name}` is no header name")))?;
+            let mut value = HeaderValue::from_str(value.expose()).map_err(|_| {
+                self.fail(format!("the value of header `{name}` has characters that headers cannot carry"))
+            })?;
+            value.set_sensitive(true);
+            headers.insert(header, value);
+        }
+        Ok(headers)
+    }
+}

@@ -1,0 +1,69 @@
+//! Published clients over HTTP+SSE, each beside its own run over Streamable HTTP. Changes when a published client joins.
+
+use anyhow::{Context as _, Result};
+use bridge_tests::script::{self, Client};
+use bridge_tests::{Config, Era, Gateway, TestServer};
+use serde_json::{Value, json};
+
+fn plan() -> Value {
+    json!({
+        "answers": { "sampling": "forty-two", "elicitation": { "username": "Ann", "email": "ann@example.org" }, "roots": ["file:///srv"] },
+        "steps": [
+            { "do": "list_tools" },
+            { "do": "call_tool", "name": "test_simple_text" },
+            { "do": "call_tool", "name": "test_error_handling" },
+            { "do": "call_tool", "name": "test_tool_with_progress" },
+            { "do": "call_tool", "name": "test_sampling", "arguments": { "prompt": "the question" } },
+            { "do": "call_tool", "name": "test_elicitation", "arguments": { "message": "who is there?" } },
+            { "do": "read_resource", "uri": "test://static-text" },
+            { "do": "list_prompts" },
+            { "do": "get_prompt", "name": "test_simple_prompt" },
+            { "do": "call_tool", "name": "test_trigger_tool_change" },
+            { "do": "await", "method": "notifications/tools/list_changed" },
+            { "do": "ping" },
+        ],
+    })
+}
+
+/// The same client over both transports sees the same of the same server.
+fn sees_the_same(old: Client, new: Client) -> Result<()> {
+    let plan = plan();
+    // A server each: the plan leaves its traces in the server.
+    let direct = TestServer::http(Era::Legacy)?;
+    let behind = TestServer::http(Era::Legacy)?;
+    let gateway = Gateway::start(&Config::new().http("fixture", behind.url()))?;
+    gateway.wait_backends("legacy", &["fixture"])?;
+    let expected = script::run(new, direct.url(), &plan)?;
+    let seen = script::run(old, &gateway.url("/sse/fixture"), &plan)?;
+    assert_eq!(seen["connected"], expected["connected"], "{old:?}");
+    let steps = plan["steps"].as_array().context("steps")?;
+    for (index, step) in steps.iter().enumerate() {
+        assert_eq!(seen["steps"][index], expected["steps"][index], "{old:?}: {step}");
+    }
+    // Equality alone would also hold for two failures.
+    let text = |index: usize| seen["steps"][index]["result"]["content"][0]["text"].clone();
+    assert_eq!(text(1), "This is a simple text response for testing.");
+    assert!(text(4).as_str().is_some_and(|text| text.contains("forty-two")), "{}", seen["steps"][4]);
+    assert!(text(5).as_str().is_some_and(|text| text.contains("Ann")), "{}", seen["steps"][5]);
+    Ok(())
+}
+
+#[test]
+fn npm_v1_sees_the_same_over_sse() -> Result<()> {
+    sees_the_same(Client::NpmV1Sse, Client::NpmV1)
+}
+
+#[test]
+fn npm_v2_sees_the_same_over_sse() -> Result<()> {
+    sees_the_same(Client::NpmV2Sse, Client::NpmV2Legacy)
+}
+
+#[test]
+fn python_v1_sees_the_same_over_sse() -> Result<()> {
+    sees_the_same(Client::PythonV1Sse, Client::PythonV1)
+}
+
+#[test]
+fn python_v2_sees_the_same_over_sse() -> Result<()> {
+    sees_the_same(Client::PythonV2Sse, Client::PythonV2Legacy)
+}
