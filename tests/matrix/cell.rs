@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use anyhow::Result;
-use bridge_tests::{Backend, Era, Gateway, TestServer};
+use anyhow::{Context as _, Result};
+use bridge_tests::{Backend, Era, Gateway, TempDir, TestServer};
 
 use crate::client::Client;
 use crate::clients::HttpClient;
@@ -63,7 +63,8 @@ pub(crate) enum Transport {
 impl Transport {
     pub(crate) const ALL: [Self; 2] = [Self::Stdio, Self::Http];
 
-    fn as_str(self) -> &'static str {
+    /// For names.
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Stdio => "stdio",
             Self::Http => "http",
@@ -71,20 +72,31 @@ impl Transport {
     }
 
     /// Starts a fixture server of one generation on it, unless the gateway does that.
-    pub(crate) fn serve(self, era: Era) -> Result<(Backend, Option<TestServer>)> {
-        let paged = ["--page-size", PAGE_SIZE];
-        Ok(match self {
+    pub(crate) fn serve(self, era: Era) -> Result<Served> {
+        // A gateway may run several processes of a stdio server; they see one world.
+        let state = TempDir::new("world")?;
+        let world = state.path().to_str().context("a path in UTF-8")?;
+        let args = ["--page-size", PAGE_SIZE, "--state-dir", world];
+        let (backend, server) = match self {
             Self::Stdio => {
                 let mut command = TestServer::stdio(era)?;
-                command.extend(paged.map(str::to_owned));
+                command.extend(args.map(str::to_owned));
                 (Backend::stdio(BACKEND, &command), None)
             }
             Self::Http => {
-                let server = TestServer::http_with(era, &paged)?;
+                let server = TestServer::http_with(era, &args)?;
                 (Backend::http(BACKEND, server.url()), Some(server))
             }
-        })
+        };
+        Ok(Served { backend, _server: server, _state: state })
     }
+}
+
+/// A fixture server, or what the gateway needs to start it.
+pub(crate) struct Served {
+    pub(crate) backend: Backend,
+    _server: Option<TestServer>,
+    _state: TempDir,
 }
 
 /// One row of the table.

@@ -9,7 +9,7 @@ use bridge_tests::Era;
 use serde_json::{Value, json};
 
 use crate::behaviours::{text, who};
-use crate::cell::{Cell, Frontend, Transport};
+use crate::cell::Cell;
 use crate::generation::Revision;
 use crate::session::Session;
 
@@ -46,7 +46,6 @@ pub(crate) fn lost(behaviour: &str, cell: Cell) -> Option<Lost> {
     let unknown = |shown| Some(Lost { why: Why::Revision, shown });
     let to_modern = cell.server == Era::Modern;
     match behaviour {
-        "list change" if lists_another_process(cell) => declared(Loss::SessionList, no_change),
         "audio" if cell.client < V2025_03_26 && to_modern => declared(Loss::AudioContent, audio_in_words),
         "structured" if cell.client < V2025_06_18 && to_modern => {
             declared(Loss::StructuredContent, structure_in_words)
@@ -56,26 +55,6 @@ pub(crate) fn lost(behaviour: &str, cell: Cell) -> Option<Lost> {
         "url" if cell.client < V2025_11_25 => unknown(url_refused),
         _ => None,
     }
-}
-
-/// A legacy session has a child process of its own, and the fixture's changes stay in the process that was called.
-fn lists_another_process(cell: Cell) -> bool {
-    cell.frontend == Frontend::HttpMerged
-        && cell.client.is_legacy()
-        && cell.transport == Transport::Stdio
-        && cell.server == Era::Legacy
-}
-
-fn no_change(session: &mut Session, _: Cell) -> Result<()> {
-    let before = session.list("tools/list", "tools")?;
-    session.forget();
-    session.call("test_trigger_tool_change", &json!({}))?;
-    ensure!(session.list("tools/list", "tools")? == before, "the list has changed");
-    ensure!(
-        session.seen("notifications/tools/list_changed") == 0,
-        "a change was announced that nobody can see"
-    );
-    Ok(())
 }
 
 fn audio_in_words(session: &mut Session, _: Cell) -> Result<()> {

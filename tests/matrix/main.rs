@@ -16,6 +16,7 @@ mod session;
 use std::collections::VecDeque;
 use std::fs;
 use std::io::Write as _;
+use std::path::PathBuf;
 use std::thread;
 use std::time::Instant;
 
@@ -53,14 +54,19 @@ fn every_client_reaches_every_server() -> Result<()> {
     ensure!(rows.len() == count, "{} of {count} cells were tried", rows.len());
 
     let (text, faults) = report::render(&rows);
-    let out = peers::target_dir()?.join("matrix");
-    fs::create_dir_all(&out)?;
-    let path = out.join("report.md");
+    let path = out_dir()?.join("report.md");
     fs::write(&path, &text).with_context(|| format!("writing {}", path.display()))?;
     // Past the test runner's capture: the table is the point of the run, also when it passes.
     std::io::stdout().write_all(text.as_bytes())?;
     ensure!(faults.is_empty(), "{} faults, listed above and in {}", faults.len(), path.display());
     Ok(())
+}
+
+/// Where the report goes, and the logs of gateways with which something failed.
+fn out_dir() -> Result<PathBuf> {
+    let dir = peers::target_dir()?.join("matrix");
+    fs::create_dir_all(&dir)?;
+    Ok(dir)
 }
 
 fn groups(wanted: &str) -> Vec<Group> {
@@ -85,11 +91,18 @@ fn groups(wanted: &str) -> Vec<Group> {
 fn work(queue: &Mutex<VecDeque<Group>>, rows: &Mutex<Vec<Row>>) -> Result<()> {
     loop {
         let Some((transport, server, cells)) = queue.lock().pop_front() else { return Ok(()) };
-        let (backend, _fixture) = transport.serve(server)?;
-        let gateway = Gateway::start(&Config::new().backend(backend))?;
+        let fixture = transport.serve(server)?;
+        let mut gateway = Gateway::start(&Config::new().backend(fixture.backend.clone()))?;
         gateway.wait_backends(server.as_str(), &[BACKEND])?;
+        let mut failed = false;
         for cell in cells {
-            rows.lock().push(run(&gateway, cell));
+            let row = run(&gateway, cell);
+            failed |= row.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Fails(_)));
+            rows.lock().push(row);
+        }
+        if failed {
+            let name = format!("gateway-{}-{}.log", transport.as_str(), server.as_str());
+            fs::write(out_dir()?.join(name), gateway.process().log().join("\n"))?;
         }
     }
 }

@@ -211,8 +211,14 @@ impl Session {
             let found: Vec<_> = found.take(count).cloned().collect();
             (found.len() == count).then_some(found)
         });
-        let found = found.with_context(|| format!("waiting for {count} × {method}"))?;
-        self.notices.retain(|notice| !found.contains(notice));
+        let came = self.seen(method);
+        let found = found.with_context(|| format!("{came} of {count} {method} came"))?;
+        let mut left = count;
+        self.notices.retain(|notice| {
+            let taken = left > 0 && notice["method"] == method;
+            left -= usize::from(taken);
+            !taken
+        });
         Ok(found)
     }
 

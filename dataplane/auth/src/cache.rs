@@ -6,9 +6,9 @@ use std::collections::HashMap;
 use std::fmt;
 use std::time::{Duration, SystemTime};
 
-use aws_lc_rs::digest;
 use bridge_policy::principal::Principal;
 use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
 
 /// Each with a lock of its own.
 const SHARDS: usize = 16;
@@ -16,7 +16,7 @@ const SHARDS: usize = 16;
 const PER_SHARD: usize = 512;
 
 /// Digest of a token: the token itself is not kept.
-pub(crate) type Key = [u8; digest::SHA256_OUTPUT_LEN];
+pub(crate) type Key = [u8; 32];
 
 /// Accepted tokens with their principals, each for `ttl` at most and never beyond its own expiry. Only what a key has
 /// signed gets in, so strangers cannot fill it.
@@ -36,9 +36,7 @@ impl Cache {
     }
 
     pub(crate) fn key(token: &str) -> Key {
-        let mut key = Key::default();
-        key.copy_from_slice(digest::digest(&digest::SHA256, token.as_bytes()).as_ref());
-        key
+        Sha256::digest(token).into()
     }
 
     pub(crate) fn get(&self, key: &Key, now: SystemTime) -> Option<Principal> {

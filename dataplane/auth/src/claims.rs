@@ -7,6 +7,8 @@ use bridge_policy::denial::Denial;
 use bridge_policy::principal::{Grant, RateLimit};
 use serde::Deserialize;
 
+use crate::object::Object;
+
 /// What has to be in a token.
 #[derive(Debug)]
 pub(crate) struct Rules {
@@ -35,7 +37,7 @@ struct Claims<'a> {
     /// Separated by spaces (RFC 8693, section 4.2).
     #[serde(borrow)]
     scope: Option<Cow<'a, str>>,
-    rate_limit: Option<Rates>,
+    rate_limit: Option<Object<Rates>>,
 }
 
 #[derive(Deserialize)]
@@ -82,7 +84,7 @@ impl Rates {
 
 /// Judges the claims of a token whose signature is good. `exp` and `nbf` have no leeway, as in the original.
 pub(crate) fn judge(json: &[u8], rules: &Rules, now: SystemTime) -> Result<Grant, Denial> {
-    let claims: Claims<'_> = serde_json::from_slice(json).map_err(|_| Denial::InvalidClaims)?;
+    let Object::<Claims<'_>>(claims) = serde_json::from_slice(json).map_err(|_| Denial::InvalidClaims)?;
     let expires_at = claims.exp.ok_or(Denial::InvalidClaims)?.0;
     if expires_at <= now {
         return Err(Denial::TokenExpired);
@@ -110,7 +112,7 @@ pub(crate) fn judge(json: &[u8], rules: &Rules, now: SystemTime) -> Result<Grant
         scopes,
         expires_at,
         token_id: claims.jti,
-        rate_limit: claims.rate_limit.and_then(|rates| rates.limit()),
+        rate_limit: claims.rate_limit.and_then(|Object(rates)| rates.limit()),
     })
 }
 

@@ -1,9 +1,11 @@
 //! Tokens of our own, for `mcp-gateway admin token create`. Changes when they should say more.
 
-use aws_lc_rs::hmac;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::{Algorithm, EncodingKey, errors};
 use serde::Serialize;
+use serde::ser::Error as _;
 
 /// The claims of a token, in the original's order.
 #[derive(Debug, Clone, Serialize)]
@@ -37,11 +39,16 @@ pub struct Rates {
     pub burst: u32,
 }
 
-/// Signs with HS256.
+/// Signs with HS256. The header's members stand in the original's order, which the library's own encoding would change.
 pub fn sign(claims: &Claims<'_>, secret: &[u8]) -> Result<String, serde_json::Error> {
     let header = URL_SAFE_NO_PAD.encode(r#"{"alg":"HS256","typ":"JWT"}"#);
     let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(claims)?);
     let signed = format!("{header}.{payload}");
-    let tag = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, secret), signed.as_bytes());
-    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(tag)))
+    let signature = signature(signed.as_bytes(), secret).map_err(serde_json::Error::custom)?;
+    Ok(format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature)))
+}
+
+fn signature(message: &[u8], secret: &[u8]) -> errors::Result<Vec<u8>> {
+    let signer = (DEFAULT_PROVIDER.signer_factory)(&Algorithm::HS256, &EncodingKey::from_secret(secret))?;
+    Ok(signer.try_sign(message)?)
 }

@@ -6,20 +6,25 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use aws_lc_rs::hmac;
-use aws_lc_rs::rsa::{PublicKey, RsaParameters};
-use aws_lc_rs::signature::{
-    ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_2048_8192_SHA384, RSA_PKCS1_2048_8192_SHA512,
-};
 use bridge_policy::denial::Denial;
 use bridge_snapshot::Jwt;
+use jsonwebtoken::crypto::JwtVerifier;
+use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
+use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey};
 use rustls_pki_types::SubjectPublicKeyInfoDer;
 use rustls_pki_types::pem::PemObject as _;
 
-use crate::jws::{Algorithm, Hash};
-
 /// Shortest secret that is as strong as HS256 (RFC 7518, section 3.2), in bytes.
 const STRONG_SECRET: usize = 32;
+/// Shortest modulus that signatures are verified with (RFC 7518, section 3.3), in bits.
+const MIN_MODULUS: usize = 2048;
+/// Longest one, in bits: the library takes no signature of a longer one.
+const MAX_MODULUS: usize = 8192;
+/// How a `SubjectPublicKeyInfo` says RSA (RFC 3279, section 2.3.1), DER.
+const RSA_ENCRYPTION: [u8; 11] = [0x06, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 0x0d, 1, 1, 1];
+/// Where it says so: behind the heads of two sequences. The outer one has a length of two bytes in any key that is long
+/// enough.
+const ALGORITHM: usize = 4 + 2;
 /// A public key is a few kilobytes; a larger file is a mistake.
 const MAX_FILE: u64 = 64 * 1024;
 
@@ -54,21 +59,8 @@ pub enum KeyError {
 
 /// The keys of one access policy, ready for use.
 pub struct Keys {
-    secret: Option<Secret>,
-    public: Option<Rsa>,
-}
-
-struct Secret {
-    sha256: hmac::Key,
-    sha384: hmac::Key,
-    sha512: hmac::Key,
-    strong: bool,
-}
-
-struct Rsa {
-    sha256: ParsedPublicKey,
-    sha384: ParsedPublicKey,
-    sha512: ParsedPublicKey,
+    secret: Option<DecodingKey>,
+    public: Option<DecodingKey>,
 }
 
 impl fmt::Debug for Keys {
@@ -84,7 +76,7 @@ impl Keys {
     pub fn load(config: &Jwt, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, KeyError> {
         let secret = config.secret_env.as_ref().map(|name| {
             let value = env(name).filter(|value| !value.is_empty());
-            value.map(|value| Secret::new(value.as_bytes())).ok_or(KeyError::NoSecret)
+            value.map(|value| DecodingKey::from_secret(value.as_bytes())).ok_or(KeyError::NoSecret)
         });
         let public = config.public_key_file.as_deref().map(read_rsa);
         let keys = Self { secret: secret.transpose()?, public: public.transpose()? };
@@ -96,47 +88,20 @@ impl Keys {
 
     /// Whether the secret is shorter than its strongest use asks for: it can be guessed offline from any one token.
     pub fn has_weak_secret(&self) -> bool {
-        self.secret.as_ref().is_some_and(|secret| !secret.strong)
+        let secret = self.secret.as_ref().and_then(|key| key.try_get_as_bytes().ok());
+        secret.is_some_and(|secret| secret.len() < STRONG_SECRET)
     }
 
-    pub(crate) fn verify(
-        &self,
-        algorithm: Algorithm,
-        message: &[u8],
-        signature: &[u8],
-    ) -> Result<(), Denial> {
-        let outcome = match algorithm {
-            Algorithm::Hmac(hash) => {
-                let secret = self.secret.as_ref().ok_or(Denial::UnsupportedAlgorithm)?;
-                let key = match hash {
-                    Hash::Sha256 => &secret.sha256,
-                    Hash::Sha384 => &secret.sha384,
-                    Hash::Sha512 => &secret.sha512,
-                };
-                hmac::verify(key, message, signature)
-            }
-            Algorithm::Rsa(hash) => {
-                let public = self.public.as_ref().ok_or(Denial::UnsupportedAlgorithm)?;
-                let key = match hash {
-                    Hash::Sha256 => &public.sha256,
-                    Hash::Sha384 => &public.sha384,
-                    Hash::Sha512 => &public.sha512,
-                };
-                key.verify_sig(message, signature)
-            }
+    /// What verifies signatures of `algorithm`, by the key of its kind and no other. The cryptography is handed over
+    /// explicitly: no process-wide default is installed or relied on.
+    pub(crate) fn verifier(&self, algorithm: Algorithm) -> Result<Box<dyn JwtVerifier>, Denial> {
+        let key = match algorithm.family() {
+            AlgorithmFamily::Hmac => self.secret.as_ref(),
+            AlgorithmFamily::Rsa => self.public.as_ref(),
+            AlgorithmFamily::Ec | AlgorithmFamily::Ed => None,
         };
-        outcome.map_err(|_| Denial::InvalidSignature)
-    }
-}
-
-impl Secret {
-    fn new(value: &[u8]) -> Self {
-        Self {
-            sha256: hmac::Key::new(hmac::HMAC_SHA256, value),
-            sha384: hmac::Key::new(hmac::HMAC_SHA384, value),
-            sha512: hmac::Key::new(hmac::HMAC_SHA512, value),
-            strong: value.len() >= STRONG_SECRET,
-        }
+        key.and_then(|key| (DEFAULT_PROVIDER.verifier_factory)(&algorithm, key).ok())
+            .ok_or(Denial::UnsupportedAlgorithm)
     }
 }
 
@@ -145,7 +110,7 @@ pub fn read_public_key(file: &Path) -> Result<(), KeyError> {
     read_rsa(file).map(drop)
 }
 
-fn read_rsa(file: &Path) -> Result<Rsa, KeyError> {
+fn read_rsa(file: &Path) -> Result<DecodingKey, KeyError> {
     let unreadable = |source| KeyError::Unreadable { file: file.to_owned(), source };
     let metadata = fs::metadata(file).map_err(unreadable)?;
     if !metadata.is_file() {
@@ -158,19 +123,26 @@ fn read_rsa(file: &Path) -> Result<Rsa, KeyError> {
     parse_rsa(&content).map_err(|problem| KeyError::NotAKey { file: file.to_owned(), problem })
 }
 
-fn parse_rsa(content: &[u8]) -> Result<Rsa, &'static str> {
+fn parse_rsa(content: &[u8]) -> Result<DecodingKey, &'static str> {
     let der = SubjectPublicKeyInfoDer::from_pem_slice(content).map_err(|_| found_instead(content))?;
-    let key = PublicKey::from_der(&der).map_err(|_| "it holds a public key of another kind")?;
-    let bits = RsaParameters::public_modulus_len(key.as_ref()).map_err(|_| "it cannot be decoded")?;
-    if bits < RSA_PKCS1_2048_8192_SHA256.min_modulus_len() {
+    let components = DEFAULT_PROVIDER.key_utils.rsa_pub_components_from_public_key;
+    let (modulus, exponent) = components(&der).map_err(|_| "it holds a public key of another kind")?;
+    if bits(&modulus) < MIN_MODULUS {
         return Err("keys of less than 2048 bits are not accepted");
     }
-    let parse = |algorithm| ParsedPublicKey::new(algorithm, &der).map_err(|_| "it cannot be decoded");
-    Ok(Rsa {
-        sha256: parse(&RSA_PKCS1_2048_8192_SHA256)?,
-        sha384: parse(&RSA_PKCS1_2048_8192_SHA384)?,
-        sha512: parse(&RSA_PKCS1_2048_8192_SHA512)?,
-    })
+    if bits(&modulus) > MAX_MODULUS {
+        return Err("keys of more than 8192 bits are not accepted");
+    }
+    // The library would forget that a key is for RSA-PSS alone (RFC 4055, section 1.2).
+    if !der.get(ALGORITHM..).is_some_and(|rest| rest.starts_with(&RSA_ENCRYPTION)) {
+        return Err("it holds an RSA-PSS key, which is not for RS256, RS384 and RS512");
+    }
+    Ok(DecodingKey::from_rsa_raw_components(&modulus, &exponent))
+}
+
+/// Length of a big-endian number without leading zero bytes.
+fn bits(number: &[u8]) -> usize {
+    number.first().map_or(0, |first| 8 * number.len() - first.leading_zeros() as usize)
 }
 
 fn found_instead(content: &[u8]) -> &'static str {

@@ -9,6 +9,7 @@ mod claims;
 mod issue;
 mod jws;
 mod keys;
+mod object;
 
 pub use authenticator::Authenticator;
 pub use issue::{Claims, Rates, sign};

@@ -214,7 +214,12 @@ impl Cluster {
             Era::Legacy => verdicts.not_legacy,
             Era::Modern => verdicts.not_modern,
         };
-        self.is_allowed(era) && denied.is_none_or(|at| now.saturating_duration_since(at) > self.recheck())
+        // While the other generation serves, requests do not ask anew: the keeper of the catalogue does.
+        let is_due = |at| {
+            let other = if era == Era::Legacy { &self.modern_catalogue } else { &self.legacy_catalogue };
+            now.saturating_duration_since(at) > self.recheck() && other.lists().is_none()
+        };
+        self.is_allowed(era) && denied.is_none_or(is_due)
     }
 
     /// How long a verdict holds.

@@ -74,8 +74,7 @@ fn stopped(backend: &str) -> Refusal {
     Refusal::backend(Reason::BackendLost, backend, text)
 }
 
-/// Answers one request. `stop` is cancelled when its listener is given up, `ending` when it cannot be waited for any
-/// longer.
+/// Answers one request. `ending` is cancelled when it cannot be waited for any longer.
 pub(crate) async fn handle(
     gateway: &Arc<Gateway>,
     listener: &Listener,
@@ -85,7 +84,7 @@ pub(crate) async fn handle(
 ) -> Reply {
     let plan = gateway.plan.load_full();
     let upgrade = websocket::Upgrade::wanted(listener, &request);
-    let sse = if upgrade.is_none() { sse::Addressed::of(listener, request.uri().path()) } else { None };
+    let sse = sse::Addressed::of(listener, request.uri().path()).filter(|_| upgrade.is_none());
     let scope = match route(request.uri().path()) {
         Route::Health => {
             return respond::health(gateway.health.respond(request.uri().path(), SystemTime::now()));

@@ -318,8 +318,8 @@ pub(crate) fn build(
         getrandom::fill(&mut key).map_err(StartError::Random)?;
         Ok(key)
     };
-    let handles = HandleKey::new(&random()?).map_err(|_| StartError::Sealing)?;
     let incarnation = getrandom::u64().map_err(StartError::Random)?;
+    let handles = HandleKey::new(&random()?, incarnation).map_err(|_| StartError::Sealing)?;
     let Limits { max_listens, .. } = snapshot.limits;
     let gate = Gate::load(&snapshot.access).unwrap_or_else(|error| {
         tracing::error!(%error, "every request will be refused");
@@ -329,7 +329,7 @@ pub(crate) fn build(
     let source = Arc::new(PlanHealth(Arc::clone(&plan)));
     let gateway = Gateway {
         views: Views::new(CursorKey::new(random()?)),
-        parked: Parked::new(handles, incarnation),
+        parked: Parked::new(handles),
         sessions: SessionTable::new(),
         sse: sse::Clients::new(),
         metrics: shared.metrics.clone(),

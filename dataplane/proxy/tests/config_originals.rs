@@ -2,7 +2,7 @@
 //! old spellings, and must load.
 #![allow(clippy::panic, reason = "test code outside of `#[test]` functions")]
 
-use bridge_snapshot::{Access, Backend, Target};
+use bridge_snapshot::{Access, Backend, SsePaths, Target};
 use mcp_gateway::config::{self, Loaded};
 
 fn load(text: &str) -> (Loaded, Vec<String>) {
@@ -131,6 +131,7 @@ service_discovery:
     );
     let main = &loaded.snapshot.listeners[0];
     assert!(main.serves_http() && main.websocket().is_some(), "one address serves what both ask for");
+    assert!(main.sse().is_some_and(|sse| sse.stream == "/sse"));
     assert_eq!(
         urls(&loaded.snapshot.backends),
         [
@@ -140,6 +141,30 @@ service_discovery:
         ]
     );
     assert_eq!(warnings, [format!("server.frontends[0].config.bind_addr: {UNKNOWN}")]);
+}
+
+#[test]
+fn frontends_of_the_old_transport() {
+    let (loaded, warnings) = load(
+        r"
+server:
+  host: 127.0.0.1
+  port: 9000
+  tls: { enabled: false }
+  frontends:
+    - { name: old, protocol: sse }
+    - { name: shared, protocol: sse, config: { port: 9000, stream_endpoint: /stream, request_endpoint: /in, keep_alive: 5 } }
+",
+    );
+    let paths: Vec<_> =
+        loaded.snapshot.listeners.iter().map(|listener| (listener.address.port(), listener.sse())).collect();
+    let SsePaths { stream, messages, keep_alive } = paths[0].1.unwrap();
+    assert_eq!((paths[0].0, stream.as_str(), messages.as_str()), (9000, "/stream", "/in"));
+    assert_eq!(keep_alive.unwrap().as_secs(), 5);
+    let SsePaths { stream, messages, keep_alive } = paths[1].1.unwrap();
+    assert_eq!((paths[1].0, stream.as_str(), messages.as_str()), (8081, "/events", "/api/v1/request"));
+    assert_eq!((paths.len(), *keep_alive), (2, None));
+    assert_eq!(warnings, ["backends: no usable backend: clients will find no tools"]);
 }
 
 #[test]

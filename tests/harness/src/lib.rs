@@ -14,8 +14,7 @@
 //! | a published client | [`script::run`] with a plan |
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
-//! | a client that stays connected | [`WebSocket::connect`], [`peer::Lines`], each as a [`Peer`] |
-//! | a client of 2024-11-05 | [`SseClient::open`] |
+//! | a client that stays connected | [`WebSocket::connect`], [`SseClient::connect`], [`peer::Lines`], each as a [`Peer`] |
 //! | a client of the original on TCP | [`Binary::g`], [`Binary::r`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |

@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use anyhow::{Context as _, Result, ensure};
 use bridge_tests::http::{Url, request};
 use bridge_tests::metrics::Metrics;
+use bridge_tests::peer::Wire as _;
+use bridge_tests::sse_client::initialize;
 use bridge_tests::tokens::{self, Issuer};
-use bridge_tests::{Config, Era, Gateway, PATIENCE, SseClient, TestServer};
+use bridge_tests::{Config, Era, Gateway, PATIENCE, Peer, SseClient, TestServer};
 use serde_json::{Value, json};
 
 const OLDEST: &str = "2024-11-05";
@@ -32,27 +34,28 @@ fn a_stream_names_its_endpoint_and_carries_every_answer_as_a_message() -> Result
     let fixture = TestServer::http(Era::Legacy)?;
     let gateway = Gateway::start(&Config::new().http("fixture", fixture.url()))?;
     gateway.wait_backends("legacy", &["fixture"])?;
-    let mut client = SseClient::connect(&gateway.url("/sse"))?;
-    let token = client.endpoint().strip_prefix("/messages?sessionId=").context("the usual endpoint")?;
+    let mut client = Peer::new(SseClient::connect(&gateway.url("/sse"))?);
+    let endpoint = client.wire().endpoint().to_owned();
+    let token = endpoint.strip_prefix("/messages?sessionId=").context("the usual endpoint")?;
     assert!(token.len() == 32 && token.bytes().all(|byte| byte.is_ascii_hexdigit()), "{token}");
     // Legal before the handshake.
     client.send(&json!({ "jsonrpc": "2.0", "id": "early", "method": "ping" }))?;
-    let event = client.next_event()?.context("the answer")?;
+    let event = client.wire().next_event()?.context("the answer")?;
     assert_eq!((event.name.as_deref(), event.id), (Some("message"), None));
     assert_eq!(event.data.as_deref(), Some(r#"{"jsonrpc":"2.0","id":"early","result":{}}"#));
 
-    let opened = client.initialize(OLDEST, &json!({}))?;
+    let opened = initialize(&mut client, OLDEST, &json!({}))?;
     assert_eq!(opened["protocolVersion"], OLDEST);
-    let listed = client.request("tools/list", &json!({}))?.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let listed = client.call("tools/list", &json!({}))?;
     assert!(listed["tools"].as_array().is_some_and(|tools| !tools.is_empty()), "{listed}");
-    let called = client.request("tools/call", &tool("test_simple_text", &json!({})))?;
-    assert_eq!(called.as_ref().map(text), Ok("This is a simple text response for testing."));
+    let called = client.call("tools/call", &tool("test_simple_text", &json!({})))?;
+    assert_eq!(text(&called), "This is a simple text response for testing.");
     let unknown = client.request("tools/call", &tool("no_such_tool", &json!({})))?;
-    assert_eq!(unknown.map_err(|error| error.data["reason"].clone()), Err(json!("unknown_target")));
+    assert_eq!(unknown["error"]["data"]["reason"], "unknown_target", "{unknown}");
 
     // What is no message is said so on the stream, where all answers are.
-    assert_eq!(client.post("{ no json")?.head.status, 202);
-    client.read_where(|message| message["error"]["code"] == -32700)?;
+    client.wire().send("{ no json")?;
+    client.wait(|message| message["error"]["code"] == -32700)?;
     Ok(())
 }
 
@@ -62,11 +65,11 @@ fn every_legacy_revision_may_be_spoken_and_one_backend_alone_keeps_its_names() -
     let gateway = Gateway::start(&Config::new().http("fixture", fixture.url()))?;
     gateway.wait_backends("legacy", &["fixture"])?;
     for version in [OLDEST, "2025-03-26", "2025-06-18", "2025-11-25"] {
-        let mut client = SseClient::connect(&gateway.url("/sse/fixture"))?;
-        let opened = client.initialize(version, &json!({}))?;
+        let mut client = Peer::new(SseClient::connect(&gateway.url("/sse/fixture"))?);
+        let opened = initialize(&mut client, version, &json!({}))?;
         assert_eq!(opened["protocolVersion"], version);
-        let called = client.request("tools/call", &tool("test_simple_text", &json!({})))?;
-        assert_eq!(called.as_ref().map(text), Ok("This is a simple text response for testing."));
+        let called = client.call("tools/call", &tool("test_simple_text", &json!({})))?;
+        assert_eq!(text(&called), "This is a simple text response for testing.");
     }
     assert_eq!(status("GET", &gateway.url("/sse/nobody"), &[], "")?, 404);
     Ok(())
@@ -80,19 +83,18 @@ fn a_server_asks_reports_and_is_cancelled_over_the_one_stream() -> Result<()> {
     let mut client = SseClient::open(&gateway.url("/sse"), OLDEST, &json!({ "sampling": {} }))?;
 
     let call = client.start("tools/call", &tool("test_sampling", &json!({ "prompt": "the question" })))?;
-    let question = client.read_where(|message| message["method"] == "sampling/createMessage")?;
+    let question = client.wait(|message| message["method"] == "sampling/createMessage")?;
     let answer =
         json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "forty-two" } });
     client.send(&json!({ "jsonrpc": "2.0", "id": question["id"], "result": answer }))?;
-    let result = client.finish(&call)?;
-    assert_eq!(result.as_ref().map(text), Ok("LLM response: forty-two"));
+    assert_eq!(text(&client.answer(&call)?["result"]), "LLM response: forty-two");
 
     let mut params = tool("test_tool_with_progress", &json!({}));
     params["_meta"] = json!({ "progressToken": "mine" });
     let call = client.start("tools/call", &params)?;
-    client.finish(&call)?.map_err(|error| anyhow::anyhow!("{error}"))?;
+    ensure!(client.answer(&call)?["result"].is_object());
     for _ in 0..3 {
-        let progress = client.read_where(|message| message["method"] == "notifications/progress")?;
+        let progress = client.wait(|message| message["method"] == "notifications/progress")?;
         assert_eq!(progress["params"]["progressToken"], "mine", "{progress}");
     }
 
@@ -118,7 +120,7 @@ fn a_hundred_calls_at_once_keep_their_ids() -> Result<()> {
         waiting.insert(id);
     }
     while !waiting.is_empty() {
-        let answer = client.read_where(|message| message.get("method").is_none())?;
+        let answer = client.wait(|message| message.get("method").is_none())?;
         let id = answer["id"].as_str().context("a string id")?;
         assert!(text(&answer["result"]).contains(id), "{answer}");
         assert!(waiting.remove(id), "{id} was answered twice");
@@ -131,10 +133,10 @@ fn only_the_token_of_an_open_stream_takes_messages() -> Result<()> {
     let fixture = TestServer::http(Era::Legacy)?;
     let (gateway, metrics) = Metrics::start(&Config::new().http("fixture", fixture.url()))?;
     gateway.wait_backends("legacy", &["fixture"])?;
-    let client = SseClient::open(&gateway.url("/sse"), OLDEST, &json!({}))?;
+    let mut client = SseClient::open(&gateway.url("/sse"), OLDEST, &json!({}))?;
     let sessions = "mcp_gateway_sessions_active";
     metrics.wait(sessions, 1)?;
-    let endpoint = gateway.url(client.endpoint());
+    let endpoint = gateway.url(client.wire().endpoint());
     let wrong = gateway.url("/messages?sessionId=00000000000000000000000000000000");
     for url in [wrong.as_str(), &gateway.url("/messages"), &gateway.url("/messages?other=1")] {
         assert_eq!(status("POST", url, &[JSON], PING)?, 404, "{url}");
@@ -169,15 +171,16 @@ fn a_token_is_worth_nothing_to_another_principal() -> Result<()> {
     let bearer = |subject: &str| -> Result<String> { Ok(format!("Bearer {}", issuer.token(subject)?)) };
     let (ann, bob) = (bearer("ann")?, bearer("bob")?);
     assert_eq!(status("GET", &gateway.url("/sse"), &[], "")?, 401);
-    let mut client = SseClient::connect_with(&gateway.url("/sse"), &[("Authorization", &ann)])?;
-    client.initialize(OLDEST, &json!({}))?;
-    let endpoint = gateway.url(client.endpoint());
+    let stream = SseClient::connect_with(&gateway.url("/sse"), &[("Authorization", &ann)])?;
+    let mut client = Peer::new(stream);
+    initialize(&mut client, OLDEST, &json!({}))?;
+    let endpoint = gateway.url(client.wire().endpoint());
     assert_eq!(status("POST", &endpoint, &[JSON, ("Authorization", &bob)], PING)?, 404);
     assert_eq!(status("POST", &endpoint, &[JSON], PING)?, 401);
     // Another token of the same party continues.
     let again = bearer("ann")?;
     assert_eq!(status("POST", &endpoint, &[JSON, ("Authorization", &again)], PING)?, 202);
-    client.read_where(|message| message["id"] == 1 && message["result"].is_object())?;
+    client.wait(|message| message["id"] == 1 && message["result"].is_object())?;
     Ok(())
 }
 
@@ -208,11 +211,10 @@ fn a_client_that_does_not_read_slows_only_itself_and_loses_nothing() -> Result<(
     for _ in 0..100 {
         ids.push(slow.start("tools/call", &tool("echo", &json!({ "message": message })))?);
     }
-    let called = other.request("tools/call", &tool("test_simple_text", &json!({})))?;
-    assert_eq!(called.as_ref().map(text), Ok("This is a simple text response for testing."));
+    let called = other.call("tools/call", &tool("test_simple_text", &json!({})))?;
+    assert_eq!(text(&called), "This is a simple text response for testing.");
     for id in ids {
-        let result = slow.finish(&id)?;
-        ensure!(result.is_ok_and(|result| text(&result).contains(&message)), "answer {id}");
+        ensure!(text(&slow.answer(&id)?["result"]).contains(&message), "answer {id}");
     }
     Ok(())
 }
@@ -228,8 +230,7 @@ fn a_gateway_that_leaves_finishes_calls_and_then_ends_the_stream() -> Result<()>
     fixture.process().wait_line(PATIENCE, |line| line.contains("sleep started").then_some(()))?;
     let stopped = std::thread::scope(|scope| -> Result<_> {
         let stopping = scope.spawn(|| gateway.stop(PATIENCE));
-        let result = client.finish(&call)?;
-        assert_eq!(result.as_ref().map(text), Ok("Slept 1000 ms"));
+        assert_eq!(text(&client.answer(&call)?["result"]), "Slept 1000 ms");
         while client.read()?.is_some() {}
         stopping.join().map_err(|_| anyhow::anyhow!("panic"))?
     })?;
@@ -245,8 +246,9 @@ fn silence_is_broken_by_comments() -> Result<()> {
     let gateway = Gateway::start(&config)?;
     gateway.wait_backends("legacy", &["fixture"])?;
     let mut client = SseClient::open(&gateway.url("/sse"), OLDEST, &json!({}))?;
-    let call = client.request("tools/call", &tool("sleep", &json!({ "ms": 3_500 })))?;
-    assert_eq!(call.as_ref().map(text), Ok("Slept 3500 ms"));
-    assert!(client.comments() >= 2, "{} comments", client.comments());
+    let slept = client.call("tools/call", &tool("sleep", &json!({ "ms": 3_500 })))?;
+    assert_eq!(text(&slept), "Slept 3500 ms");
+    let comments = client.wire().comments();
+    assert!(comments >= 2, "{comments} comments");
     Ok(())
 }

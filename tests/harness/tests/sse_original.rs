@@ -4,7 +4,8 @@
 use anyhow::{Context as _, Result};
 use bridge_tests::exchange::Exchange;
 use bridge_tests::http::{Response, Url, request};
-use bridge_tests::{Config, Era, Gateway, SseClient, TestServer};
+use bridge_tests::sse_client::initialize;
+use bridge_tests::{Config, Era, Gateway, Peer, SseClient, TestServer};
 use serde_json::{Value, json};
 
 struct Original {
@@ -87,11 +88,12 @@ fn a_message_is_never_given_to_one_of_several_streams() -> Result<()> {
 #[test]
 fn clients_of_mcp_use_the_same_paths_by_the_endpoint_that_their_stream_names() -> Result<()> {
     let original = start()?;
-    let mut client = SseClient::connect(&format!("{}/events/fixture", original.base))?;
-    assert!(client.endpoint().starts_with("/api/v1/request?sessionId="), "{}", client.endpoint());
-    client.initialize("2024-11-05", &json!({}))?;
+    let stream = SseClient::connect(&format!("{}/events/fixture", original.base))?;
+    assert!(stream.endpoint().starts_with("/api/v1/request?sessionId="), "{}", stream.endpoint());
+    let mut client = Peer::new(stream);
+    initialize(&mut client, "2024-11-05", &json!({}))?;
     let call = json!({ "name": "test_simple_text", "arguments": {} });
-    let result = client.request("tools/call", &call)?.map_err(|error| anyhow::anyhow!("{error}"))?;
+    let result = client.call("tools/call", &call)?;
     assert_eq!(result["content"][0]["text"], "This is a simple text response for testing.");
     // The usual paths are there, too.
     SseClient::open(&format!("{}/sse", original.base), "2024-11-05", &json!({})).map(drop)

@@ -18,9 +18,10 @@ const BANNED: [(&str, &str); 7] = [
 ];
 
 /// Crates of which the shipped program may hold two versions, with what will end it.
-const DOUBLED: [(&str, &str); 2] = [
+const DOUBLED: [(&str, &str); 3] = [
     ("base64", "serde-saphyr has moved to 0.23 alone"),
     ("syn", "build time only; derive macros move to 3 one by one"),
+    ("untrusted", "jsonwebtoken leaves aws-lc-rs its defaults, which bring 0.7; rustls-webpki has 0.9"),
 ];
 
 /// Licences that ask for no more than attribution.

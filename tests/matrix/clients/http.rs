@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::net::{Shutdown, TcpStream};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
@@ -10,6 +11,7 @@ use anyhow::{Context as _, Result, ensure};
 use bridge_tests::Exchange;
 use bridge_tests::http::{Url, request};
 use bridge_tests::modern::headers;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::client::{Arrival, Client};
@@ -24,8 +26,8 @@ pub(crate) struct HttpClient {
     session: Option<String>,
     to_inbox: Sender<Arrival>,
     inbox: Receiver<Arrival>,
-    /// The connections whose answers are awaited, by request id. An entry may be left behind by an answered request.
-    open: HashMap<String, TcpStream>,
+    /// The connections whose answers are awaited, by request id.
+    open: Arc<Mutex<HashMap<String, TcpStream>>>,
     notifications: Option<TcpStream>,
 }
 
@@ -33,8 +35,8 @@ impl HttpClient {
     /// Connects to nothing yet: every message has a connection of its own.
     pub(crate) fn new(url: &str, revision: Revision) -> Result<Self> {
         let (to_inbox, inbox) = channel();
-        let url = Url::parse(url)?;
-        Ok(Self { url, revision, session: None, to_inbox, inbox, open: HashMap::new(), notifications: None })
+        let (url, open) = (Url::parse(url)?, Arc::default());
+        Ok(Self { url, revision, session: None, to_inbox, inbox, open, notifications: None })
     }
 
     fn headers(&self, message: &Value) -> Vec<(String, String)> {
@@ -64,7 +66,7 @@ impl HttpClient {
 
     /// Hands everything on the response to the inbox.
     fn read(&self, mut exchange: Exchange, id: Option<Value>) {
-        let inbox = self.to_inbox.clone();
+        let (inbox, open) = (self.to_inbox.clone(), Arc::clone(&self.open));
         thread::spawn(move || {
             let mut answered = false;
             let end = loop {
@@ -78,7 +80,10 @@ impl HttpClient {
                     Err(error) => break format!("{error:#}"),
                 }
             };
-            if let Some(id) = id.filter(|_| !answered) {
+            let Some(id) = id else { return };
+            // With the last handle the connection closes.
+            open.lock().remove(&id.to_string());
+            if !answered {
                 let _ = inbox.send(Arrival::Ended { id, why: end });
             }
         });
@@ -102,14 +107,15 @@ impl Client for HttpClient {
         if message["method"] == "initialize" && self.revision.is_legacy() {
             self.session = exchange.head()?.header("mcp-session-id").map(str::to_owned);
         }
-        self.open.insert(id.to_string(), exchange.handle()?);
+        self.open.lock().insert(id.to_string(), exchange.handle()?);
         self.read(exchange, Some(id.clone()));
         Ok(())
     }
 
     fn cancel(&mut self, id: &Value) -> Result<()> {
         if !self.revision.is_legacy() {
-            let stream = self.open.remove(&id.to_string()).with_context(|| format!("{id} is not open"))?;
+            let stream =
+                self.open.lock().remove(&id.to_string()).with_context(|| format!("{id} is not open"))?;
             return stream.shutdown(Shutdown::Both).context("closing a response");
         }
         let params = json!({ "requestId": id });
@@ -123,7 +129,7 @@ impl Client for HttpClient {
 
 impl Drop for HttpClient {
     fn drop(&mut self) {
-        for stream in self.open.values().chain(&self.notifications) {
+        for stream in self.open.lock().values().chain(&self.notifications) {
             // The other side may have closed it.
             let _ = stream.shutdown(Shutdown::Both);
         }

@@ -36,6 +36,13 @@ impl From<ErrorData> for Stop {
     }
 }
 
+/// The world did not change as the call wanted.
+impl From<std::io::Error> for Stop {
+    fn from(error: std::io::Error) -> Self {
+        Self::Failed(format!("the fixture's state cannot be changed: {error}"))
+    }
+}
+
 /// Maps a tool's reply to the SDK's form.
 pub(crate) fn respond(reply: Reply) -> Result<CallToolResponse, ErrorData> {
     match reply {

@@ -19,9 +19,11 @@ mod state;
 mod stdio;
 mod tasks;
 mod tools;
+mod world;
 
 use std::net::IpAddr;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::{Parser, ValueEnum};
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -52,6 +54,9 @@ struct Args {
     /// Entries per page of every list; without it each list is one page.
     #[arg(long)]
     page_size: Option<std::num::NonZeroUsize>,
+    /// Directory for what tools change, so that several processes of one server see the same; without it, memory.
+    #[arg(long)]
+    state_dir: Option<std::path::PathBuf>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -85,12 +90,19 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Args) -> anyhow::Result<()> {
-    let shared = Shared::new(args.era, args.page_size)?;
+    let shared = Shared::new(args.era, args.page_size, args.state_dir.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let outcome = runtime.block_on(async {
-        match args.transport {
-            TransportKind::Stdio => stdio::run(shared).await,
-            TransportKind::Http => http::run(shared, (args.host, args.port).into(), args.reply).await,
+        let watching = Arc::clone(&shared);
+        let serving = async {
+            match args.transport {
+                TransportKind::Stdio => stdio::run(shared).await,
+                TransportKind::Http => http::run(shared, (args.host, args.port).into(), args.reply).await,
+            }
+        };
+        tokio::select! {
+            outcome = serving => outcome,
+            () = watching.world.watch(&watching.hub) => Ok(()),
         }
     });
     // A read of standard input may still be blocked on its thread; waiting for it would hold the exit.

@@ -28,7 +28,7 @@ pub(crate) fn list(shared: &Shared) -> Vec<Prompt> {
         prompt(WITH_IMAGE, "A prompt with an image", &[]),
         prompt(WITH_INPUT, "A prompt that asks the user for context", &[]),
     ];
-    if shared.extra_prompt.is_on() {
+    if shared.world.extra_prompt.is_on() {
         prompts.push(prompt(EXTRA, "Comes and goes with test_trigger_prompt_change", &[]));
     }
     prompts
@@ -84,7 +84,7 @@ pub(crate) async fn get(
                 }
             }
         }
-        EXTRA if shared.extra_prompt.is_on() => vec![says("The extra prompt.")],
+        EXTRA if shared.world.extra_prompt.is_on() => vec![says("The extra prompt.")],
         _ => return Err(ErrorData::invalid_params(format!("unknown prompt: {name}"), None)),
     };
     Ok(GetPromptResult::new(messages).into())

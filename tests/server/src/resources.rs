@@ -1,7 +1,5 @@
 //! The resources and the template. Changes when a resource is added.
 
-use std::sync::atomic::Ordering;
-
 use rmcp::model::{CacheScope, ErrorData, ReadResourceResult, Resource, ResourceContents, ResourceTemplate};
 use serde_json::json;
 
@@ -29,7 +27,7 @@ pub(crate) fn list(shared: &Shared) -> Vec<Resource> {
             .with_description("A text that test_trigger_resource_update changes")
             .with_mime_type("text/plain"),
     ];
-    if shared.extra_resource.is_on() {
+    if shared.world.extra_resource.is_on() {
         resources.push(
             Resource::new(EXTRA, "extra-resource")
                 .with_description("Comes and goes with test_trigger_resource_change")
@@ -59,10 +57,10 @@ pub(crate) fn read(shared: &Shared, uri: &str, modern: bool) -> Result<ReadResou
         TEXT => plain("This is the content of the static text resource.", uri),
         BINARY => ResourceContents::blob(samples::PNG, uri).with_mime_type("image/png"),
         WATCHED => {
-            let revision = shared.watched_revision.load(Ordering::Acquire);
+            let revision = shared.world.revision.get();
             plain(format!("Watched resource, revision {revision}."), uri)
         }
-        EXTRA if shared.extra_resource.is_on() => plain("The extra resource.", uri),
+        EXTRA if shared.world.extra_resource.is_on() => plain("The extra resource.", uri),
         _ => match template_id(uri) {
             Some(id) => {
                 let data = json!({ "id": id, "templateTest": true, "data": format!("Data for ID: {id}") });

@@ -4,6 +4,7 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rmcp::model::{
     ClientJsonRpcMessage, ClientRequest, ErrorData, GetMeta, JsonRpcMessage, ServerJsonRpcMessage,
@@ -21,6 +22,8 @@ use crate::state::Shared;
 
 /// Longest accepted line in bytes: above what any gateway limit under test lets through.
 const MAX_LINE: usize = 64 * 1024 * 1024;
+/// How long calls may take to notice that their client is gone.
+const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// Serves until the client closes standard input or the process is asked to stop.
 pub(crate) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
@@ -29,7 +32,7 @@ pub(crate) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
     let transport =
         EraGate::new(shared.era, AsyncRwTransport::new(input, output).with_max_line_length(MAX_LINE));
     let stop = CancellationToken::new();
-    let stopping = shared.stopping.clone();
+    let (stopping, sleeping) = (shared.stopping.clone(), shared.sleeping.clone());
     let serving = async {
         match Fixture::new(shared).serve_with_ct(transport, stop.clone()).await {
             Ok(service) => service.waiting().await.map(|_| ()).map_err(anyhow::Error::from),
@@ -39,14 +42,21 @@ pub(crate) async fn run(shared: Arc<Shared>) -> anyhow::Result<()> {
         }
     };
     tokio::pin!(serving);
-    tokio::select! {
+    let outcome = tokio::select! {
         outcome = &mut serving => outcome,
         () = signal.received() => {
             stopping.cancel();
             stop.cancel();
             serving.await
         }
+    };
+    // Calls end with their client; let them say so.
+    stop.cancel();
+    sleeping.close();
+    if tokio::time::timeout(LAST_WORDS, sleeping.wait()).await.is_err() {
+        tracing::warn!("calls were still under way at exit");
     }
+    outcome
 }
 
 type Sending<E> = Pin<Box<dyn Future<Output = Result<(), E>> + Send>>;

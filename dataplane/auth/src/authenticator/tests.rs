@@ -92,6 +92,14 @@ fn raw(header: &str, signature: &str) -> String {
     format!("{header}.{claims}.{signature}")
 }
 
+/// A token with any header and any claims, whose signature is good.
+fn sealed(header: &str, claims: &str) -> String {
+    let signed = [header, claims].map(|part| URL_SAFE_NO_PAD.encode(part)).join(".");
+    let key = EncodingKey::from_secret(SECRET.as_bytes());
+    let signature = jsonwebtoken::crypto::sign(signed.as_bytes(), &key, Algorithm::HS256).unwrap();
+    format!("{signed}.{signature}")
+}
+
 fn now() -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(NOW)
 }
@@ -193,10 +201,23 @@ fn what_is_no_token_is_said_to_be_none() {
 
 #[test]
 fn a_header_that_demands_to_be_understood_is_not() {
-    let mut header = Header::new(Algorithm::HS256);
-    header.crit = Some(vec!["exp".to_owned()]);
-    let token = encode(&header, &claims(), &EncodingKey::from_secret(SECRET.as_bytes())).unwrap();
-    assert_eq!(verdict(&with_secret(), &token), Err(Denial::InvalidToken));
+    for crit in [json!(["exp"]), json!(["b64"]), json!([]), json!(null), json!(false)] {
+        for name in ["crit", r"\u0063rit"] {
+            let token = sealed(&format!(r#"{{"alg":"HS256","{name}":{crit}}}"#), &claims().to_string());
+            assert_eq!(verdict(&with_secret(), &token), Err(Denial::InvalidToken), "{name} {crit}");
+        }
+    }
+}
+
+#[test]
+fn a_good_signature_does_not_make_a_list_a_header_or_claims() {
+    let judge = with_secret();
+    let (header, claims) = (json!({ "alg": "HS256" }).to_string(), claims().to_string());
+    assert!(verdict(&judge, &sealed(&header, &claims)).is_ok());
+    let list = json!(["HS256", null]).to_string();
+    assert_eq!(verdict(&judge, &sealed(&list, &claims)), Err(Denial::InvalidToken));
+    let list = json!(["idp", "alice", "gateway", NOW + 60, null, null, null, null, null, null]).to_string();
+    assert_eq!(verdict(&judge, &sealed(&header, &list)), Err(Denial::InvalidClaims));
 }
 
 #[test]

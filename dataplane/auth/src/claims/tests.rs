@@ -71,6 +71,7 @@ fn each_defect_has_its_reason() {
         (json!({ "sub": 7 }), Denial::InvalidClaims),
         (json!({ "scopes": "mcp:*" }), Denial::InvalidClaims),
         (json!({ "rate_limit": 60 }), Denial::InvalidClaims),
+        (json!({ "rate_limit": [60, 10] }), Denial::InvalidClaims),
         (json!({ "rate_limit": { "burst": "all" } }), Denial::InvalidClaims),
     ] {
         assert_eq!(judged(&changes), Err(denial), "{changes}");

@@ -257,7 +257,7 @@ async fn open(cluster: &Arc<Cluster>, era: Era) -> Result<(Arc<Link>, Handshake)
             Ok((link, handshake))
         }
         Era::Modern => {
-            let (link, handshake) = cluster.modern_link().await?;
+            let (link, handshake) = cluster.probe_modern().await?;
             let handshake = match handshake {
                 Some(handshake) => handshake,
                 None => cluster.rediscover(&link).await?,

@@ -13,7 +13,7 @@ use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::StdioBackend;
-use bridge_transport::stdio::{ChildSpec, StartError};
+use bridge_transport::stdio::{Child, ChildSpec, StartError};
 use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
@@ -218,6 +218,14 @@ impl Cluster {
         if !self.may_speak(Era::Modern, Instant::now()) {
             return Err(self.era_mismatch(Era::Modern));
         }
+        self.probe_modern().await
+    }
+
+    /// The same on the gateway's own behalf: also when it was found not to speak this generation.
+    pub(super) async fn probe_modern(&self) -> Result<(Arc<Link>, Option<Handshake>), Refusal> {
+        if !self.is_allowed(Era::Modern) {
+            return Err(self.era_mismatch(Era::Modern));
+        }
         let mut handshake = None;
         let opening = self.modern.open(|| async {
             let (link, opened) = self.open_modern(self.owner(Era::Modern)).await?;
@@ -286,7 +294,7 @@ impl Cluster {
         owner: Arc<dyn Owner>,
     ) -> Result<Arc<Link>, Refusal> {
         let spec = self.child_spec(stdio);
-        let child = self.shared.supervisor.start(&spec).await.map_err(|error| self.not_started(&error))?;
+        let child = self.start_with_room(&spec).await.map_err(|error| self.not_started(&error))?;
         let stop = self.closed.child_token();
         let control = child.control;
         let wire = Wire { outbound: child.input, inbound: child.output };
@@ -302,6 +310,22 @@ impl Cluster {
             freed.notify_one();
         });
         Ok(link)
+    }
+
+    /// Starts a child. When there are as many as may be, one that only waits for another call of its client makes room.
+    async fn start_with_room(&self, spec: &ChildSpec) -> Result<Child, StartError> {
+        loop {
+            let freed = self.pool.freed.notified();
+            match self.shared.supervisor.start(spec).await {
+                Err(error @ StartError::TooMany { .. }) => {
+                    let Some(idle) = self.pool.evict() else { return Err(error) };
+                    idle.close().await;
+                    // Whoever opens has a time limit of its own; a child that does not end is killed before.
+                    freed.await;
+                }
+                started => return started,
+            }
+        }
     }
 
     fn child_spec(&self, stdio: &StdioBackend) -> ChildSpec {

@@ -303,7 +303,7 @@ impl Drop for Running {
     }
 }
 
-fn tell(link: Arc<Link>, messages: Vec<Bytes>) {
+pub(super) fn tell(link: Arc<Link>, messages: Vec<Bytes>) {
     tasks::spawn("answer-backend", async move { say(&link, messages).await });
 }
 

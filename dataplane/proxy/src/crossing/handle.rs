@@ -15,13 +15,13 @@ use sha2::{Digest as _, Sha256};
 /// What else the tag covers: a handle of another purpose does not open here.
 const PURPOSE: &[u8] = b"mcp-bridge request state 1";
 const NONCE: usize = 12;
+/// Length of nonce, handle and tag.
+const SEALED: usize = NONCE + (2 + 8 + 8 + 16 + 32) + 16;
 
 /// What a handle says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Handle {
     pub(super) kind: Kind,
-    /// The process that gave it out.
-    pub(super) incarnation: u64,
     /// The wait of a call, in that process; a call that asks again waits under another number.
     pub(super) wait: u64,
     pub(super) expires: SystemTime,
@@ -44,29 +44,54 @@ pub(crate) enum Kind {
 }
 
 /// Seals and opens handles.
-pub(crate) struct HandleKey(RandomizedNonceKey);
+pub(crate) struct HandleKey {
+    key: RandomizedNonceKey,
+    /// The process; in front of each handle, so that one of an earlier process is told from one that was changed.
+    incarnation: u64,
+}
+
+/// What a client gave back.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    Handle(Handle),
+    /// Made by another process, or changed to look so.
+    Foreign,
+    /// Not a handle.
+    Bad,
+}
 
 impl HandleKey {
-    pub(crate) fn new(key: &[u8; 32]) -> Result<Self, Unspecified> {
-        RandomizedNonceKey::new(&AES_256_GCM, key).map(Self)
+    pub(crate) fn new(key: &[u8; 32], incarnation: u64) -> Result<Self, Unspecified> {
+        Ok(Self { key: RandomizedNonceKey::new(&AES_256_GCM, key)?, incarnation })
     }
 
     /// The text for the client.
     pub(super) fn seal(&self, handle: &Handle) -> Result<String, Unspecified> {
         let mut sealed = handle.encode();
-        let nonce = self.0.seal_in_place_append_tag(Aad::from(PURPOSE), &mut sealed)?;
-        let mut out = nonce.as_ref().to_vec();
+        let nonce = self.key.seal_in_place_append_tag(Aad::from(PURPOSE), &mut sealed)?;
+        let mut out = self.incarnation.to_be_bytes().to_vec();
+        out.extend_from_slice(nonce.as_ref());
         out.extend_from_slice(&sealed);
         Ok(URL_SAFE_NO_PAD.encode(out))
     }
 
-    /// What a client gave back; `None` when it is not a handle of this key.
-    pub(super) fn open(&self, text: &str) -> Option<Handle> {
-        let bytes = URL_SAFE_NO_PAD.decode(text).ok()?;
+    /// Reads what a client gave back.
+    pub(super) fn open(&self, text: &str) -> Opened {
+        let Ok(bytes) = URL_SAFE_NO_PAD.decode(text) else { return Opened::Bad };
+        match bytes.split_first_chunk::<8>() {
+            Some((by, sealed)) if u64::from_be_bytes(*by) == self.incarnation => {
+                self.unseal(sealed).map_or(Opened::Bad, Opened::Handle)
+            }
+            Some((_, sealed)) if sealed.len() == SEALED => Opened::Foreign,
+            _ => Opened::Bad,
+        }
+    }
+
+    fn unseal(&self, bytes: &[u8]) -> Option<Handle> {
         let (nonce, sealed) = bytes.split_at_checked(NONCE)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).ok()?;
         let mut sealed = sealed.to_vec();
-        let plain = self.0.open_in_place(nonce, Aad::from(PURPOSE), &mut sealed).ok()?;
+        let plain = self.key.open_in_place(nonce, Aad::from(PURPOSE), &mut sealed).ok()?;
         Handle::decode(plain)
     }
 }
@@ -93,7 +118,6 @@ impl Handle {
             Kind::Again { urls } => (1, urls),
         };
         let mut out = vec![kind, urls];
-        out.extend_from_slice(&self.incarnation.to_be_bytes());
         out.extend_from_slice(&self.wait.to_be_bytes());
         out.extend_from_slice(&u64::try_from(expires).unwrap_or(u64::MAX).to_be_bytes());
         out.extend_from_slice(&self.principal);
@@ -103,7 +127,6 @@ impl Handle {
 
     fn decode(bytes: &[u8]) -> Option<Self> {
         let (head, rest) = bytes.split_first_chunk::<2>()?;
-        let (incarnation, rest) = rest.split_first_chunk::<8>()?;
         let (wait, rest) = rest.split_first_chunk::<8>()?;
         let (expires, rest) = rest.split_first_chunk::<8>()?;
         let (principal, rest) = rest.split_first_chunk::<16>()?;
@@ -115,7 +138,6 @@ impl Handle {
         };
         Some(Self {
             kind,
-            incarnation: u64::from_be_bytes(*incarnation),
             wait: u64::from_be_bytes(*wait),
             expires: UNIX_EPOCH.checked_add(Duration::from_millis(u64::from_be_bytes(*expires)))?,
             principal: *principal,
@@ -131,7 +153,6 @@ mod tests {
     fn handle() -> Handle {
         Handle {
             kind: Kind::Again { urls: 3 },
-            incarnation: 1,
             wait: u64::MAX,
             expires: UNIX_EPOCH + Duration::from_millis(1_790_000_000_123),
             principal: principal_digest(&Principal::anonymous()),
@@ -141,10 +162,12 @@ mod tests {
 
     #[test]
     fn only_the_key_that_sealed_a_handle_opens_it() {
-        let (ours, theirs) = (HandleKey::new(&[1; 32]).unwrap(), HandleKey::new(&[2; 32]).unwrap());
+        let ours = HandleKey::new(&[1; 32], 1).unwrap();
+        let (theirs, later) = (HandleKey::new(&[2; 32], 1).unwrap(), HandleKey::new(&[3; 32], 2).unwrap());
         let text = ours.seal(&handle()).unwrap();
-        assert_eq!(ours.open(&text), Some(handle()));
-        assert_eq!(theirs.open(&text), None);
+        assert_eq!(ours.open(&text), Opened::Handle(handle()));
+        assert_eq!(theirs.open(&text), Opened::Bad);
+        assert_eq!(later.open(&text), Opened::Foreign);
         assert_ne!(
             ours.seal(&handle()).unwrap(),
             text,
@@ -154,15 +177,16 @@ mod tests {
 
     #[test]
     fn a_changed_handle_does_not_open() {
-        let key = HandleKey::new(&[1; 32]).unwrap();
+        let key = HandleKey::new(&[1; 32], 1).unwrap();
         let text = key.seal(&handle()).unwrap();
         for at in 0..text.len() {
             let mut changed = text.clone().into_bytes();
             changed[at] = if changed[at] == b'A' { b'B' } else { b'A' };
-            assert_eq!(key.open(std::str::from_utf8(&changed).unwrap()), None, "byte {at}");
+            let opened = key.open(std::str::from_utf8(&changed).unwrap());
+            assert!(!matches!(opened, Opened::Handle(_)), "byte {at}");
         }
         for bad in ["", "x", "AAAA", &text[..text.len() - 4], &format!("{text}AAAA"), "not base64 at all!"] {
-            assert_eq!(key.open(bad), None, "{bad}");
+            assert_eq!(key.open(bad), Opened::Bad, "{bad}");
         }
     }
 }

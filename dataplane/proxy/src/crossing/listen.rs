@@ -46,7 +46,13 @@ pub(super) async fn open(
     });
     let uris: Vec<_> = filter.resource_subscriptions.iter().cloned().collect();
     let owners = if uris.is_empty() { Vec::new() } else { vec![(Arc::clone(cluster), uris)] };
-    let source = ListenSource { filter, owners, changes: follow(cluster, lists), permit };
+    let source = ListenSource {
+        filter,
+        owners,
+        changes: follow(cluster, lists),
+        replaced: vec![cluster.closing()],
+        permit,
+    };
     Ok(Listen::start(context, frame, source))
 }
 

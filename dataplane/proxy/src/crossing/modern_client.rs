@@ -27,6 +27,9 @@ use crate::pipeline::modern_stream::Form;
 use crate::pipeline::{Context, Reply, legacy, modern_stream, respond, timed_out};
 use crate::upstream::{Answer, Messages, UpstreamError};
 
+/// Longest `clientInfo` that is passed on, in bytes: it tells conversations apart, and clients choose it.
+const MAX_INFO: usize = 4096;
+
 /// Numbers under which requests travel: several clients may share a conversation, and use the same ids.
 static NEXT: AtomicI64 = AtomicI64::new(1);
 
@@ -150,9 +153,12 @@ async fn begin(
     Ok(match answer {
         Answer::Whole { bytes, .. } => Begun::Whole(running.finish(&bytes)?),
         Answer::Forward(rest) => {
-            let bytes = rest
-                .collect(context.plan.backend_limits.max_bytes)
-                .await
+            let collected =
+                tokio::time::timeout(timeout, rest.collect(context.plan.backend_limits.max_bytes));
+            let bytes = context
+                .or_end(&cluster.name, collected)
+                .await?
+                .map_err(|_| timed_out(timeout, cluster))?
                 .map_err(|error| Refusal::backend(Reason::BackendLost, &cluster.name, error))?;
             Begun::Whole(running.finish(&bytes)?)
         }
@@ -168,7 +174,7 @@ async fn lease(context: &Context, cluster: &Arc<Cluster>, frame: &Frame) -> Resu
     let raw = |span| frame.raw(span).unwrap_or(b"{}");
     let capabilities = to_legacy::capabilities(raw(meta.and_then(|meta| meta.client_capabilities)));
     let info = frame.raw(meta.and_then(|meta| meta.client_info));
-    let info = info.filter(|info| kind_of(info) == Some(Json::Object));
+    let info = info.filter(|info| info.len() <= MAX_INFO && kind_of(info) == Some(Json::Object));
     let key = Key {
         principal: context.principal.clone(),
         capabilities,
@@ -179,7 +185,8 @@ async fn lease(context: &Context, cluster: &Arc<Cluster>, frame: &Frame) -> Resu
 
 /// The request as the server reads it, under a number that nobody else uses for id and progress token.
 fn numbered(context: &Context, frame: &Frame) -> Result<Frame, Refusal> {
-    let limits = &context.plan.client_limits;
+    // The text was bounded where it came in; a connection of the client's own admits more than a request of HTTP.
+    let limits = &context.plan.connection_limits;
     let read = |bytes| {
         Frame::parse(bytes, limits).map_err(|error| Refusal::new(Reason::BadMessage, error.to_string()))
     };

@@ -11,13 +11,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 
+use bridge_mcp::frame::Frame;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use super::call::ToLegacyCall;
-use super::handle::{Handle, HandleKey, Kind, principal_digest};
+use super::handle::{Handle, HandleKey, Kind, Opened, principal_digest};
 
 /// Bounds on what waits.
 #[derive(Debug, Clone, Copy)]
@@ -48,7 +49,6 @@ impl Claim {
 /// All parked calls of this process.
 pub(crate) struct Parked {
     key: HandleKey,
-    incarnation: u64,
     next: AtomicU64,
     waiting: Mutex<Waiting>,
 }
@@ -80,8 +80,8 @@ pub(super) struct Ticket {
 }
 
 impl Parked {
-    pub(crate) fn new(key: HandleKey, incarnation: u64) -> Self {
-        Self { key, incarnation, next: AtomicU64::new(1), waiting: Mutex::default() }
+    pub(crate) fn new(key: HandleKey) -> Self {
+        Self { key, next: AtomicU64::new(1), waiting: Mutex::default() }
     }
 
     /// A handle for the next wait of a call.
@@ -89,7 +89,6 @@ impl Parked {
         let wait = self.next.fetch_add(1, Ordering::Relaxed);
         let handle = Handle {
             kind,
-            incarnation: self.incarnation,
             wait,
             expires: SystemTime::now() + ttl,
             principal: principal_digest(&claim.principal),
@@ -122,9 +121,19 @@ impl Parked {
 
     /// Takes the call that `handle` names. Each handle is good for one retry of one request by one principal.
     pub(super) fn take(&self, handle: &str, claim: &Claim) -> Result<Taken, Refusal> {
-        let handle = self.key.open(handle).ok_or_else(|| {
-            Refusal::new(Reason::BadRequestState, "`requestState` is not one that this gateway gave out")
-        })?;
+        let expired = || {
+            let text =
+                "this call does not wait any more: it was answered, it expired, or the gateway was restarted";
+            Refusal::new(Reason::CallExpired, text)
+        };
+        let handle = match self.key.open(handle) {
+            Opened::Handle(handle) => handle,
+            Opened::Foreign => return Err(expired()),
+            Opened::Bad => {
+                let text = "`requestState` is not one that this gateway gave out";
+                return Err(Refusal::new(Reason::BadRequestState, text));
+            }
+        };
         // One answer for every mismatch: a stolen handle teaches nothing.
         if handle.principal != principal_digest(&claim.principal) || handle.request != claim.digest() {
             let text = "`requestState` belongs to another request; repeat method and params unchanged";
@@ -138,14 +147,16 @@ impl Parked {
             return Ok(Taken::Again { urls: usize::from(urls) });
         }
         let mut waiting = self.waiting.lock();
-        let is_here = handle.incarnation == self.incarnation
-            && waiting.calls.get(&handle.wait).is_some_and(|entry| entry.claim == *claim);
+        let is_here = waiting.calls.get(&handle.wait).is_some_and(|entry| entry.claim == *claim);
         let entry = is_here.then(|| waiting.remove(handle.wait)).flatten();
-        entry.map(|entry| Taken::Call(entry.call)).ok_or_else(|| {
-            let text =
-                "this call does not wait any more: it was answered, it expired, or the gateway was restarted";
-            Refusal::new(Reason::CallExpired, text)
-        })
+        entry.map(|entry| Taken::Call(entry.call)).ok_or_else(expired)
+    }
+
+    /// Whether a request continues what this process keeps, whatever its backend was found to speak meanwhile.
+    pub(crate) fn holds(&self, request: &Frame) -> bool {
+        let state = request.envelope().params.as_ref().and_then(|params| params.members.request_state);
+        let state = request.text(state);
+        state.is_some_and(|state| matches!(self.key.open(&state), Opened::Handle(_)))
     }
 
     /// Drops the calls whose time is over; returns how many.

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_mcp::error::{code, error_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::method::Method;
 use bridge_policy::principal::Principal;
@@ -29,7 +30,7 @@ const ROOM: Duration = Duration::from_secs(10);
 /// How long a conversation without calls is kept.
 const IDLE: Duration = Duration::from_mins(1);
 /// Conversations of one backend that are kept without calls.
-const MAX_IDLE: usize = 64;
+const MAX_IDLE: usize = 32;
 /// Shared conversations of one backend.
 const MAX_SHARED: usize = 1024;
 
@@ -82,6 +83,13 @@ pub(super) struct Lease {
     exclusive: bool,
     /// The call came to its end.
     is_clean: bool,
+}
+
+impl Shared {
+    /// Leases hold the conversation, and whoever opens one holds the slot.
+    fn is_in_use(&self) -> bool {
+        Arc::strong_count(&self.slot) > 1 || self.slot.get().is_some_and(|open| Arc::strong_count(&open) > 2)
+    }
 }
 
 impl Openable for Arc<Conversation> {
@@ -149,12 +157,27 @@ impl Drop for Lease {
         }
         *self.conversation.inbox.current.lock() = None;
         let conversation = Arc::clone(&self.conversation);
+        refuse_rest(&conversation.link, self.inbox.take());
         if !self.is_clean {
             return close(conversation);
         }
         let surplus = self.cluster.pool.keep(self.key.clone(), conversation);
         surplus.into_iter().for_each(close);
         self.cluster.pool.freed.notify_one();
+    }
+}
+
+/// Tells the server that nobody answers what it asked after the end of the call.
+fn refuse_rest(link: &Arc<Link>, inbox: Option<mpsc::Receiver<Frame>>) {
+    let Some(mut inbox) = inbox else { return };
+    inbox.close();
+    let mut replies = Vec::new();
+    while let Ok(frame) = inbox.try_recv() {
+        let text = "no client can answer this request";
+        replies.extend(frame.raw_id().map(|id| error_response(Some(id), code::INTERNAL, text, None)));
+    }
+    if !replies.is_empty() {
+        super::call::tell(Arc::clone(link), replies);
     }
 }
 
@@ -168,10 +191,6 @@ async fn own(cluster: &Arc<Cluster>, key: &Key) -> Result<Arc<Conversation>, Ref
         }
         match open(cluster, key).await {
             Err(refusal) if refusal.reason == Reason::BackendBusy => {
-                // One that another kind of client left idle makes room, once it has ended.
-                if let Some(oldest) = cluster.pool.oldest_idle() {
-                    oldest.link.close().await;
-                }
                 let waited = tokio::time::timeout_at(deadline, freed).await;
                 waited.map_err(|_| refusal)?;
             }
@@ -200,9 +219,10 @@ impl Pool {
         Some(idle.remove(at).conversation)
     }
 
-    fn oldest_idle(&self) -> Option<Arc<Conversation>> {
+    /// Takes out the conversation that has been idle the longest, to be closed.
+    pub(crate) fn evict(&self) -> Option<Arc<Link>> {
         let mut idle = self.idle.lock();
-        (!idle.is_empty()).then(|| idle.remove(0).conversation)
+        (!idle.is_empty()).then(|| Arc::clone(&idle.remove(0).conversation.link))
     }
 
     /// Keeps a conversation for the next call of its kind; gives back what is too much.
@@ -218,8 +238,14 @@ impl Pool {
         let mut shared = self.shared.lock();
         let now = Instant::now();
         if shared.len() >= MAX_SHARED && !shared.contains_key(key) {
-            let text = "too many kinds of clients use this backend at once; send the request again later";
-            return Err(Refusal::new(Reason::Exhausted, text));
+            let unused = shared.iter().filter(|(_, shared)| !shared.is_in_use());
+            let Some(oldest) = unused.min_by_key(|(_, shared)| shared.used).map(|(key, _)| key.clone())
+            else {
+                let text = "too many kinds of clients use this backend at once; send the request again later";
+                return Err(Refusal::new(Reason::Exhausted, text));
+            };
+            let evicted = shared.remove(&oldest).and_then(|shared| shared.slot.take());
+            evicted.into_iter().for_each(close);
         }
         let entry = shared.entry(key.clone()).or_insert_with(|| Shared { slot: Arc::default(), used: now });
         entry.used = now;
@@ -235,10 +261,7 @@ impl Pool {
         };
         let mut shared = self.shared.lock();
         shared.retain(|_, shared| {
-            // Leases hold the conversation, and whoever opens one holds the slot.
-            let in_use = Arc::strong_count(&shared.slot) > 1
-                || shared.slot.get().is_some_and(|open| Arc::strong_count(&open) > 2);
-            let keep = in_use || !is_over(shared.used);
+            let keep = shared.is_in_use() || !is_over(shared.used);
             if !keep {
                 ended.extend(shared.slot.take());
             }

@@ -8,6 +8,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use bridge_mcp::translate::losses::Losses;
 use bridge_mcp::translate::to_modern::{self, InputRequired, Retry, Round, Step};
 use bridge_policy::refusal::{Reason, Refusal};
 use bytes::Bytes;
+use parking_lot::Mutex;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -51,8 +53,13 @@ enum State {
     Asking(Asking),
     /// To be sent again at this time.
     Waiting(Instant, Repeat),
+    /// A round is on its way. Kept here, so that giving up one wait for it does not send it again.
+    Sending(Mutex<Sending>),
     Ended,
 }
+
+/// In a lock that is never taken: it makes the call shareable, which a future alone is not.
+type Sending = Pin<Box<dyn Future<Output = Result<Upstream, UpstreamError>> + Send>>;
 
 /// How the server answers a round.
 enum Upstream {
@@ -88,7 +95,7 @@ impl ToModernCall {
 
     /// Sends the first round. An answer that comes alone and ends the call is given at once.
     pub(super) async fn begin(&mut self) -> Result<Option<Bytes>, UpstreamError> {
-        self.send(None).await?;
+        self.state = State::Upstream(send(&self.shared, &self.request, None).await?);
         let bytes = match &self.state {
             State::Upstream(Upstream::Whole(bytes)) => bytes.clone(),
             State::Upstream(Upstream::Messages(Messages::Http(_))) => {
@@ -98,7 +105,7 @@ impl ToModernCall {
             }
             _ => return Ok(None),
         };
-        Ok(self.judge(&bytes).await?)
+        Ok(self.judge(&bytes)?)
     }
 
     /// The next message for the client. After an answer or an error there is none.
@@ -111,7 +118,7 @@ impl ToModernCall {
                 State::Ended => return Err(Refusal::new(Reason::BackendLost, "this call has ended")),
                 State::Upstream(Upstream::Whole(bytes)) => {
                     let bytes = bytes.clone();
-                    if let Some(answer) = self.judge(&bytes).await? {
+                    if let Some(answer) = self.judge(&bytes)? {
                         return Ok(Event::Answer(answer));
                     }
                 }
@@ -135,33 +142,40 @@ impl ToModernCall {
                 }
                 State::Waiting(until, repeat) => {
                     tokio::time::sleep_until(*until).await;
-                    let (responses, state) = (repeat.responses.clone(), repeat.state.clone());
-                    let retry = Retry { responses: &responses, state: state.as_deref() };
-                    self.send(Some(retry))
-                        .await
-                        .map_err(|error| error.into_refusal(&self.shared.cluster.name))?;
+                    let repeat = Repeat { responses: repeat.responses.clone(), state: repeat.state.clone() };
+                    self.state = State::Sending(Mutex::new(self.sending(Some(repeat), false)));
+                }
+                State::Sending(sending) => {
+                    let sent = sending.get_mut().as_mut().await;
+                    self.state = State::Upstream(sent.map_err(|error| self.refused(error))?);
                 }
             }
         }
     }
 
-    async fn send(&mut self, retry: Option<Retry<'_>>) -> Result<(), UpstreamError> {
-        let answer = self.shared.send(&self.request, retry).await?;
-        self.state = State::Upstream(match answer {
-            Answer::Whole { bytes, .. } => Upstream::Whole(bytes),
-            Answer::Forward(rest) => {
-                let collected = rest.collect(self.shared.limits.max_bytes).await;
-                Upstream::Whole(collected.map_err(|error| {
-                    Refusal::backend(Reason::BackendLost, &self.shared.cluster.name, error)
-                })?)
+    /// One more round, to be driven by whoever waits.
+    fn sending(&self, repeat: Option<Repeat>, relist: bool) -> Sending {
+        let (shared, request) = (Arc::clone(&self.shared), self.request.clone());
+        Box::pin(async move {
+            if relist {
+                shared.relist().await;
             }
-            Answer::Stream(messages) => Upstream::Messages(messages),
-        });
-        Ok(())
+            send(&shared, &request, repeat.as_ref()).await
+        })
+    }
+
+    /// Why a later round was not answered. What the server did in earlier ones stays done.
+    fn refused(&self, error: UpstreamError) -> Refusal {
+        let refusal = error.into_refusal(&self.shared.cluster.name);
+        if self.rounds == 0 || refusal.reason != Reason::BackendUnavailable {
+            return refusal;
+        }
+        let text = "it went away between two rounds of this call, which has been executed in part";
+        Refusal::backend(Reason::BackendLost, &self.shared.cluster.name, text)
     }
 
     /// What an answer of the server's means: the client's answer, or another state.
-    async fn judge(&mut self, bytes: &Bytes) -> Result<Option<Bytes>, Refusal> {
+    fn judge(&mut self, bytes: &Bytes) -> Result<Option<Bytes>, Refusal> {
         let shared = Arc::clone(&self.shared);
         let backend = &shared.cluster.name;
         let answer = Frame::parse(bytes.clone(), &shared.limits)
@@ -170,8 +184,7 @@ impl ToModernCall {
         if is_mismatch && !self.relisted && self.request.method() == Method::ToolsCall {
             // Its schema was not known, or has changed: headers are made from it.
             self.relisted = true;
-            shared.relist().await;
-            self.send(None).await.map_err(|error| error.into_refusal(backend))?;
+            self.state = State::Sending(Mutex::new(self.sending(None, true)));
             return Ok(None);
         }
         let mut lost = to_modern::unsent(&self.request);
@@ -211,8 +224,10 @@ impl ToModernCall {
         let shared = Arc::clone(&self.shared);
         let mut asked = Vec::new();
         for (_, bytes) in round.requests(&mut || shared.fresh()) {
-            let Ok(frame) = Frame::parse(bytes, &shared.limits) else { continue };
-            let Some(id) = frame.id() else { continue };
+            let parsed = Frame::parse(bytes, &shared.limits).ok();
+            let Some((frame, id)) = parsed.and_then(|frame| Some((frame.clone(), frame.id()?))) else {
+                return Some(self.failed("the server asked something that is no request"));
+            };
             shared.waiting.lock().insert(id.clone(), self.answers_in.clone());
             asked.push(id);
             self.due.push_back(Event::Request(frame));
@@ -256,6 +271,19 @@ impl ToModernCall {
     fn failed(&self, reason: &str) -> Bytes {
         to_modern::failed(&self.request, reason)
     }
+}
+
+async fn send(shared: &Shared, request: &Frame, repeat: Option<&Repeat>) -> Result<Upstream, UpstreamError> {
+    let retry = repeat.map(|repeat| Retry { responses: &repeat.responses, state: repeat.state.as_deref() });
+    Ok(match shared.send(request, retry).await? {
+        Answer::Whole { bytes, .. } => Upstream::Whole(bytes),
+        Answer::Forward(rest) => {
+            let collected = rest.collect(shared.limits.max_bytes).await;
+            let lost = |error| Refusal::backend(Reason::BackendLost, &shared.cluster.name, error);
+            Upstream::Whole(collected.map_err(lost)?)
+        }
+        Answer::Stream(messages) => Upstream::Messages(messages),
+    })
 }
 
 impl Drop for ToModernCall {

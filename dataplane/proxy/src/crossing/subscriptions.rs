@@ -189,7 +189,9 @@ impl Task {
                 }
                 continue;
             }
-            match self.open(filter).await {
+            let opened = tokio::time::timeout(ACKNOWLEDGED, self.open(filter)).await;
+            let mut is_due = false;
+            match opened.unwrap_or_else(|_| Err(late())) {
                 Ok(Some((messages, honoured))) => {
                     wait = MIN_WAIT;
                     self.drain(current.take()).await;
@@ -209,11 +211,21 @@ impl Task {
                 }
                 Err(error) => {
                     tracing::debug!(backend = %self.shared.cluster.name, ?error, "listen not opened");
-                    gap = true;
+                    // What the old listen brings is still wanted; the new one is tried again.
+                    (gap, is_due) = (true, true);
                 }
             }
             let end = match &mut current {
-                Some(messages) => follow(messages, &mut self.wanted, &self.shared, self.owner.as_ref()).await,
+                Some(messages) => {
+                    let followed = follow(messages, &mut self.wanted, &self.shared, self.owner.as_ref());
+                    if is_due {
+                        let followed = tokio::time::timeout(wait, followed).await;
+                        wait = (wait * 2).min(MAX_WAIT);
+                        followed.unwrap_or(End::Changed)
+                    } else {
+                        followed.await
+                    }
+                }
                 None => End::Lost,
             };
             if matches!(end, End::Lost) {
@@ -292,6 +304,10 @@ impl Task {
             }
         }
     }
+}
+
+fn late() -> UpstreamError {
+    Refusal::new(Reason::BackendTimeout, "the server did not acknowledge the listen").into()
 }
 
 async fn follow(

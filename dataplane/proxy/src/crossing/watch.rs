@@ -18,6 +18,7 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 
 use crate::cluster::Cluster;
+use crate::pipeline::timed_out;
 use crate::upstream::{Hello, Link, Owner, Taken, listen, own_request};
 
 /// Follows the updates of `uris` until the conversation is lost. `confirm` gets those that the server watches, once it
@@ -37,7 +38,9 @@ pub(crate) async fn watch_legacy(
     let mut watched = Filter::default();
     for uri in uris {
         let request = own_request("resources/subscribe", &json!({ "uri": uri }))?;
-        let answer = link.ask(&request, HeaderMap::new()).await;
+        let asked = link.ask(&request, HeaderMap::new());
+        let answer = tokio::time::timeout(cluster.config.request_timeout, asked).await;
+        let answer = answer.map_err(|_| timed_out(cluster.config.request_timeout, cluster))?;
         let answer = answer.map_err(|error| error.into_refusal(&cluster.name))?;
         if answer.kind() == Kind::Result {
             watched.resource_subscriptions.insert(uri.clone());

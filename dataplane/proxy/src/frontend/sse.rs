@@ -170,9 +170,9 @@ impl Client {
     async fn receive_original(&self, context: &Context, text: Bytes) -> Result<(), Refusal> {
         let form = envelope::read(&text, &context.plan.connection_limits)
             .map_err(|error| Refusal::new(Reason::BadMessage, error.to_string()))?;
-        let (message, namespace, token, id) = match form {
+        let (message, id, namespace, token) = match form {
             Form::Bare(message) => (message, None, None, None),
-            Form::Wrapped(Envelope { namespace, token, payload, id }) => (payload, namespace, token, id),
+            Form::Wrapped(Envelope { id, namespace, token, payload }) => (payload, id, namespace, token),
         };
         // A path that names a backend has chosen already.
         let chosen = match &self.scope {

@@ -48,7 +48,7 @@ pub(crate) async fn route(context: &Context, era: Era, frame: &Frame) -> Result<
     if !offers {
         return Ok(None);
     }
-    let frame = Frame::parse(frame.edited(edits), &context.plan.client_limits)
+    let frame = Frame::parse(frame.edited(edits), &context.plan.connection_limits)
         .map_err(|error| Refusal::new(Reason::BadMessage, error.to_string()))?;
     Ok(Some(Routed { cluster, frame }))
 }

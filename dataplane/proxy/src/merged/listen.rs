@@ -61,11 +61,13 @@ pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Re
         }
         watches
     });
+    let replaced = owners.values().map(|(cluster, _)| cluster.closing()).collect();
     let source = ListenSource {
         filter: honoured,
         owners: owners.into_values().collect(),
         // Subscribed before the acknowledgement is written, so that no change after it is missed.
         changes: context.gateway.views.changes.subscribe(),
+        replaced,
         permit,
     };
     Ok(Listen::start(context, frame, source))
@@ -79,6 +81,8 @@ pub(crate) struct ListenSource {
     pub(crate) owners: Vec<(Arc<Cluster>, Vec<Box<str>>)>,
     /// List changes.
     pub(crate) changes: broadcast::Receiver<Change>,
+    /// Cancelled when a backend that is followed is no longer configured; the client is to listen anew.
+    pub(crate) replaced: Vec<CancellationToken>,
     pub(crate) permit: OwnedSemaphorePermit,
 }
 
@@ -104,6 +108,7 @@ pub(crate) struct Listen {
     /// Keeps the channel open when no backend is watched.
     _updates_in: mpsc::Sender<Frame>,
     draining: CancellationToken,
+    replaced: Vec<CancellationToken>,
     _stop: DropGuard,
     _permit: OwnedSemaphorePermit,
 }
@@ -111,7 +116,7 @@ pub(crate) struct Listen {
 impl Listen {
     /// Answers the listen request `frame` with its stream.
     pub(crate) fn start(context: &Context, frame: &Frame, source: ListenSource) -> Reply {
-        let ListenSource { filter, owners, changes, permit } = source;
+        let ListenSource { filter, owners, changes, replaced, permit } = source;
         let (updates_in, updates) = mpsc::channel(UPDATES);
         let stop = CancellationToken::new();
         let mut unconfirmed = Vec::new();
@@ -134,6 +139,7 @@ impl Listen {
             updates,
             _updates_in: updates_in,
             draining: context.gateway.drain.token(),
+            replaced,
             _stop: stop.drop_guard(),
             _permit: permit,
         };
@@ -151,6 +157,10 @@ impl Listen {
                 return message;
             }
             tokio::select! {
+                () = any(&self.replaced) => {
+                    self.ended = true;
+                    return finished(&self.id);
+                }
                 () = self.draining.cancelled() => {
                     self.ended = true;
                     return finished(&self.id);
@@ -192,6 +202,16 @@ impl Listen {
         let frame = Frame::parse(text.into(), &Limits::backend(1024, 4)).ok()?;
         Some(tag(&frame, &self.id))
     }
+}
+
+/// Waits until one of `tokens` is cancelled.
+async fn any(tokens: &[CancellationToken]) {
+    let mut waits: Vec<_> = tokens.iter().map(|token| Box::pin(token.cancelled())).collect();
+    std::future::poll_fn(|cx| {
+        let is_cancelled = waits.iter_mut().any(|wait| wait.as_mut().poll(cx).is_ready());
+        if is_cancelled { std::task::Poll::Ready(()) } else { std::task::Poll::Pending }
+    })
+    .await;
 }
 
 impl EventSource for Listen {

@@ -53,7 +53,7 @@ fn by_name(
     if let Some(span) = frame.target_span() {
         edits.replace(span, Value::from(&*original).to_string());
     }
-    let renamed = Frame::parse(frame.edited(edits), &context.plan.client_limits)
+    let renamed = Frame::parse(frame.edited(edits), &context.plan.connection_limits)
         .map_err(|error| Refusal::new(Reason::BadMessage, error.to_string()))?;
     Ok(Routed { cluster: Arc::clone(cluster), frame: renamed })
 }

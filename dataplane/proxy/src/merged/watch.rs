@@ -31,8 +31,11 @@ pub(super) struct Watch {
 impl Watch {
     /// Watches until `stop`, also after the backend was lost. `confirm` gets what the backend watches, once it does.
     pub(super) async fn run(self, confirm: oneshot::Sender<Filter>, stop: CancellationToken) {
+        let closing = self.cluster.closing();
         tokio::select! {
             () = stop.cancelled() => {}
+            // A reload has replaced it; the listen ends, too.
+            () = closing.cancelled() => {}
             () = self.keep(confirm) => {}
         }
     }

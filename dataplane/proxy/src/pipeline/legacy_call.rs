@@ -39,10 +39,26 @@ pub(crate) async fn forward(
     if frame.method() == Method::ResourcesSubscribe && !session.settings.has_room() {
         return Err(Refusal::new(Reason::Exhausted, "this session has as many subscriptions as it may have"));
     }
-    let (conversation, call, answer) = context.or_end(&cluster.name, send(session, cluster, frame)).await??;
+    let Some((conversation, call, answer)) =
+        context.or_end(&cluster.name, send(session, cluster, frame)).await??
+    else {
+        return Ok(respond::accepted());
+    };
     let held = Held { permit, call };
     if subscribes {
-        let bytes = Box::pin(whole(context, session, &conversation, answer)).await?;
+        let limit = cluster.config.request_timeout;
+        let cancelled = held.call.cancelled.clone();
+        let answered = tokio::time::timeout(limit, Box::pin(whole(context, session, &conversation, answer)));
+        let bytes = tokio::select! {
+            answered = context.or_end(&cluster.name, answered) => match answered? {
+                Ok(answered) => answered?,
+                Err(_) => {
+                    legacy_stream::cancel(&conversation.link, frame, "the gateway's time limit passed");
+                    return Err(timed_out(limit, cluster));
+                }
+            },
+            () = cancelled.cancelled() => return Ok(respond::accepted()),
+        };
         Box::pin(note_subscription(context, session, &conversation, frame, &bytes)).await;
         return Ok(respond::json(200, bytes));
     }
@@ -67,23 +83,37 @@ pub(crate) async fn forward(
     }
 }
 
-/// Sends a request, a second time when the backend did not know the session and so executed nothing.
+/// Sends a request, a second time when the backend did not know the session and so executed nothing. `None` when the
+/// client has cancelled it meanwhile.
 async fn send(
     session: &Arc<Session>,
     cluster: &Arc<Cluster>,
     frame: &Frame,
-) -> Result<(Conversation, CallGuard, Answer), Refusal> {
+) -> Result<Option<(Conversation, CallGuard, Answer)>, Refusal> {
     let id = frame.id().unwrap_or(Id::Int(0));
     for last in [false, true] {
         let (conversation, _) = session.converse(cluster).await?;
         let call = session.calls.enter(id.clone(), &conversation.link);
-        match ask(&conversation.link, frame, cluster).await {
-            Ok(answer) => return Ok((conversation, call, answer)),
+        let asked = tokio::select! {
+            asked = ask(&conversation.link, frame, cluster) => asked,
+            () = call.cancelled.cancelled() => return abandoned(session, cluster),
+        };
+        match asked {
+            Ok(answer) => return Ok(Some((conversation, call, answer))),
             Err(UpstreamError::SessionLost) if !last => {}
             Err(error) => return Err(error.into_refusal(&cluster.name)),
         }
     }
     Err(UpstreamError::SessionLost.into_refusal(&cluster.name))
+}
+
+/// What a request gets whose wait was ended from outside: nothing when its client cancelled it.
+fn abandoned<T>(session: &Session, cluster: &Cluster) -> Result<Option<T>, Refusal> {
+    if session.is_closed() {
+        let text = "the session ended before it answered; the request may have been executed";
+        return Err(Refusal::backend(Reason::BackendLost, &cluster.name, text));
+    }
+    Ok(None)
 }
 
 async fn ask(link: &Arc<Link>, frame: &Frame, cluster: &Cluster) -> Result<Answer, UpstreamError> {

@@ -86,6 +86,9 @@ async fn forward(
     // A listen stays open for as long as its client likes, so it takes no room from calls.
     let permit = if frame.method() == Method::Listen { listen_permit(context)? } else { cluster.permit()? };
     let timeout = cluster.config.request_timeout;
+    if context.gateway.parked.holds(frame) {
+        return Box::pin(crossing::serve(context, cluster, frame, permit)).await;
+    }
     let mut again = true;
     let (link, answer) = loop {
         let link = match context.or_end(&cluster.name, cluster.modern_link()).await? {

@@ -1,7 +1,6 @@
 //! Plain tools for tests of the gateway itself. Changes when a gateway test needs another handle on its backend.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rmcp::model::{CallToolResult, object};
@@ -59,12 +58,13 @@ pub(super) fn tools() -> Vec<Entry> {
 /// Logs its start and a cancellation and reports the start as progress, so that a test can act in between.
 async fn sleep(call: Call) -> Reply {
     let ms = call.whole("ms")?;
+    let _asleep = call.shared.sleeping.token();
     tracing::info!(id = %call.context.id, ms, "sleep started");
     call.progress(0.0, 1.0).await;
     tokio::select! {
         () = tokio::time::sleep(Duration::from_millis(ms)) => text(format!("Slept {ms} ms")),
         () = call.context.ct.cancelled() => {
-            call.shared.cancelled_sleeps.fetch_add(1, Ordering::AcqRel);
+            call.shared.world.cancelled_sleeps.add()?;
             tracing::info!(id = %call.context.id, "sleep cancelled");
             Err(Stop::Failed("cancelled".to_owned()))
         }
@@ -91,6 +91,6 @@ fn whoami(call: &Call) -> CallToolResult {
         "pid": std::process::id(),
         "instance": call.shared.instance,
         "protocolVersion": version.as_ref().map_or("unknown", |version| version.as_str()),
-        "cancelledSleeps": call.shared.cancelled_sleeps.load(Ordering::Acquire),
+        "cancelledSleeps": call.shared.world.cancelled_sleeps.get(),
     }))
 }

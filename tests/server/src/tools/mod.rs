@@ -87,7 +87,7 @@ impl Registry {
 
     /// All listed tools, in a fixed order.
     pub(crate) fn list(&self, shared: &Shared) -> Vec<Tool> {
-        let extra = shared.extra_tool.is_on().then_some(&self.extra);
+        let extra = shared.world.extra_tool.is_on().then_some(&self.extra);
         self.entries.iter().chain(extra).map(|entry| entry.tool.clone()).collect()
     }
 
@@ -99,7 +99,7 @@ impl Registry {
     pub(crate) async fn run(&self, name: &str, call: Call) -> Reply {
         let entry = match self.by_name.get(name) {
             Some(index) => &self.entries[*index],
-            None if name == EXTRA && call.shared.extra_tool.is_on() => &self.extra,
+            None if name == EXTRA && call.shared.world.extra_tool.is_on() => &self.extra,
             None => {
                 return Err(Stop::Protocol(ErrorData::invalid_params(format!("unknown tool: {name}"), None)));
             }

@@ -1,7 +1,5 @@
 //! Tools that change the lists or a resource, so that clients are notified. Changes when a notification is added.
 
-use std::sync::atomic::Ordering;
-
 use crate::call::text;
 use crate::changes::Change;
 use crate::resources;
@@ -12,29 +10,33 @@ pub(super) fn tools() -> Vec<Entry> {
     vec![
         entry("test_trigger_tool_change", "Adds or removes a tool", no_arguments(), |call| {
             Box::pin(async move {
-                call.shared.extra_tool.flip();
-                call.shared.hub.announce(Change::Tools).await;
+                let shared = &call.shared;
+                shared.world.extra_tool.add()?;
+                shared.world.announce(&shared.hub, Change::Tools).await;
                 text("The tool list changed.")
             })
         }),
         entry("test_trigger_prompt_change", "Adds or removes a prompt", no_arguments(), |call| {
             Box::pin(async move {
-                call.shared.extra_prompt.flip();
-                call.shared.hub.announce(Change::Prompts).await;
+                let shared = &call.shared;
+                shared.world.extra_prompt.add()?;
+                shared.world.announce(&shared.hub, Change::Prompts).await;
                 text("The prompt list changed.")
             })
         }),
         entry("test_trigger_resource_change", "Adds or removes a resource", no_arguments(), |call| {
             Box::pin(async move {
-                call.shared.extra_resource.flip();
-                call.shared.hub.announce(Change::Resources).await;
+                let shared = &call.shared;
+                shared.world.extra_resource.add()?;
+                shared.world.announce(&shared.hub, Change::Resources).await;
                 text("The resource list changed.")
             })
         }),
         entry("test_trigger_resource_update", "Changes the watched resource", no_arguments(), |call| {
             Box::pin(async move {
-                let revision = call.shared.watched_revision.fetch_add(1, Ordering::AcqRel) + 1;
-                call.shared.hub.announce(Change::Updated(resources::WATCHED.to_owned())).await;
+                let shared = &call.shared;
+                let revision = shared.world.revision.add()?;
+                shared.world.announce(&shared.hub, Change::Updated(resources::WATCHED.to_owned())).await;
                 text(format!("The watched resource is at revision {revision}."))
             })
         }),

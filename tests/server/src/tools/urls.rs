@@ -42,7 +42,7 @@ async fn required(mut call: Call) -> Reply {
             _ => Err(Stop::Failed(format!("The user did not agree to {key}"))),
         };
     }
-    if !call.shared.agreed.lock().insert(key.clone()) {
+    if !call.shared.world.agree(&key)? {
         return text(format!("Agreed to {key}"));
     }
     let page = json!({

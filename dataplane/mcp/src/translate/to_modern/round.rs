@@ -114,9 +114,7 @@ impl Round {
         });
         let Some(ask) = asked.filter(|_| response.is_response()) else { return Step::NotMine };
         let result = response.envelope().result.map(|span| span.of(response.bytes()));
-        // What a client answers to an elicitation is for the server to judge, which may ask again.
-        let judged_here = ask.question != Question::Elicitation;
-        match result.filter(|result| !judged_here || ask.question.is_answered_by(result)) {
+        match result.filter(|result| ask.question.is_answered_by(result)) {
             Some(result) => ask.status = Status::Answered(Bytes::copy_from_slice(result)),
             None if ask.question == Question::Elicitation => {
                 ask.status = Status::Answered(Bytes::from_static(CANCEL));

@@ -110,16 +110,13 @@ fn share(other: &mut Located<Listener>, entry: &Frontend, listener: Listener, cx
             Problem::new(problem).remedy("choose another port, or the same TLS settings"),
         );
     }
-    add_protocols(&mut other.value, listener.protocols);
-}
-
-/// One socket serves the protocols of both. Paths that somebody chose replace the usual ones, which are served anyhow.
-fn add_protocols(listener: &mut Listener, more: Vec<Protocol>) {
     let kind = std::mem::discriminant::<Protocol>;
-    for protocol in more {
-        match listener.protocols.iter_mut().find(|known| kind(known) == kind(&protocol)) {
-            Some(known) => *known = protocol,
-            None => listener.protocols.push(protocol),
+    for protocol in listener.protocols {
+        match other.value.protocols.iter_mut().find(|known| kind(known) == kind(&protocol)) {
+            // The usual paths are served beside those that somebody chose.
+            Some(known @ Protocol::Sse(_)) => *known = protocol,
+            Some(_) => {}
+            None => other.value.protocols.push(protocol),
         }
     }
 }
@@ -194,11 +191,11 @@ fn frontend(
     let config = &entry.config;
     let (protocol, default_port) = match protocol {
         FrontendProtocol::Http => (Protocol::StreamableHttp, None),
-        FrontendProtocol::Sse => (sse(config, cx)?, Some(SSE_PORT)),
         FrontendProtocol::WebSocket => {
             let ping_interval = config.ping_interval.value.unwrap_or(server.ping_interval.value).0;
             (Protocol::WebSocket { ping_interval }, Some(WEBSOCKET_PORT))
         }
+        FrontendProtocol::Sse => (sse(config, cx)?, Some(SSE_PORT)),
         FrontendProtocol::TcpBinary => (Protocol::TcpBinary { plain_too: false }, Some(tcp::FRONTEND_PORT)),
         // It has no address; see `local`.
         FrontendProtocol::Stdio => return None,

@@ -43,9 +43,8 @@ impl Served {
     pub(super) fn on_main_port(self, server: &Server) -> Vec<Protocol> {
         let http = self.http.then_some(Protocol::StreamableHttp);
         let websocket = Protocol::WebSocket { ping_interval: server.ping_interval.0 };
-        let sse = Protocol::Sse(SsePaths::default());
-        let others = [self.websocket.then_some(websocket), self.sse.then_some(sse)];
-        http.into_iter().chain(others.into_iter().flatten()).collect()
+        let sse = self.sse.then(|| Protocol::Sse(SsePaths::default()));
+        http.into_iter().chain(self.websocket.then_some(websocket)).chain(sse).collect()
     }
 
     /// Whether there is a listener of the TCP binary protocol beside the main one.

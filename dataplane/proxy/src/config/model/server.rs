@@ -63,7 +63,7 @@ section! {
 choice! {
     /// Protocols of the main listener.
     pub(crate) enum FrontendSet {
-        /// Streamable HTTP and WebSocket.
+        /// Streamable HTTP, WebSocket and HTTP+SSE.
         Web = "web" | "",
         /// Streamable HTTP.
         Http = "http" | "streamable_http",
