@@ -52,6 +52,8 @@ pub enum Target {
     Detect(DetectBackend),
     /// A WebSocket server: one JSON-RPC message per text message.
     WebSocket(WebSocketBackend),
+    /// A server of the original's binary protocol, dialect G.
+    Tcp(TcpBackend),
 }
 
 /// A child process. It is started without a shell.
@@ -103,6 +105,19 @@ pub struct WebSocketBackend {
     pub url: String,
     /// Headers added to every handshake, for example a static credential.
     pub headers: BTreeMap<String, Secret>,
+}
+
+/// A server of the original's binary protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TcpBackend {
+    /// Name or address.
+    pub host: String,
+    /// Port.
+    pub port: u16,
+    /// Whether the connection is encrypted; the certificate must be valid for `host`.
+    pub tls: bool,
+    /// What the handshake shows; without one there is no handshake.
+    pub token: Option<Secret>,
 }
 
 /// Which protocol generation to speak to a backend (protocol page 3.1).

@@ -12,11 +12,13 @@ mod snapshot;
 mod validate;
 
 pub use backend::{
-    Backend, DetectBackend, EraPolicy, HttpBackend, Naming, SseBackend, StdioBackend, Target,
+    Backend, DetectBackend, EraPolicy, HttpBackend, Naming, SseBackend, StdioBackend, Target, TcpBackend,
     WebSocketBackend,
 };
 pub use hash::ContentHash;
-pub use listener::{ClientAuth, Listener, LocalListener, Place, Protocol, SsePaths, Tls, TlsVersion};
+pub use listener::{
+    Carries, ClientAuth, Listener, LocalListener, Place, Protocol, SsePaths, Tls, TlsVersion,
+};
 pub use policy::{Access, Jwt, Limits, Sessions};
 pub use secret::Secret;
 pub use snapshot::Snapshot;

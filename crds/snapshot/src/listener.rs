@@ -39,9 +39,27 @@ pub enum Protocol {
         /// Time between pings.
         ping_interval: Duration,
     },
+    /// The original's binary protocol, both dialects. A listener of it serves nothing else.
+    TcpBinary {
+        /// Clients without TLS are served, too, on a listener that has TLS.
+        plain_too: bool,
+    },
+    /// Health checks in the binary protocol. A listener of them serves nothing else.
+    TcpHealth,
     /// HTTP+SSE of 2024-11-05: event streams on `/sse` and `/sse/{namespace}`, messages on `/messages`, and the same on
     /// the paths named here.
     Sse(SsePaths),
+}
+
+/// What a connection of a listener carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Carries {
+    /// HTTP, and what comes of it.
+    Http,
+    /// The binary protocol.
+    TcpBinary,
+    /// Health checks in the binary protocol.
+    TcpHealth,
 }
 
 /// Further paths of HTTP+SSE, and how its streams are kept open.
@@ -83,6 +101,20 @@ pub enum Place {
 }
 
 impl Listener {
+    /// What its connections carry.
+    pub fn carries(&self) -> Carries {
+        match self.protocols.first() {
+            Some(Protocol::TcpBinary { .. }) => Carries::TcpBinary,
+            Some(Protocol::TcpHealth) => Carries::TcpHealth,
+            _ => Carries::Http,
+        }
+    }
+
+    /// Whether clients without TLS are served although there is TLS.
+    pub fn takes_plain_too(&self) -> bool {
+        self.protocols.contains(&Protocol::TcpBinary { plain_too: true })
+    }
+
     /// Whether Streamable HTTP is served.
     pub fn serves_http(&self) -> bool {
         self.protocols.contains(&Protocol::StreamableHttp)
@@ -92,7 +124,7 @@ impl Listener {
     pub fn websocket(&self) -> Option<Duration> {
         self.protocols.iter().find_map(|protocol| match protocol {
             Protocol::WebSocket { ping_interval } => Some(*ping_interval),
-            Protocol::StreamableHttp | Protocol::Sse(_) => None,
+            _ => None,
         })
     }
 
@@ -100,7 +132,7 @@ impl Listener {
     pub fn sse(&self) -> Option<&SsePaths> {
         self.protocols.iter().find_map(|protocol| match protocol {
             Protocol::Sse(paths) => Some(paths),
-            Protocol::StreamableHttp | Protocol::WebSocket { .. } => None,
+            _ => None,
         })
     }
 }

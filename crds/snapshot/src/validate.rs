@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::{Access, Snapshot, Target};
+use crate::{Access, Carries, Snapshot, Target};
 
 /// Why a snapshot cannot run. The text names the part, what is wrong and what is allowed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -76,7 +76,9 @@ pub(crate) fn validate(snapshot: &Snapshot) -> Result<(), Vec<Defect>> {
         if !listeners.insert(listener.name.as_str()) {
             defects.push(Defect::Duplicate { kind: "listener", name: listener.name.clone() });
         }
+        // Health checks are for everybody, as the health pages are.
         if matches!(snapshot.access, Access::Anonymous { explicit: false })
+            && listener.carries() != Carries::TcpHealth
             && !listener.address.ip().is_loopback()
         {
             defects.push(Defect::OpenAccess {

@@ -49,6 +49,11 @@ impl Gate {
         })
     }
 
+    /// Whether each message on a connection needs a token.
+    pub(crate) fn is_per_message(&self) -> bool {
+        matches!(self, Self::Tokens { per_message: true, .. })
+    }
+
     fn judge(&self, credentials: Credentials<'_>, now: SystemTime) -> Result<Principal, Denial> {
         match (self, credentials) {
             (Self::Open, _) => Ok(Principal::anonymous()),

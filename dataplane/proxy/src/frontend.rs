@@ -6,4 +6,5 @@ pub(crate) mod connection;
 pub(crate) mod enveloped;
 pub(crate) mod sse;
 pub(crate) mod stdio;
+pub(crate) mod tcp;
 pub(crate) mod websocket;

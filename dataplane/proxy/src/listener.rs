@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use bridge_runtime::tasks;
-use bridge_snapshot::Listener;
+use bridge_snapshot::{Carries, Listener};
 use bridge_transport::frontend::body::Held;
 use bridge_transport::frontend::handshake;
 use bridge_transport::frontend::patience::{Activity, Patience, Patient};
@@ -25,6 +25,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::frontend;
 use crate::gateway::Gateway;
 use crate::observe::OpenConnection;
 use crate::pipeline;
@@ -153,7 +154,10 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
                 }
                 Err(status) => {
                     shared.gateway.metrics.connection_rejected();
-                    tasks::spawn("refuse-connection", refuse(stream, status, shared.tls.is_some()));
+                    // A TLS client could not read it, and who speaks something else would not understand it.
+                    if shared.tls.is_none() && shared.listener.load().carries() == Carries::Http {
+                        tasks::spawn("refuse-connection", refuse(stream, status));
+                    }
                 }
             },
             Err(error) => {
@@ -200,11 +204,8 @@ impl Drop for Slot {
     }
 }
 
-/// Tells a client on a plain connection why it is not served. A TLS client could not read it.
-async fn refuse(mut stream: TcpStream, status: &str, tls: bool) {
-    if tls {
-        return;
-    }
+/// Tells a client why it is not served.
+async fn refuse(mut stream: TcpStream, status: &str) {
     let answer =
         format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\nretry-after: 1\r\n\r\n");
     if let Err(error) = stream.write_all(answer.as_bytes()).await {
@@ -243,13 +244,40 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, slot: Slot) {
         tracing::debug!(%error, "nodelay not set");
     }
     let Some(acceptor) = &shared.tls else {
-        serve(&shared, stream, open).await;
-        return;
+        return carry(&shared, stream, open).await;
     };
-    match tokio::time::timeout(HANDSHAKE, handshake::accept(acceptor, stream)).await {
-        Ok(Ok(stream)) => serve(&shared, stream, open).await,
+    let plain_too = shared.listener.load().takes_plain_too();
+    let secured = async {
+        if plain_too && !begins_with_tls(&stream).await? {
+            return Ok(Err(stream));
+        }
+        handshake::accept(acceptor, stream).await.map(Ok)
+    };
+    match tokio::time::timeout(HANDSHAKE, secured).await {
+        Ok(Ok(Ok(stream))) => carry(&shared, stream, open).await,
+        Ok(Ok(Err(plain))) => carry(&shared, plain, open).await,
         Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
         Err(_) => tracing::debug!("TLS handshake took too long"),
+    }
+}
+
+/// Whether a client begins with a TLS record of a handshake (RFC 8446 section 5.1). Reads nothing.
+async fn begins_with_tls(stream: &TcpStream) -> io::Result<bool> {
+    let mut first = [0];
+    let count = stream.peek(&mut first).await?;
+    Ok(count == 1 && first == [0x16])
+}
+
+/// Serves an accepted connection by what its listener is for.
+async fn carry<S>(shared: &Arc<Shared>, stream: S, open: Arc<(OpenConnection, Slot)>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    let carries = shared.listener.load().carries();
+    match carries {
+        Carries::Http => serve(shared, stream, open).await,
+        Carries::TcpBinary => frontend::tcp::serve(&shared.gateway, shared.stop.clone(), stream).await,
+        Carries::TcpHealth => frontend::tcp::serve_health(&shared.gateway, stream).await,
     }
 }
 

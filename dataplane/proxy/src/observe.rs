@@ -2,6 +2,7 @@
 
 mod gauges;
 mod metrics;
+pub(crate) mod tcp;
 mod websocket;
 
 pub(crate) use gauges::keep_gauges;

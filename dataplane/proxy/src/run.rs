@@ -17,6 +17,7 @@ use bridge_runtime::readiness::Readiness;
 use bridge_runtime::tasks;
 use bridge_snapshot::{Access, Limits, Listener, Snapshot};
 use bridge_transport::backend::http::HttpClient;
+use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::stdio::{Supervisor, guard};
 use bridge_transport::tls::{self, Roots, TlsError};
 use tokio_util::sync::CancellationToken;
@@ -306,6 +307,7 @@ pub(crate) fn build(
         clients: Clients {
             http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
             upgradable: HttpClient::new(tls::upgradable_connector(Roots::system(), CONNECT)?),
+            tcp: TcpConnector::new(Roots::system())?,
         },
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),

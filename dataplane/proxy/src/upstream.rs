@@ -10,6 +10,7 @@ mod http;
 mod http_stream;
 mod listen;
 mod sse;
+mod tcp;
 mod websocket;
 
 use bridge_mcp::frame::Frame;
@@ -33,6 +34,7 @@ pub(crate) use http::{HttpLink, HttpTarget, SESSION_ID, mirror};
 pub(crate) use http_stream::HttpStream;
 pub(crate) use listen::listen;
 pub(crate) use sse::SseTarget;
+pub(crate) use tcp::TcpTarget;
 pub(crate) use websocket::WebSocketTarget;
 
 /// A conversation.

@@ -144,7 +144,7 @@ fn backends_are_checked() {
         ("{protocol: http}", "g.yaml:2:12: error: backends[0].name: missing; every backend needs a name"),
         (
             "{name: b}",
-            "g.yaml:2:12: error: backends[0].protocol: missing; allowed: stdio, http, sse, websocket; a backend with a URL may leave it out",
+            "g.yaml:2:12: error: backends[0].protocol: missing; allowed: stdio, http, sse, websocket, tcp_binary; a backend with a URL may leave it out",
         ),
         (
             "{name: b, protocol: htpp}",

@@ -16,6 +16,7 @@ fn urls(backends: &[Backend]) -> Vec<(&str, &str)> {
     let url = |target: &Target| match target {
         Target::Http(http) => http.url.clone(),
         Target::Stdio(stdio) => stdio.command.join(" "),
+        Target::Tcp(tcp) => format!("tcp://{}:{}", tcp.host, tcp.port),
         Target::WebSocket(websocket) => websocket.url.clone(),
         Target::Sse(sse) => format!("sse {}", sse.url),
         Target::Detect(detect) => format!("{} or sse {}", detect.http.url, detect.sse.url),

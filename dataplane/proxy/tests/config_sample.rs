@@ -18,14 +18,10 @@ fn parsed(name: &str) -> Loaded {
 /// Findings about the sample; those about files of this machine come on top.
 const FINDINGS: &str = "\
 original-sample.yaml:9:3: warning: server.connection_buffer_size: has no effect: buffers grow with the message, up to `limits.max_http_body`
-original-sample.yaml:10:13: warning: server.protocol: the TCP binary frontend is not available yet
-original-sample.yaml:11:3: warning: server.tcp_port: the TCP binary frontend is not available yet; the key is accepted and has no effect
-original-sample.yaml:12:3: warning: server.tcp_health_port: the TCP binary health check is not available yet; the key is accepted and has no effect
 original-sample.yaml:43:21: warning: auth.jwt.secret_key_env: the environment variable `JWT_SECRET_KEY` is not set; a gateway that starts without it refuses every request; set it to the secret that signs the tokens
 original-sample.yaml:48:1: warning: routing: load balancing, health checks and circuit breakers are not available yet; the section is accepted and has no effect
 original-sample.yaml:62:7: warning: backends[0].config.health_check: active health checks are not available yet; the key is accepted and has no effect
 original-sample.yaml:70:7: warning: backends[1].config.connection_pool: has no effect: each session has a connection of its own, and all modern clients share one
-original-sample.yaml:85:15: warning: backends[4].protocol: `tcp_binary` backends are not available yet; `tcp-binary-server` is left out
 original-sample.yaml:91:13: warning: service_discovery.providers[0].type: `kubernetes` service discovery is not available yet; it finds no servers
 original-sample.yaml:99:13: warning: service_discovery.providers[1].type: `consul` service discovery is not available yet; it finds no servers
 original-sample.yaml:108:1: warning: rate_limit: rate limiting is not available yet; the section is accepted and has no effect
@@ -42,8 +38,16 @@ fn the_original_sample_loads_and_names_what_is_missing() {
 #[test]
 fn the_original_sample_means_what_it_says() {
     let snapshot = parsed("original-sample.yaml").snapshot;
+    let listeners: Vec<_> = snapshot
+        .listeners
+        .iter()
+        .map(|one| format!("{} {} {:?}", one.name, one.address, one.carries()))
+        .collect();
+    assert_eq!(
+        listeners,
+        ["main 0.0.0.0:8443 Http", "tcp 0.0.0.0:8444 TcpBinary", "tcp-health 0.0.0.0:9002 TcpHealth"]
+    );
     let main = &snapshot.listeners[0];
-    assert_eq!((snapshot.listeners.len(), main.address.to_string().as_str()), (1, "0.0.0.0:8443"));
     let local: Vec<_> = snapshot.local.iter().map(|listener| &listener.place).collect();
     let socket = Place::UnixSocket("/tmp/mcp-gateway.sock".into());
     assert_eq!(local, [&socket, &Place::StandardStreams]);
@@ -63,10 +67,17 @@ fn the_original_sample_means_what_it_says() {
         snapshot.access
     );
     let names: Vec<&str> = snapshot.backends.iter().map(|backend| backend.name.as_str()).collect();
-    assert_eq!(names, ["local-stdio-server", "websocket-server", "http-server", "sse-server"]);
-    let [first, second, third, fourth] = &snapshot.backends[..] else { panic!("{:?}", snapshot.backends) };
-    let (Target::Stdio(stdio), Target::WebSocket(websocket), Target::Http(http), Target::Sse(sse)) =
-        (&first.target, &second.target, &third.target, &fourth.target)
+    assert_eq!(
+        names,
+        ["local-stdio-server", "websocket-server", "http-server", "sse-server", "tcp-binary-server"]
+    );
+    let [
+        Target::Stdio(stdio),
+        Target::WebSocket(websocket),
+        Target::Http(http),
+        Target::Sse(sse),
+        Target::Tcp(tcp),
+    ] = [0, 1, 2, 3, 4].map(|at| &snapshot.backends[at].target)
     else {
         panic!("{:?}", snapshot.backends);
     };
@@ -75,6 +86,7 @@ fn the_original_sample_means_what_it_says() {
     assert_eq!(stdio.working_dir.as_deref(), Some(Path::new("./examples")));
     assert_eq!(http.url, "http://localhost:8081/mcp");
     assert_eq!(sse.url, "http://localhost:8082/events");
+    assert_eq!((tcp.host.as_str(), tcp.port, tcp.tls), ("localhost", 8083, false));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use client::{Roots, connector, upgradable_connector};
+pub use client::{Roots, client_config, connector, upgradable_connector};
 pub use server::{ClientAuth, MinVersion, Server, ServerSettings};
 
 /// Why TLS cannot be set up. Each names the file to look at; none contains key material.

@@ -36,6 +36,8 @@ replay! {
     merge "merge" bridge_fuzz::fuzz_merge;
     cursor "cursor" bridge_fuzz::fuzz_cursor;
     params "params" bridge_fuzz::fuzz_params;
+    binary "binary" bridge_fuzz::fuzz_binary;
+    wrapper "wrapper" bridge_fuzz::fuzz_wrapper;
     translate "translate" bridge_fuzz::fuzz_translate;
     binary "binary" bridge_fuzz::fuzz_binary;
     wrapper "wrapper" bridge_fuzz::fuzz_wrapper;

@@ -59,6 +59,11 @@ impl Gateway {
         self.process.log().iter().find_map(|line| listening(line, name))
     }
 
+    /// The same, waited for.
+    pub fn wait_listener(&self, name: &str) -> Result<SocketAddr> {
+        wait_listening(&self.process, name)
+    }
+
     /// A URL on the main listener; `path` starts with a slash.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.main)
@@ -126,6 +131,11 @@ impl Gateway {
             });
         }
     }
+}
+
+/// Waits until a gateway that was started by hand has announced a listener, and gives its address.
+pub fn wait_listening(process: &Process, name: &str) -> Result<SocketAddr> {
+    process.wait_line(PATIENCE, |line| listening(line, name))
 }
 
 /// The path of one of this workspace's programs: beside the running test or program, where Cargo builds both.

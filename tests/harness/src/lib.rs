@@ -15,6 +15,7 @@
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
 //! | a client that stays connected | [`WebSocket::connect`], [`SseClient::connect`], [`peer::Lines`], each as a [`Peer`] |
+//! | a client of the original on TCP | [`Binary::g`], [`Binary::r`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |
 //! | any other program | [`Process::spawn`] |
@@ -31,6 +32,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod binary;
 pub mod cargo;
 pub mod config;
 pub mod exchange;
@@ -54,6 +56,7 @@ pub mod temp;
 pub mod tokens;
 pub mod websocket;
 
+pub use binary::Binary;
 pub use config::{Backend, Config};
 pub use exchange::{Exchange, Reply, RpcError};
 pub use gateway::Gateway;

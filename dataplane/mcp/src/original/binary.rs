@@ -118,6 +118,11 @@ impl BinaryFrame {
     pub fn new(kind: FrameKind, payload: impl Into<Bytes>) -> Self {
         Self { kind, payload: payload.into() }
     }
+
+    /// Its length in bytes with the header.
+    pub fn wire_len(&self, dialect: Dialect) -> usize {
+        dialect.header_len() + self.payload.len()
+    }
 }
 
 /// Why a stream is not this protocol. Nothing can be read behind it.

@@ -19,6 +19,7 @@ use super::negotiation::{self, OFFER};
 use crate::envelope::Kind;
 use crate::frame::Frame;
 use crate::limits::Limits;
+use crate::scan::Scanner;
 
 /// What the driver has to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,9 +105,10 @@ impl Client {
         }
     }
 
-    /// A message as a frame.
-    pub fn send(message: Bytes, is_response: bool) -> BinaryFrame {
-        BinaryFrame::new(if is_response { FrameKind::Response } else { FrameKind::Request }, message)
+    /// A message of ours as a frame.
+    pub fn frame(message: Bytes) -> BinaryFrame {
+        let kind = if has_method(&message) { FrameKind::Request } else { FrameKind::Response };
+        BinaryFrame::new(kind, message)
     }
 
     /// No frame has come for the time that the protocol allows.
@@ -139,6 +141,19 @@ impl Client {
         self.phase = Phase::Closed;
         Effect::Close(error)
     }
+}
+
+/// Whether it is a request or a notification; a response has no method.
+fn has_method(message: &[u8]) -> bool {
+    let limits = Limits { max_bytes: usize::MAX, max_depth: usize::MAX, unique_keys: false };
+    let mut found = false;
+    let scanned = Scanner::new(message, &limits).and_then(|mut scanner| {
+        scanner.object(|scanner, key| {
+            found |= key.of(message) == b"\"method\"";
+            scanner.value().map(drop)
+        })
+    });
+    scanned.is_ok() && found
 }
 
 fn is_shutdown(control: &[u8]) -> bool {

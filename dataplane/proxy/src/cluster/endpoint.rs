@@ -6,16 +6,19 @@ use std::time::Duration;
 
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
-use bridge_snapshot::{Backend, HttpBackend, Secret, SseBackend, StdioBackend, Target, WebSocketBackend};
+use bridge_snapshot::{
+    Backend, HttpBackend, Secret, SseBackend, StdioBackend, Target, TcpBackend, WebSocketBackend,
+};
 use bridge_transport::backend::http::HttpClient;
 use bridge_transport::backend::sse::SseServer;
+use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::backend::websocket::WebSocketServer;
 use bridge_transport::websocket::Settings;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
 
 use super::ClusterError;
-use crate::upstream::{Endpoints, HttpTarget, Place, SseTarget, WebSocketTarget};
+use crate::upstream::{Endpoints, HttpTarget, Place, SseTarget, TcpTarget, WebSocketTarget};
 
 /// Time between the pings to WebSocket servers.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -26,6 +29,8 @@ pub(crate) struct Clients {
     pub(crate) http: HttpClient,
     /// Connections that become something else.
     pub(crate) upgradable: HttpClient,
+    /// Byte streams.
+    pub(crate) tcp: TcpConnector,
 }
 
 /// One place.
@@ -41,6 +46,7 @@ pub(super) enum Reach {
     Sse(Arc<SseTarget>),
     Detect(Detect),
     WebSocket(Arc<WebSocketTarget>),
+    Tcp(Arc<TcpTarget>),
 }
 
 /// An HTTP server whose protocol is found out.
@@ -61,6 +67,8 @@ pub(crate) enum Protocol {
     Sse,
     /// WebSocket.
     WebSocket,
+    /// The original's binary protocol.
+    TcpBinary,
 }
 
 impl Protocol {
@@ -71,6 +79,7 @@ impl Protocol {
             Self::StreamableHttp => "streamable_http",
             Self::Sse => "sse",
             Self::WebSocket => "websocket",
+            Self::TcpBinary => "tcp_binary",
         }
     }
 }
@@ -83,6 +92,7 @@ impl Endpoint {
             Reach::Http(_) => Some(Protocol::StreamableHttp),
             Reach::Sse(_) => Some(Protocol::Sse),
             Reach::WebSocket(_) => Some(Protocol::WebSocket),
+            Reach::Tcp(_) => Some(Protocol::TcpBinary),
             Reach::Detect(detect) => *detect.found.lock(),
         }
     }
@@ -141,6 +151,7 @@ impl Maker<'_> {
                 found: Mutex::default(),
             }),
             Target::WebSocket(websocket) => Reach::WebSocket(self.websocket(websocket)?),
+            Target::Tcp(tcp) => Reach::Tcp(self.tcp(tcp)),
         })
     }
 
@@ -187,6 +198,11 @@ impl Maker<'_> {
             },
         };
         Ok(Arc::new(WebSocketTarget::new(Arc::clone(self.name), server)))
+    }
+
+    fn tcp(&self, server: &TcpBackend) -> Arc<TcpTarget> {
+        let connector = self.clients.tcp.clone();
+        Arc::new(TcpTarget::new(Arc::clone(self.name), server.clone(), connector, self.limits.clone()))
     }
 
     fn fail(&self, problem: String) -> ClusterError {

@@ -173,6 +173,11 @@ impl Cluster {
             (Reach::Sse(target), greeting) => {
                 greet_channel(self.start_sse(target, owner).await?, greeting).await
             }
+            (Reach::Tcp(target), greeting) => {
+                let stop = self.closed.child_token();
+                let wire = target.open(stop.clone()).await?;
+                greet_channel(self.start_channel(greeting.era(), wire, owner, stop), greeting).await
+            }
             (Reach::WebSocket(target), greeting) => {
                 let stop = self.closed.child_token();
                 let wire = target.open(stop.clone()).await?;

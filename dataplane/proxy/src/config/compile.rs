@@ -6,6 +6,7 @@ mod listeners;
 mod local;
 mod served;
 mod targets;
+mod tcp;
 mod traffic;
 mod url;
 

@@ -13,6 +13,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
 
+use super::tcp::TcpMeter;
 use super::websocket::WebSocketMeter;
 
 /// How a request ended, as the original labels it.
@@ -49,6 +50,7 @@ struct Metrics {
     parked_calls: IntGauge,
     bridging_losses: IntCounterVec,
     backend_offers: IntGaugeVec,
+    tcp: TcpMeter,
     websocket: WebSocketMeter,
     /// Resolved series, by method and status: a request takes no lock of the vectors.
     cells: Vec<[OnceLock<Cell>; 2]>,
@@ -130,6 +132,7 @@ impl GatewayMetrics {
                 &["loss"],
             )?,
             backend_offers,
+            tcp: TcpMeter::register(registry)?,
             websocket: WebSocketMeter::register(registry)?,
             cells: (0..=Method::ALL.len()).map(|_| [OnceLock::new(), OnceLock::new()]).collect(),
         })))
@@ -175,6 +178,11 @@ impl GatewayMetrics {
     /// A connection was refused.
     pub(crate) fn connection_rejected(&self) {
         self.0.connections_rejected.inc();
+    }
+
+    /// What counts the messages of TCP clients.
+    pub(crate) fn tcp(&self) -> TcpMeter {
+        self.0.tcp.clone()
     }
 
     /// What counts the messages of WebSocket clients.

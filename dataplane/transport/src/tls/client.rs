@@ -89,19 +89,24 @@ pub fn upgradable_connector(
 }
 
 fn parts(roots: Roots, connect_timeout: Duration) -> Result<(ClientConfig, HttpConnector), TlsError> {
-    let provider = provider();
-    let config = ClientConfig::builder_with_provider(Arc::clone(&provider))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| TlsError::Settings(error.to_string()))?
-        .dangerous() // The name of the method, not of what is done: every certificate is verified.
-        .with_custom_certificate_verifier(Arc::new(LazyVerifier { roots, provider, loaded: OnceLock::new() }))
-        .with_no_client_auth();
+    let config = client_config(roots)?;
     let mut tcp = HttpConnector::new();
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_keepalive(Some(TCP_KEEPALIVE));
     tcp.set_connect_timeout(Some(connect_timeout));
     Ok((config, tcp))
+}
+
+/// What a connection to a TLS server that speaks no HTTP uses; trust is looked up as in [`connector`].
+pub fn client_config(roots: Roots) -> Result<ClientConfig, TlsError> {
+    let provider = provider();
+    Ok(ClientConfig::builder_with_provider(Arc::clone(&provider))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| TlsError::Settings(error.to_string()))?
+        .dangerous() // The name of the method, not of what is done: every certificate is verified.
+        .with_custom_certificate_verifier(Arc::new(LazyVerifier { roots, provider, loaded: OnceLock::new() }))
+        .with_no_client_auth())
 }
 
 /// The library's verifier, made when it is first needed.

@@ -25,8 +25,11 @@ fn messages_travel_after_the_ack() {
     for kind in [FrameKind::Response, FrameKind::Request] {
         assert_eq!(client.receive(frame(kind, answer)), Some(Effect::Deliver(answer.into())));
     }
-    assert_eq!(Client::send("{}".into(), false).kind, FrameKind::Request);
-    assert_eq!(Client::send("{}".into(), true).kind, FrameKind::Response);
+    assert_eq!(Client::frame(answer.into()).kind, FrameKind::Response);
+    let request = r#"{"jsonrpc":"2.0","id":1,"params":{},"method":"ping"}"#;
+    assert_eq!(Client::frame(request.into()), frame(FrameKind::Request, request));
+    let answer = r#"{"jsonrpc":"2.0","id":1,"result":{"method":"ping"}}"#;
+    assert_eq!(Client::frame(answer.into()).kind, FrameKind::Response);
 }
 
 #[test]

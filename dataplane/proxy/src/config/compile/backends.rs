@@ -50,17 +50,13 @@ fn listed(
         Some(Protocol::Http) => located(Speaks::Http, config, cx)?,
         Some(Protocol::Sse) => located(Speaks::Sse, config, cx)?,
         Some(Protocol::WebSocket) => located(Speaks::WebSocket, config, cx)?,
+        Some(Protocol::TcpBinary) => located(Speaks::TcpBinary, config, cx)?,
         // A URL says enough to ask the server itself.
         None if !urls(config).is_empty() => located(Speaks::Unknown, config, cx)?,
         None => {
-            let remedy = "allowed: stdio, http, sse, websocket; a backend with a URL may leave it out";
+            let remedy =
+                "allowed: stdio, http, sse, websocket, tcp_binary; a backend with a URL may leave it out";
             cx.error(&entry.protocol.at, Problem::new("missing").remedy(remedy));
-            return None;
-        }
-        Some(protocol @ Protocol::TcpBinary) => {
-            let problem =
-                format!("`{}` backends are not available yet; `{name}` is left out", protocol.name());
-            cx.warn(&entry.protocol.at, Problem::new(problem));
             return None;
         }
     };
@@ -173,6 +169,11 @@ fn foreign_keys(protocol: Option<Protocol>, config: &BackendConfig, cx: &mut Con
     let mut foreign: Vec<_> = if protocol == Some(Protocol::Stdio) { for_url } else { for_stdio }.into();
     if protocol != Some(Protocol::Sse) {
         foreign.extend(for_sse);
+    }
+    if protocol == Some(Protocol::TcpBinary) {
+        foreign.push((config.headers.given, &config.headers.at));
+    } else {
+        foreign.push((config.token.given, &config.token.at));
     }
     let what = match protocol {
         Some(protocol) => format!("with `protocol: {}`", protocol.name()),

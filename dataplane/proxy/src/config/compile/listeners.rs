@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use bridge_snapshot::{Listener, Protocol, SsePaths};
+use bridge_snapshot::{Carries, Listener, Protocol, SsePaths};
 
 use super::served::Served;
-use super::{FileUse, Places, Role};
+use super::{FileUse, Places, Role, tcp};
 use crate::config::decode::{At, CommaList, Context, Located, Problem};
 use crate::config::model::Config;
 use crate::config::model::server::{
@@ -30,7 +30,6 @@ pub(super) fn compile(
     cx: &mut Context<'_>,
 ) -> Vec<Located<Listener>> {
     let frontends = Served::of(server);
-    frontends.say_what_is_missing(server, cx);
     let tls = tls(&server.tls, true, files, cx);
     let main = Listener {
         name: "main".to_owned(),
@@ -45,9 +44,20 @@ pub(super) fn compile(
     places.note("listener", &main.name, &server.at);
     places.note("address", &main.name, &server.host.at);
     let main = Located { value: main, at: server.port.at.clone(), given: server.port.given };
-    let mut listeners: Vec<_> = frontends.has_main_port().then_some(main).into_iter().collect();
+    let mut listeners: Vec<_> = frontends.has_main_port().then_some(main.clone()).into_iter().collect();
+    if let Some(listener) = frontends.has_tcp_port().then(|| tcp::beside_main(server, &main, cx)).flatten() {
+        let health = tcp::health(&listener, &server.tcp_health_port);
+        for listener in [Some(listener), health].into_iter().flatten() {
+            add(&mut listeners, listener, places, &server.host.at, cx);
+        }
+    }
     for (index, entry) in server.frontends.iter().enumerate() {
         let Some(listener) = frontend(entry, index, server, files, cx) else { continue };
+        if let Some(health) = tcp::health(&listener, &entry.config.health_port)
+            .filter(|_| listener.carries() == Carries::TcpBinary)
+        {
+            add(&mut listeners, health, places, &entry.config.host.at, cx);
+        }
         places.note("listener", &listener.name, &entry.name.at);
         places.note("address", &listener.name, &entry.config.host.at);
         let same = |other: &&mut Located<Listener>| other.address == listener.address;
@@ -61,8 +71,35 @@ pub(super) fn compile(
     listeners
 }
 
+/// Adds a listener that can share its address with no other.
+fn add(
+    listeners: &mut Vec<Located<Listener>>,
+    listener: Located<Listener>,
+    places: &mut Places,
+    host: &At,
+    cx: &mut Context<'_>,
+) {
+    places.note("listener", &listener.name, &listener.at);
+    places.note("address", &listener.name, host);
+    let same = |other: &&Located<Listener>| other.address == listener.address;
+    if let Some(other) = listeners.iter().find(same).filter(|_| listener.address.port() != 0) {
+        cx.error(&listener.at, taken(other));
+        return;
+    }
+    listeners.push(listener);
+}
+
+fn taken(other: &Listener) -> Problem {
+    let problem = format!("listener `{}` has the same address {}", other.name, other.address);
+    Problem::new(problem).remedy("choose another port")
+}
+
 /// The same address as another listener: one socket serves both, if they ask for the same.
 fn share(other: &mut Located<Listener>, entry: &Frontend, listener: Listener, cx: &mut Context<'_>) {
+    if other.carries() != listener.carries() {
+        cx.error(&entry.config.port.at, taken(other));
+        return;
+    }
     if entry.config.tls.enabled.is_some() && other.tls != listener.tls {
         let problem = format!(
             "listener `{}` has the same address {} but other TLS settings",
@@ -159,14 +196,9 @@ fn frontend(
             (Protocol::WebSocket { ping_interval }, Some(WEBSOCKET_PORT))
         }
         FrontendProtocol::Sse => (sse(config, cx)?, Some(SSE_PORT)),
+        FrontendProtocol::TcpBinary => (Protocol::TcpBinary { plain_too: false }, Some(tcp::FRONTEND_PORT)),
         // It has no address; see `local`.
         FrontendProtocol::Stdio => return None,
-        FrontendProtocol::TcpBinary => {
-            let problem =
-                format!("`{}` frontends are not available yet; this one is left out", protocol.name());
-            cx.warn(&entry.protocol.at, Problem::new(problem));
-            return None;
-        }
     };
     let Some(port) = config.port.value.or(default_port) else {
         cx.error(&config.port.at, Problem::new("missing").remedy("an additional listener needs a port"));

@@ -2,7 +2,6 @@
 
 use bridge_snapshot::{Protocol, SsePaths};
 
-use crate::config::decode::{Context, Located, Problem};
 use crate::config::model::server::{FrontendProtocol, FrontendSet, Server};
 
 /// Frontends that are on.
@@ -40,20 +39,17 @@ impl Served {
         })
     }
 
-    /// Names what is asked for and not built.
-    pub(super) fn say_what_is_missing(self, server: &Located<Server>, cx: &mut Context<'_>) {
-        let at = if server.protocols.given { &server.protocols.at } else { &server.protocol.at };
-        if self.tcp {
-            cx.warn(at, Problem::new("the TCP binary frontend is not available yet"));
-        }
-    }
-
     /// What the main listener speaks.
     pub(super) fn on_main_port(self, server: &Server) -> Vec<Protocol> {
         let http = self.http.then_some(Protocol::StreamableHttp);
         let websocket = Protocol::WebSocket { ping_interval: server.ping_interval.0 };
         let sse = self.sse.then(|| Protocol::Sse(SsePaths::default()));
         http.into_iter().chain(self.websocket.then_some(websocket)).chain(sse).collect()
+    }
+
+    /// Whether there is a listener of the TCP binary protocol beside the main one.
+    pub(super) fn has_tcp_port(self) -> bool {
+        self.tcp
     }
 
     /// Whether local clients are asked for, also without a section about them.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use bridge_snapshot::{DetectBackend, HttpBackend, Secret, SseBackend, Target, WebSocketBackend};
+use bridge_mcp::original::input::Token;
+use bridge_snapshot::{DetectBackend, HttpBackend, Secret, SseBackend, Target, TcpBackend, WebSocketBackend};
 
-use super::url::{http_endpoint, join, scheme, sse_stream, websocket_endpoint};
+use super::url::{http_endpoint, join, scheme, sse_stream, tcp_endpoint, websocket_endpoint};
 use crate::config::Severity;
 use crate::config::decode::{At, Context, Located, Named, Problem};
 use crate::config::model::backends::{BackendConfig, SecretSource};
@@ -18,6 +19,8 @@ pub(super) enum Speaks {
     Sse,
     /// WebSocket.
     WebSocket,
+    /// The original's binary protocol.
+    TcpBinary,
     /// To be found out.
     Unknown,
 }
@@ -35,12 +38,19 @@ pub(super) fn of_backend(speaks: Speaks, config: &BackendConfig, cx: &mut Contex
     for (name, value) in &config.headers.0 {
         header(name, value, cx);
     }
+    let token = config.token.value.as_ref().map(|token| &token.0);
+    if token.is_some_and(|token| Token::parse(token.expose()).is_err()) {
+        let remedy = "tokens have up to 4096 bytes and no line breaks";
+        cx.error(&config.token.at, Problem::new("not a possible token").remedy(remedy));
+    }
     let headers = secrets(&config.headers);
-    let paths = Paths {
+    let beside = Beside {
         stream: config.stream_endpoint.value.as_deref(),
         request: config.request_endpoint.value.as_deref(),
+        headers: Some(&headers),
+        token,
     };
-    urls(config).into_iter().filter_map(|(url, at)| target(speaks, url, at, paths, &headers, cx)).collect()
+    urls(config).into_iter().filter_map(|(url, at)| target(speaks, url, at, beside, cx)).collect()
 }
 
 /// The place that one URL of a list of servers names.
@@ -49,50 +59,40 @@ pub(super) fn of_url(detect: bool, url: &str, at: &At, cx: &mut Context<'_>) -> 
     let (speaks, url) = match scheme(url).as_deref() {
         Some("sse") => (Speaks::Sse, format!("http://{rest}")),
         Some("ws" | "wss") => (Speaks::WebSocket, url.to_owned()),
-        Some(scheme @ ("tcp" | "tcps" | "stdio")) => {
-            let problem = format!("`{scheme}` endpoints are not available yet; this one is left out");
-            cx.warn(at, Problem::new(problem));
+        Some("tcp" | "tcps" | "tcp+tls") => (Speaks::TcpBinary, url.to_owned()),
+        Some("stdio") => {
+            cx.warn(at, Problem::new("`stdio` endpoints are not available yet; this one is left out"));
             return None;
         }
         _ => (if detect { Speaks::Unknown } else { Speaks::Http }, url.to_owned()),
     };
-    target(speaks, &url, at, Paths::default(), &BTreeMap::new(), cx)
+    target(speaks, &url, at, Beside::default(), cx)
 }
 
-/// Paths that are added to a server's URL.
+/// What a backend's keys say beside its URLs.
 #[derive(Debug, Clone, Copy, Default)]
-struct Paths<'a> {
+struct Beside<'a> {
+    /// Paths that are added to the URL.
     stream: Option<&'a str>,
     request: Option<&'a str>,
+    headers: Option<&'a BTreeMap<String, Secret>>,
+    token: Option<&'a Secret>,
 }
 
-fn target(
-    speaks: Speaks,
-    url: &str,
-    at: &At,
-    paths: Paths<'_>,
-    headers: &BTreeMap<String, Secret>,
-    cx: &mut Context<'_>,
-) -> Option<Target> {
-    let mut report = |outcome: Result<String, Problem>| {
-        outcome
-            .inspect_err(|problem| {
-                let found = problem.shown().map(str::to_owned);
-                cx.report(Severity::Error, at, problem.clone(), found);
-            })
-            .ok()
-    };
+fn target(speaks: Speaks, url: &str, at: &At, beside: Beside<'_>, cx: &mut Context<'_>) -> Option<Target> {
+    let mut report = |outcome: Result<String, Problem>| reported(outcome, at, cx);
+    let headers = beside.headers.cloned().unwrap_or_default();
     let http = |url: String| HttpBackend { url, headers: headers.clone() };
     let sse = |url: String, request_url| SseBackend { url, request_url, headers: headers.clone() };
     Some(match speaks {
         Speaks::Http => Target::Http(http(report(http_endpoint(url))?)),
         Speaks::Sse => {
-            let stream = match paths.stream {
+            let stream = match beside.stream {
                 Some(path) => join(url, path).and_then(|url| sse_stream(&url)),
                 None => sse_stream(url),
             };
             let stream = report(stream)?;
-            let request = match paths.request {
+            let request = match beside.request {
                 Some(path) => Some(report(join(url, path))?),
                 None => None,
             };
@@ -100,10 +100,21 @@ fn target(
         }
         Speaks::WebSocket => {
             let url = report(websocket_endpoint(url))?;
-            Target::WebSocket(WebSocketBackend { url, headers: headers.clone() })
+            Target::WebSocket(WebSocketBackend { url, headers })
+        }
+        Speaks::TcpBinary => {
+            let (host, port, tls) = reported(tcp_endpoint(url), at, cx)?;
+            if beside.token.is_some() && !tls {
+                let problem = Problem::new("the token travels unencrypted");
+                cx.warn(at, problem.remedy("use `tcps://` outside of this machine"));
+            }
+            Target::Tcp(TcpBackend { host, port, tls, token: beside.token.cloned() })
         }
         Speaks::Unknown if matches!(scheme(url).as_deref(), Some("ws" | "wss")) => {
-            return target(Speaks::WebSocket, url, at, paths, headers, cx);
+            return target(Speaks::WebSocket, url, at, beside, cx);
+        }
+        Speaks::Unknown if matches!(scheme(url).as_deref(), Some("tcp" | "tcps" | "tcp+tls")) => {
+            return target(Speaks::TcpBinary, url, at, beside, cx);
         }
         Speaks::Unknown => {
             let endpoint = report(http_endpoint(url))?;
@@ -111,6 +122,15 @@ fn target(
             Target::Detect(DetectBackend { http: http(endpoint), sse: sse(stream, None) })
         }
     })
+}
+
+fn reported<T>(outcome: Result<T, Problem>, at: &At, cx: &mut Context<'_>) -> Option<T> {
+    outcome
+        .inspect_err(|problem| {
+            let found = problem.shown().map(str::to_owned);
+            cx.report(Severity::Error, at, problem.clone(), found);
+        })
+        .ok()
 }
 
 /// Headers that belong to the connection or to the protocol: setting them would break requests.

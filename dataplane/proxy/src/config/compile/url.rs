@@ -72,6 +72,32 @@ fn checked(text: &str, default: &str, schemes: [&str; 2]) -> Result<String, Prob
     })
 }
 
+/// Host and port of a server of the binary protocol, and whether its connections are encrypted.
+pub(super) fn tcp_endpoint(text: &str) -> Result<(String, u16, bool), Problem> {
+    let remedy = "allowed: `tcp://host:port`, or encrypted `tcps://host:port`";
+    let refused = |what: &str| Problem::new(what).remedy(remedy).showing(without_userinfo(text));
+    let uri: http::Uri = text.parse().map_err(|_| refused("not a URL"))?;
+    let tls = match uri.scheme_str() {
+        Some("tcp") => false,
+        Some("tcps" | "tcp+tls") => true,
+        _ => return Err(refused("not a `tcp` or `tcps` URL")),
+    };
+    let authority = uri.authority().ok_or_else(|| refused("the URL has no host"))?;
+    if authority.as_str().contains('@') {
+        return Err(Problem::new("credentials in a URL end up in logs")
+            .remedy("put the token under `token`, for example `{env: NAME}`")
+            .showing(without_userinfo(text)));
+    }
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+        return Err(refused("a path has no meaning there"));
+    }
+    let host = authority.host().trim_start_matches('[').trim_end_matches(']');
+    match authority.port_u16() {
+        Some(port) if !host.is_empty() && port != 0 => Ok((host.to_owned(), port, tls)),
+        _ => Err(refused("the URL has no usable host and port")),
+    }
+}
+
 /// The scheme of a URL in lower case, as far as there is one.
 pub(super) fn scheme(text: &str) -> Option<String> {
     text.split_once("://").map(|(scheme, _)| scheme.to_ascii_lowercase())
@@ -102,6 +128,24 @@ mod tests {
             ("http://[::1]:9", "http://[::1]:9/mcp"),
         ] {
             assert_eq!(http_endpoint(text).ok().as_deref(), Some(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_server_of_the_binary_protocol_is_a_host_and_a_port() {
+        for (text, host, port, tls) in [
+            ("tcp://localhost:8083", "localhost", 8083, false),
+            ("tcps://h:1/", "h", 1, true),
+            ("tcp+tls://10.0.0.1:2", "10.0.0.1", 2, true),
+            ("tcp://[::1]:3", "::1", 3, false),
+        ] {
+            assert_eq!(tcp_endpoint(text).ok(), Some((host.to_owned(), port, tls)), "{text}");
+        }
+        for text in
+            ["h:1", "http://h:1", "tcp://h", "tcp://h:0", "tcp://:1", "tcp://h:1/x", "tcp://a:hunter2@h:1"]
+        {
+            let problem = tcp_endpoint(text).unwrap_err();
+            assert!(!format!("{problem:?}").contains("hunter2"), "{problem:?}");
         }
     }
 

@@ -48,9 +48,9 @@ section! {
     pub(crate) struct Backend {
         /// Required and unique, 1 to 63 characters of `A-Z a-z 0-9 _ . -`. It shows in logs, metrics and prefixes.
         name: Option<String>, Works;
-        /// How the server is reached: `stdio`, `http` (Streamable HTTP), `sse` (HTTP+SSE of 2024-11-05) or `websocket`. The
-        /// others are left out with a warning. When this is left out, a `ws` URL says enough, and a server with an `http` URL
-        /// is asked: Streamable HTTP first, then HTTP+SSE.
+        /// How the server is reached: `stdio`, `http` (Streamable HTTP), `sse` (HTTP+SSE of 2024-11-05), `websocket` or
+        /// `tcp_binary`. When this is left out, a `ws` or `tcp` URL says enough, and a server with an `http` URL is asked:
+        /// Streamable HTTP first, then HTTP+SSE.
         protocol: Option<Protocol>, Works;
         /// The server alone, with nothing renamed, is at `/mcp/{namespace}`; the name when left out.
         namespace: Option<String>, Works;
@@ -94,16 +94,19 @@ section! {
         env: Named<SecretSource>, Works;
         /// `stdio`: processes of this backend at once, over all sessions.
         max_processes: Positive = Positive(64), Works;
-        /// `http`, `sse`, `websocket`: required. URL of the server. Without a path an `http` server gets `/mcp`, and the event
-        /// stream of an `sse` server `/sse`.
+        /// `http`, `sse`, `websocket`, `tcp_binary`: required. URL of the server. Without a path an `http` server gets `/mcp`, and
+        /// the event stream of an `sse` server `/sse`. A `tcp_binary` server is `tcp://host:port`, encrypted `tcps://host:port`.
         base_url: Option<String>, Works;
-        /// `http`, `sse`, `websocket`: other name of `base_url`.
+        /// Other name of `base_url`.
         endpoint: Option<String>, Works;
-        /// `http`, `sse`, `websocket`: more URLs of the same server. A conversation opens at one of all, in turn, and stays there; one that
-        /// cannot be reached is tried last for a while.
+        /// More URLs of the same server. A conversation opens at one of all, in turn, and stays there; one that cannot be
+        /// reached is tried last for a while.
         endpoints: CommaList<String>, Works;
         /// `http`, `sse`, `websocket`: headers added to every request. `{env: NAME}` takes the value from the environment.
         headers: Named<SecretSource>, Works;
+        /// `tcp_binary`: what the handshake shows to the server. `{env: NAME}` takes it from the environment. Without it there is
+        /// no handshake.
+        token: Option<SecretSource>, Works;
         /// `sse`: path of the event stream, behind `base_url`.
         stream_endpoint: Option<String>, Works;
         /// `sse`: path for messages, behind `base_url`, for servers whose stream does not name it.

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::config::decode::{CommaList, FromText, Problem};
-use crate::config::shape::Status::{NoEffect, NotYet, NotYetQuiet, Works};
+use crate::config::shape::Status::{NoEffect, NotYet, Works};
 use crate::config::shape::{Shape, choice, section};
 use crate::config::values::{Count, Host, Port, Positive, Seconds, Size};
 
@@ -35,6 +35,11 @@ section! {
         read_timeout: Seconds = Seconds(Duration::from_secs(10)), Works;
         /// Idle time after which a kept connection closes.
         idle_timeout: Seconds = Seconds(Duration::from_mins(2)), Works;
+        /// Port of the TCP binary listener, where `protocol` asks for one; 1000 above `port` when left out. With `tls` it serves
+        /// clients with and without it, unless client certificates are asked for.
+        tcp_port: Option<Port>, Works;
+        /// Port of health checks in the TCP binary protocol, plain and for everybody; off when left out or `0`.
+        tcp_health_port: Option<Port>, Works;
         /// `Origin` values that browsers may send, as `scheme://host[:port]`, or `*` for any. On loopback addresses the
         /// loopback origins are always allowed.
         allowed_origins: Option<CommaList<WebOrigin>>, Works;
@@ -48,10 +53,6 @@ section! {
         /// More listeners. One at the address of another adds its protocol there.
         frontends: Vec<crate::config::decode::Located<Frontend>>, Works;
     } accepts {
-        /// Port of the TCP binary frontend.
-        tcp_port: Port, NotYet("the TCP binary frontend is");
-        /// Port of the health check over the TCP binary protocol.
-        tcp_health_port: Port, NotYet("the TCP binary health check is");
         /// Buffer per connection.
         connection_buffer_size: Size, NoEffect("buffers grow with the message, up to `limits.max_http_body`");
         /// Time a client has to take an answer.
@@ -226,7 +227,7 @@ section! {
     pub(crate) struct Frontend {
         /// Name in logs and metrics.
         name: Option<String>, Works;
-        /// Required. `http`, `websocket`, `sse` or `stdio`; the others are left out with a warning.
+        /// Required. `http`, `websocket`, `sse`, `tcp_binary` or `stdio`.
         protocol: Option<FrontendProtocol>, Works;
         /// Whether it is on.
         enabled: bool = true, Works;
@@ -256,13 +257,15 @@ section! {
     pub(crate) struct FrontendConfig {
         /// IP address; that of `server.host` when left out.
         host: Option<Host>, Works;
-        /// Required, but for `websocket`, whose port is 8443 when left out, `sse`, whose port is 8081, and `stdio`, which has
-        /// none. `0` lets the system choose.
+        /// Required, but for `websocket` (8443), `sse` (8081), `tcp_binary` (8444), and `stdio`, which has none. `0` lets the
+        /// system choose.
         port: Option<Port>, Works;
         /// Path of an `http` endpoint. Only `/mcp` and `/api/v1/mcp` are available, and always served.
         request_path: Option<String>, Works;
         /// Other name of `request_path`. WebSocket clients may use any path.
         path: Option<String>, Works;
+        /// Port of the health check of a `tcp_binary` frontend; off when left out or `0`.
+        health_port: Option<Port>, Works;
         /// Connections at once.
         max_connections: Option<Positive>, Works;
         /// `Origin` values, as in `server.allowed_origins`, which holds when this is left out.
@@ -290,7 +293,5 @@ section! {
         read_timeout: Seconds, NoEffect("`server.read_timeout` holds for all listeners");
         /// Time to take an answer.
         write_timeout: Seconds, NotYet("a time limit on slow readers is");
-        /// Port of the health check of a `tcp_binary` frontend.
-        health_port: Port, NotYetQuiet;
     }
 }
