@@ -158,7 +158,7 @@ fn no_endpoint_but_the_documented_ones() -> Result<()> {
         "//mcp",
         "/mcp/%66ixture",
         "/mcp/..",
-        "/sse",
+        "/sses",
     ] {
         let response = Request::modern("tools/list", &json!({}))?.send(&gateway.url(path))?;
         refused(&gateway, path, &response, 404, INVALID_REQUEST)?;
