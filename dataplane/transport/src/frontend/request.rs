@@ -75,16 +75,41 @@ pub enum ReadError {
     Aborted,
 }
 
+/// How long the rest of a body that is too large is read on.
+const DISCARD: Duration = Duration::from_secs(1);
+
 /// Reads a whole body of at most `max` bytes within `timeout`.
-pub async fn read_body(body: Incoming, max: usize, timeout: Duration) -> Result<Bytes, ReadError> {
-    if body.size_hint().lower() > max as u64 {
-        return Err(ReadError::TooLarge(max));
+pub async fn read_body(mut body: Incoming, max: usize, timeout: Duration) -> Result<Bytes, ReadError> {
+    let read = if body.size_hint().lower() > max as u64 {
+        Err(ReadError::TooLarge(max))
+    } else {
+        let whole = tokio::time::timeout(timeout, collect_from(&mut body, max)).await;
+        whole.unwrap_or(Err(ReadError::TooSlow(timeout)))
+    };
+    if matches!(read, Err(ReadError::TooLarge(_))) {
+        drop(tokio::time::timeout(DISCARD, discard(&mut body, max.saturating_mul(4))).await);
     }
-    tokio::time::timeout(timeout, collect(body, max)).await.map_err(|_| ReadError::TooSlow(timeout))?
+    read
+}
+
+/// Reads up to `max` bytes and forgets them: a sender that is cut off in the middle cannot read why.
+async fn discard(body: &mut Incoming, max: usize) {
+    let mut left = max;
+    while let Some(Ok(frame)) = body.frame().await {
+        let size = frame.data_ref().map_or(0, Bytes::len);
+        if size >= left {
+            return;
+        }
+        left -= size;
+    }
 }
 
 /// Reads a whole body of at most `max` bytes. A body that came in one piece is not copied.
 pub async fn collect(mut body: Incoming, max: usize) -> Result<Bytes, ReadError> {
+    collect_from(&mut body, max).await
+}
+
+async fn collect_from(body: &mut Incoming, max: usize) -> Result<Bytes, ReadError> {
     let mut first = Bytes::new();
     let mut rest = BytesMut::new();
     while let Some(frame) = body.frame().await {
