@@ -39,8 +39,6 @@ replay! {
     binary "binary" bridge_fuzz::fuzz_binary;
     wrapper "wrapper" bridge_fuzz::fuzz_wrapper;
     translate "translate" bridge_fuzz::fuzz_translate;
-    binary "binary" bridge_fuzz::fuzz_binary;
-    wrapper "wrapper" bridge_fuzz::fuzz_wrapper;
 }
 
 #[test]
