@@ -96,6 +96,7 @@ fn call_resuming(session: &mut LegacySession, name: &str) -> Result<Value> {
                 return Ok(message["result"].clone());
             }
         }
+        #[allow(clippy::disallowed_methods, reason = "the server names this wait; there is no runtime here")]
         thread::sleep(Duration::from_millis(retry.context("a stream that pauses says for how long")?));
         stream = session.resume(last.as_deref().context("a stream that pauses has an id")?)?;
     }
