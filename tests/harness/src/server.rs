@@ -30,7 +30,7 @@ impl Era {
     }
 }
 
-/// A running fixture server on HTTP; killed on drop.
+/// A running fixture server on a port; killed on drop.
 #[derive(Debug)]
 pub struct TestServer {
     process: Process,
@@ -45,17 +45,18 @@ impl TestServer {
 
     /// Starts it on a given port, for instance the one on which an earlier one has just died.
     pub fn http_on(era: Era, port: u16) -> Result<Self> {
-        Self::start(era, &["--port", &port.to_string()])
+        Self::on("http", era, &["--port", &port.to_string()])
     }
 
     /// Starts it on a free port with further arguments.
     pub fn http_with(era: Era, args: &[&str]) -> Result<Self> {
-        Self::start(era, args)
+        Self::on("http", era, args)
     }
 
-    fn start(era: Era, args: &[&str]) -> Result<Self> {
+    /// Starts it on a free port of another transport: `sse`, `websocket` or `tcp`.
+    pub fn on(transport: &str, era: Era, args: &[&str]) -> Result<Self> {
         let mut command = Command::new(binary("mcp-test-server")?);
-        command.args(["--transport", "http", "--era", era.as_str()]).args(args);
+        command.args(["--transport", transport, "--era", era.as_str()]).args(args);
         let process = Process::spawn("mcp-test-server", &command)?;
         let url = process.wait_line(PATIENCE, |line| {
             let (_, url) = line.split_once("listening on ")?;

@@ -26,7 +26,7 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use crate::era::Era;
 use crate::fixture::Fixture;
 use crate::state::Shared;
-use crate::{ReplyKind, StopSignal};
+use crate::{ReplyKind, StopSignal, announce};
 
 mod gate;
 
@@ -69,11 +69,6 @@ pub(crate) async fn run(shared: Arc<Shared>, address: SocketAddr, reply: ReplyKi
         tracing::warn!("connections were still open at exit");
         Ok(())
     }
-}
-
-fn announce(line: &str) -> std::io::Result<()> {
-    use std::io::Write as _;
-    writeln!(std::io::stderr(), "{line}")
 }
 
 fn router(shared: Arc<Shared>, host: IpAddr, reply: ReplyKind, streams: CancellationToken) -> Router {

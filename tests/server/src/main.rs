@@ -6,6 +6,7 @@
 mod call;
 mod changes;
 mod completion;
+mod conversation;
 mod era;
 mod fixture;
 mod http;
@@ -15,6 +16,7 @@ mod paging;
 mod prompts;
 mod resources;
 mod samples;
+mod sockets;
 mod state;
 mod stdio;
 mod tasks;
@@ -42,10 +44,10 @@ struct Args {
     /// Which protocol generations are served; the other one is refused as a real server of that age would.
     #[arg(long, value_enum, default_value_t = Era::Both)]
     era: Era,
-    /// Address to listen on (http only).
+    /// Address to listen on (not stdio).
     #[arg(long, default_value = "127.0.0.1")]
     host: IpAddr,
-    /// Port to listen on (http only); 0 picks a free one, which the `listening on` line names.
+    /// Port to listen on (not stdio); 0 picks a free one, which the `listening on` line names.
     #[arg(long, default_value_t = 0)]
     port: u16,
     /// Form of the replies to modern requests (http only); a reply that has to stream always does.
@@ -63,6 +65,11 @@ struct Args {
 enum TransportKind {
     Stdio,
     Http,
+    /// HTTP+SSE of 2024-11-05
+    Sse,
+    Websocket,
+    /// The original gateway's binary protocol, dialect G
+    Tcp,
 }
 
 /// Content type of a modern reply that is one message.
@@ -92,12 +99,16 @@ fn main() -> ExitCode {
 fn serve(args: &Args) -> anyhow::Result<()> {
     let shared = Shared::new(args.era, args.page_size, args.state_dir.as_deref())?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let address = (args.host, args.port).into();
     let outcome = runtime.block_on(async {
         let watching = Arc::clone(&shared);
         let serving = async {
             match args.transport {
                 TransportKind::Stdio => stdio::run(shared).await,
-                TransportKind::Http => http::run(shared, (args.host, args.port).into(), args.reply).await,
+                TransportKind::Http => http::run(shared, address, args.reply).await,
+                TransportKind::Sse => sockets::run(shared, address, sockets::Kind::Sse).await,
+                TransportKind::Websocket => sockets::run(shared, address, sockets::Kind::WebSocket).await,
+                TransportKind::Tcp => sockets::run(shared, address, sockets::Kind::Binary).await,
             }
         };
         tokio::select! {
@@ -108,6 +119,12 @@ fn serve(args: &Args) -> anyhow::Result<()> {
     // A read of standard input may still be blocked on its thread; waiting for it would hold the exit.
     runtime.shutdown_background();
     outcome
+}
+
+/// Says something that tests wait for.
+fn announce(line: &str) -> std::io::Result<()> {
+    use std::io::Write as _;
+    writeln!(std::io::stderr(), "{line}")
 }
 
 /// SIGTERM and Ctrl-C, watched from its creation on: made before a client can know of the process.
