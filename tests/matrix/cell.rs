@@ -4,11 +4,13 @@
 use std::fmt;
 
 use anyhow::{Context as _, Result};
-use bridge_tests::{Backend, Era, Gateway, TempDir, TestServer, WebSocket};
+use bridge_tests::peer::Lines;
+use bridge_tests::{Backend, Binary, Era, SseClient, TempDir, TestServer, WebSocket};
 
 use crate::client::Client;
-use crate::clients::{Form, HttpClient, WireClient};
+use crate::clients::{Form, HttpClient, PostClient, StandardStreams, WireClient};
 use crate::generation::Revision;
+use crate::place::Place;
 
 /// The name of the only backend, hence also of its endpoint.
 pub(crate) const BACKEND: &str = "fixture";
@@ -22,45 +24,89 @@ pub(crate) enum Frontend {
     Http,
     /// Streamable HTTP, the endpoint of all backends.
     HttpMerged,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
     /// WebSocket, on the path of one backend.
     WebSocket,
-    /// WebSocket with the original gateway's envelope, which names the backend.
+    /// The gateway's standard input and output.
+    Stdio,
+    /// A Unix socket.
+    Unix,
+    /// The original's binary protocol in dialect G, which carries MCP as it is.
+    TcpG,
+    /// The same in dialect R, whose envelope names the backend.
+    TcpR,
+    /// WebSocket with the original's envelope.
     Envelope,
+    /// A POST of the original's envelope.
+    Post,
 }
 
 impl Frontend {
-    pub(crate) const ALL: [Self; 4] = [Self::Http, Self::HttpMerged, Self::WebSocket, Self::Envelope];
+    pub(crate) const ALL: [Self; 10] = [
+        Self::Http,
+        Self::HttpMerged,
+        Self::Sse,
+        Self::WebSocket,
+        Self::Stdio,
+        Self::Unix,
+        Self::TcpG,
+        Self::TcpR,
+        Self::Envelope,
+        Self::Post,
+    ];
 
     fn as_str(self) -> &'static str {
         match self {
             Self::Http => "http",
             Self::HttpMerged => "http-merged",
+            Self::Sse => "sse",
             Self::WebSocket => "websocket",
+            Self::Stdio => "stdio",
+            Self::Unix => "unix",
+            Self::TcpG => "tcp-g",
+            Self::TcpR => "tcp-r",
             Self::Envelope => "envelope",
+            Self::Post => "post",
         }
+    }
+
+    /// Whether its clients read answers and nothing else.
+    pub(crate) fn is_original(self) -> bool {
+        matches!(self, Self::TcpR | Self::Envelope | Self::Post)
     }
 
     /// The revisions that its clients speak: each frontend has the newest of each generation, one has them all.
     pub(crate) fn revisions(self) -> &'static [Revision] {
-        match self {
-            Self::Http => &Revision::ALL,
-            Self::HttpMerged | Self::WebSocket | Self::Envelope => &Revision::NEWEST,
-        }
+        if self == Self::Http { &Revision::ALL } else { &Revision::NEWEST }
     }
 
     /// Connects a client.
-    pub(crate) fn connect(self, gateway: &Gateway, revision: Revision) -> Result<Box<dyn Client>> {
+    pub(crate) fn connect(self, place: &Place, revision: Revision) -> Result<Box<dyn Client>> {
+        let gateway = &place.gateway;
+        let own = || gateway.url(&format!("/mcp/{BACKEND}"));
         Ok(match self {
-            Self::Http => Box::new(HttpClient::new(&gateway.url(&format!("/mcp/{BACKEND}")), revision)?),
+            Self::Http => Box::new(HttpClient::new(&own(), revision)?),
             Self::HttpMerged => Box::new(HttpClient::new(&gateway.url("/mcp"), revision)?),
-            Self::WebSocket => {
-                let socket = WebSocket::connect(&gateway.url(&format!("/mcp/{BACKEND}")))?;
-                Box::new(WireClient::new(socket, Form::Bare))
+            Self::Sse => Box::new(WireClient::new(SseClient::connect(&gateway.url("/sse"))?, Form::Bare)),
+            Self::WebSocket => Box::new(WireClient::new(WebSocket::connect(&own())?, Form::Bare)),
+            Self::Stdio => Box::new(WireClient::new(StandardStreams::start(place)?, Form::Bare)),
+            Self::Unix => Box::new(WireClient::new(Lines::connect(&place.socket)?, Form::Bare)),
+            Self::TcpG => {
+                let mut connection = Binary::g(gateway.wait_listener("tcp")?)?;
+                connection.negotiate()?;
+                Box::new(WireClient::new(connection, Form::Bare))
+            }
+            Self::TcpR => {
+                let mut connection = Binary::r(gateway.wait_listener("tcp")?)?;
+                connection.negotiate()?;
+                Box::new(WireClient::new(connection, Form::Envelope(BACKEND)))
             }
             Self::Envelope => {
                 let socket = WebSocket::connect(&gateway.url("/ws"))?;
                 Box::new(WireClient::new(socket, Form::Envelope(BACKEND)))
             }
+            Self::Post => Box::new(PostClient::new(&gateway.url("/api/v1/mcp"), BACKEND)?),
         })
     }
 }
@@ -72,16 +118,25 @@ pub(crate) enum Transport {
     Stdio,
     /// Streamable HTTP.
     Http,
+    /// HTTP+SSE of 2024-11-05.
+    Sse,
+    /// WebSocket.
+    WebSocket,
+    /// The original's binary protocol.
+    Tcp,
 }
 
 impl Transport {
-    pub(crate) const ALL: [Self; 2] = [Self::Stdio, Self::Http];
+    pub(crate) const ALL: [Self; 5] = [Self::Stdio, Self::Http, Self::Sse, Self::WebSocket, Self::Tcp];
 
-    /// For names.
+    /// For names, and as the test server spells it.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Stdio => "stdio",
             Self::Http => "http",
+            Self::Sse => "sse",
+            Self::WebSocket => "websocket",
+            Self::Tcp => "tcp",
         }
     }
 
@@ -91,16 +146,15 @@ impl Transport {
         let state = TempDir::new("world")?;
         let world = state.path().to_str().context("a path in UTF-8")?;
         let args = ["--page-size", PAGE_SIZE, "--state-dir", world];
-        let (backend, server) = match self {
-            Self::Stdio => {
-                let mut command = TestServer::stdio(era)?;
-                command.extend(args.map(str::to_owned));
-                (Backend::stdio(BACKEND, &command), None)
-            }
-            Self::Http => {
-                let server = TestServer::http_with(era, &args)?;
-                (Backend::http(BACKEND, server.url()), Some(server))
-            }
+        let (backend, server) = if self == Self::Stdio {
+            let mut command = TestServer::stdio(era)?;
+            command.extend(args.map(str::to_owned));
+            (Backend::stdio(BACKEND, &command), None)
+        } else {
+            let server = TestServer::on(self.as_str(), era, &args)?;
+            let protocol = if self == Self::Tcp { "tcp_binary" } else { self.as_str() };
+            let backend = Backend::http(BACKEND, server.url()).key("protocol", protocol.into());
+            (backend, Some(server))
         };
         Ok(Served { backend, _server: server, _state: state })
     }

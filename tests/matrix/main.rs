@@ -10,6 +10,7 @@ mod client;
 mod clients;
 mod expect;
 mod generation;
+mod place;
 mod report;
 mod session;
 
@@ -21,12 +22,13 @@ use std::thread;
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
-use bridge_tests::{Config, Era, Gateway, peers};
+use bridge_tests::{Era, peers};
 use parking_lot::Mutex;
 
 use behaviours::Behaviour;
-use cell::{BACKEND, Cell, Frontend, Transport};
+use cell::{Cell, Frontend, Transport};
 use generation::Revision;
+use place::Place;
 use report::{Outcome, Row};
 use session::Session;
 
@@ -92,29 +94,35 @@ fn work(queue: &Mutex<VecDeque<Group>>, rows: &Mutex<Vec<Row>>) -> Result<()> {
     loop {
         let Some((transport, server, cells)) = queue.lock().pop_front() else { return Ok(()) };
         let fixture = transport.serve(server)?;
-        let mut gateway = Gateway::start(&Config::new().backend(fixture.backend.clone()))?;
-        gateway.wait_backends(server.as_str(), &[BACKEND])?;
+        let mut place = match Place::open(&fixture.backend, server) {
+            Ok(place) => place,
+            Err(error) => {
+                let why = format!("no gateway: {error:#}");
+                rows.lock().extend(cells.into_iter().map(|cell| Row::failed(cell, &why)));
+                continue;
+            }
+        };
         let mut failed = false;
         for cell in cells {
-            let row = run(&gateway, cell);
+            let row = run(&place, cell);
             failed |= row.outcomes.iter().any(|outcome| matches!(outcome, Outcome::Fails(_)));
             rows.lock().push(row);
         }
         if failed {
             let name = format!("gateway-{}-{}.log", transport.as_str(), server.as_str());
-            fs::write(out_dir()?.join(name), gateway.process().log().join("\n"))?;
+            fs::write(out_dir()?.join(name), place.gateway.process().log().join("\n"))?;
         }
     }
 }
 
-fn run(gateway: &Gateway, cell: Cell) -> Row {
+fn run(place: &Place, cell: Cell) -> Row {
     let started = Instant::now();
     let mut outcomes = Vec::new();
     let mut session = None;
     let mut failed = 0;
     for behaviour in behaviours::ALL {
         let outcome = if failed < PATIENCE_WITH_A_CELL {
-            attempt(gateway, cell, behaviour, &mut session)
+            attempt(place, cell, behaviour, &mut session)
         } else {
             Err(anyhow!("not tried: too much of this cell has failed"))
         };
@@ -130,13 +138,13 @@ fn run(gateway: &Gateway, cell: Cell) -> Row {
 }
 
 fn attempt(
-    gateway: &Gateway,
+    place: &Place,
     cell: Cell,
     behaviour: Behaviour,
     session: &mut Option<Session>,
 ) -> Result<Outcome> {
     if session.is_none() {
-        let client = cell.frontend.connect(gateway, cell.client)?;
+        let client = cell.frontend.connect(place, cell.client)?;
         *session = Some(Session::open(client, cell.client).context("opening a session")?);
     }
     let session = session.as_mut().context("a session")?;

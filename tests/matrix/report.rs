@@ -26,6 +26,14 @@ pub(crate) struct Row {
     pub(crate) took: Duration,
 }
 
+impl Row {
+    /// A cell in which nothing could be tried.
+    pub(crate) fn failed(cell: Cell, why: &str) -> Self {
+        let outcomes = behaviours::ALL.iter().map(|_| Outcome::Fails(why.to_owned())).collect();
+        Self { cell, outcomes, took: Duration::ZERO }
+    }
+}
+
 /// The table and the list of faults.
 pub(crate) fn render(rows: &[Row]) -> (String, Vec<String>) {
     let mut text = String::from(

@@ -195,11 +195,12 @@ fn plain(address: SocketAddr) -> Result<TcpStream> {
     Ok(stream)
 }
 
-/// MCP over dialect G: what has a method travels as type 1, answers as type 2.
+/// MCP over dialect G, where what has a method travels as type 1 and answers as type 2; or the envelopes of dialect R.
 impl Wire for Binary {
     fn send(&mut self, text: &str) -> Result<()> {
         let message: Value = serde_json::from_str(text)?;
-        let kind = if message.get("method").is_some() { kind::REQUEST } else { kind::RESPONSE };
+        let is_answer = self.magic == b"MCPB" && message.get("method").is_none();
+        let kind = if is_answer { kind::RESPONSE } else { kind::REQUEST };
         Self::send(self, kind, text.as_bytes())
     }
 

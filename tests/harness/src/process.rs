@@ -142,6 +142,25 @@ impl Process {
         }
     }
 
+    /// The next line after the `seen` first ones, which is counted then; `None` when the output has ended.
+    pub fn next_line(&self, seen: &mut usize, within: Duration) -> Result<Option<String>> {
+        let deadline = Instant::now() + within;
+        let mut state = self.shared.state.lock();
+        loop {
+            if let Some(line) = state.lines.get(*seen) {
+                *seen += 1;
+                return Ok(Some(line.clone()));
+            }
+            if state.open_outputs == 0 {
+                return Ok(None);
+            }
+            if self.shared.changed.wait_until(&mut state, deadline).timed_out() && state.lines.len() == *seen
+            {
+                bail!("{} printed nothing more within {within:?}", self.name);
+            }
+        }
+    }
+
     /// Waits for its end.
     pub fn wait_exit(&self, within: Duration) -> Result<ExitStatus> {
         let deadline = Instant::now() + within;

@@ -16,6 +16,19 @@ pub(crate) enum Form {
     Envelope(&'static str),
 }
 
+/// The original's envelope around a message.
+pub(crate) fn wrap(message: &Value, namespace: &str) -> String {
+    let id = message.get("id").cloned().unwrap_or_else(|| json!("notification"));
+    let envelope = json!({
+        "id": id,
+        "timestamp": "2026-11-26T00:00:00Z",
+        "source": "matrix",
+        "target_namespace": namespace,
+        "mcp_payload": message,
+    });
+    envelope.to_string()
+}
+
 /// A client on one connection.
 pub(crate) struct WireClient<W> {
     wire: W,
@@ -30,16 +43,10 @@ impl<W: Wire> WireClient<W> {
 
 impl<W: Wire + Send> Client for WireClient<W> {
     fn send(&mut self, message: &Value) -> Result<()> {
-        let Form::Envelope(namespace) = self.form else { return self.wire.send(&message.to_string()) };
-        let id = message.get("id").cloned().unwrap_or_else(|| json!("notification"));
-        let envelope = json!({
-            "id": id,
-            "timestamp": "2026-11-26T00:00:00Z",
-            "source": "matrix",
-            "target_namespace": namespace,
-            "mcp_payload": message,
-        });
-        self.wire.send(&envelope.to_string())
+        match self.form {
+            Form::Bare => self.wire.send(&message.to_string()),
+            Form::Envelope(namespace) => self.wire.send(&wrap(message, namespace)),
+        }
     }
 
     fn cancel(&mut self, id: &Value) -> Result<()> {
