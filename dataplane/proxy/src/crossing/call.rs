@@ -104,10 +104,20 @@ impl ToLegacyCall {
             drop(refused);
             Refusal::new(
                 Reason::TooManyParked,
-                "too many calls wait for their clients; this one was cancelled at the server",
+                "too many calls, or too large ones, wait for their clients; this one was cancelled at the server and may \
+                 have been executed in part",
             )
         })?;
         Ok(Event::Answer(answer))
+    }
+
+    /// Bytes of the messages that it holds.
+    pub(super) fn size(&self) -> usize {
+        let size = |running: &Running| {
+            let messages = running.request.bytes().len().saturating_add(running.sent.bytes().len());
+            messages.saturating_add(running.questions.size())
+        };
+        self.inner.as_deref().map_or(0, size)
     }
 
     /// Goes on with a request that repeats the parked one: its answers go to the server.

@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::call::{Running, ToLegacyCall};
 use super::listen;
-use super::parked::{Claim, ParkedLimits, Taken};
+use super::parked::{Bound, Claim, ParkedLimits, Taken};
 use super::pool::{Key, Lease};
 use crate::cluster::Cluster;
 use crate::pipeline::modern_stream::Form;
@@ -125,8 +125,11 @@ async fn begin(
         gateway: Arc::clone(&context.gateway),
         limits: ParkedLimits {
             ttl: limits.parked_ttl,
-            max: limits.max_parked,
-            max_per_principal: limits.max_parked_per_principal,
+            all: Bound { calls: limits.max_parked, bytes: limits.max_parked_bytes },
+            of_one: Bound {
+                calls: limits.max_parked_per_principal,
+                bytes: limits.max_parked_bytes_per_principal,
+            },
         },
         backend_limits: context.plan.backend_limits.clone(),
         claim,

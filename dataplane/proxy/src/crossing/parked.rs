@@ -25,8 +25,35 @@ use super::handle::{Handle, HandleKey, Kind, Opened, principal_digest};
 pub(crate) struct ParkedLimits {
     /// How long a call waits for its client.
     pub(crate) ttl: Duration,
-    pub(crate) max: usize,
-    pub(crate) max_per_principal: usize,
+    /// Of all calls.
+    pub(crate) all: Bound,
+    /// Of one principal's calls.
+    pub(crate) of_one: Bound,
+}
+
+/// A bound on calls, or how much of it is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) calls: usize,
+    /// Of the messages that calls hold: the request twice, as it came and as it was sent, and what the server asks.
+    pub(crate) bytes: usize,
+}
+
+impl Bound {
+    /// Whether one more call of `bytes` fits into `limit`.
+    fn has_room(self, bytes: usize, limit: Self) -> bool {
+        self.calls < limit.calls && self.bytes.saturating_add(bytes) <= limit.bytes
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.calls += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn subtract(&mut self, bytes: usize) {
+        self.calls = self.calls.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// Whose request is parked, and which.
@@ -50,19 +77,21 @@ impl Claim {
 pub(crate) struct Parked {
     key: HandleKey,
     next: AtomicU64,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Waiting<Box<ToLegacyCall>>>,
 }
 
-#[derive(Default)]
-struct Waiting {
-    calls: HashMap<u64, Entry>,
-    by_principal: HashMap<Principal, usize>,
+/// What waits. `C` is a call.
+struct Waiting<C> {
+    calls: HashMap<u64, Entry<C>>,
+    used: Bound,
+    by_principal: HashMap<Principal, Bound>,
 }
 
-struct Entry {
+struct Entry<C> {
     claim: Claim,
     expires: Instant,
-    call: Box<ToLegacyCall>,
+    bytes: usize,
+    call: C,
 }
 
 /// What a retry continues.
@@ -109,14 +138,8 @@ impl Parked {
         limits: ParkedLimits,
         now: Instant,
     ) -> Result<(), Box<ToLegacyCall>> {
-        let mut waiting = self.waiting.lock();
-        let own = waiting.by_principal.get(&claim.principal).copied().unwrap_or_default();
-        if waiting.calls.len() >= limits.max || own >= limits.max_per_principal {
-            return Err(call);
-        }
-        waiting.by_principal.insert(claim.principal.clone(), own + 1);
-        waiting.calls.insert(ticket.wait, Entry { claim, expires: now + limits.ttl, call });
-        Ok(())
+        let entry = Entry { claim, expires: now + limits.ttl, bytes: call.size(), call };
+        self.waiting.lock().insert(ticket.wait, entry, limits).map_err(|refused| refused.call)
     }
 
     /// Takes the call that `handle` names. Each handle is good for one retry of one request by one principal.
@@ -161,12 +184,8 @@ impl Parked {
 
     /// Drops the calls whose time is over; returns how many.
     pub(crate) fn sweep(&self, now: Instant) -> usize {
-        let expired: Vec<_> = {
-            let mut waiting = self.waiting.lock();
-            let over = waiting.calls.iter().filter(|(_, entry)| entry.expires <= now);
-            let over: Vec<_> = over.map(|(wait, _)| *wait).collect();
-            over.into_iter().filter_map(|wait| waiting.remove(wait)).collect()
-        };
+        let expired = self.waiting.lock().expire(now);
+        // Outside of the lock: dropping a call does work.
         expired.len()
     }
 
@@ -176,21 +195,51 @@ impl Parked {
         drop(all);
     }
 
-    /// Calls that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.lock().calls.len()
+    /// What the calls that wait use of their bounds.
+    pub(crate) fn used(&self) -> Bound {
+        self.waiting.lock().used
     }
 }
 
-impl Waiting {
-    fn remove(&mut self, wait: u64) -> Option<Entry> {
+impl<C> Default for Waiting<C> {
+    fn default() -> Self {
+        Self { calls: HashMap::new(), used: Bound::default(), by_principal: HashMap::new() }
+    }
+}
+
+impl<C> Waiting<C> {
+    /// Adds a call, or gives it back when there is no room.
+    fn insert(&mut self, wait: u64, entry: Entry<C>, limits: ParkedLimits) -> Result<(), Entry<C>> {
+        let mut own = self.by_principal.get(&entry.claim.principal).copied().unwrap_or_default();
+        if !self.used.has_room(entry.bytes, limits.all) || !own.has_room(entry.bytes, limits.of_one) {
+            return Err(entry);
+        }
+        self.used.add(entry.bytes);
+        own.add(entry.bytes);
+        self.by_principal.insert(entry.claim.principal.clone(), own);
+        self.calls.insert(wait, entry);
+        Ok(())
+    }
+
+    fn remove(&mut self, wait: u64) -> Option<Entry<C>> {
         let entry = self.calls.remove(&wait)?;
-        if let Some(count) = self.by_principal.get_mut(&entry.claim.principal) {
-            *count -= 1;
-            if *count == 0 {
+        self.used.subtract(entry.bytes);
+        if let Some(own) = self.by_principal.get_mut(&entry.claim.principal) {
+            own.subtract(entry.bytes);
+            if own.calls == 0 {
                 self.by_principal.remove(&entry.claim.principal);
             }
         }
         Some(entry)
     }
+
+    /// Takes out the calls whose time is over.
+    fn expire(&mut self, now: Instant) -> Vec<Entry<C>> {
+        let over = self.calls.iter().filter(|(_, entry)| entry.expires <= now);
+        let over: Vec<_> = over.map(|(wait, _)| *wait).collect();
+        over.into_iter().filter_map(|wait| self.remove(wait)).collect()
+    }
 }
+
+#[cfg(test)]
+mod tests;
