@@ -99,8 +99,8 @@ impl ToLegacyCall {
         let id = running.request.raw_id().unwrap_or(b"null");
         let answer = running.questions.input_required(id, &ticket.handle, SERVER_INFO);
         let waiting = Box::new(Self { inner: Some(running) });
-        let now = std::time::Instant::now();
-        gateway.parked.park(&ticket, claim, waiting, limits, now).map_err(|refused| {
+        let in_flight = gateway.drain.guard();
+        gateway.parked.park(&ticket, claim, waiting, limits, in_flight).map_err(|refused| {
             drop(refused);
             Refusal::new(
                 Reason::TooManyParked,

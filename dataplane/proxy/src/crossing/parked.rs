@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bridge_mcp::frame::Frame;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
+use bridge_runtime::drain::InFlight;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
@@ -77,7 +78,14 @@ impl Claim {
 pub(crate) struct Parked {
     key: HandleKey,
     next: AtomicU64,
-    waiting: Mutex<Waiting<Box<ToLegacyCall>>>,
+    waiting: Mutex<Waiting<Kept>>,
+}
+
+/// A call, for whose client a gateway that stops waits as for any other.
+struct Kept {
+    call: Box<ToLegacyCall>,
+    #[allow(dead_code, reason = "held for its Drop")]
+    in_flight: InFlight,
 }
 
 /// What waits. `C` is a call.
@@ -136,10 +144,11 @@ impl Parked {
         claim: Claim,
         call: Box<ToLegacyCall>,
         limits: ParkedLimits,
-        now: Instant,
+        in_flight: InFlight,
     ) -> Result<(), Box<ToLegacyCall>> {
-        let entry = Entry { claim, expires: now + limits.ttl, bytes: call.size(), call };
-        self.waiting.lock().insert(ticket.wait, entry, limits).map_err(|refused| refused.call)
+        let (bytes, expires) = (call.size(), Instant::now() + limits.ttl);
+        let entry = Entry { claim, expires, bytes, call: Kept { call, in_flight } };
+        self.waiting.lock().insert(ticket.wait, entry, limits).map_err(|refused| refused.call.call)
     }
 
     /// Takes the call that `handle` names. Each handle is good for one retry of one request by one principal.
@@ -172,14 +181,25 @@ impl Parked {
         let mut waiting = self.waiting.lock();
         let is_here = waiting.calls.get(&handle.wait).is_some_and(|entry| entry.claim == *claim);
         let entry = is_here.then(|| waiting.remove(handle.wait)).flatten();
-        entry.map(|entry| Taken::Call(entry.call)).ok_or_else(expired)
+        entry.map(|entry| Taken::Call(entry.call.call)).ok_or_else(expired)
     }
 
     /// Whether a request continues what this process keeps, whatever its backend was found to speak meanwhile.
     pub(crate) fn holds(&self, request: &Frame) -> bool {
+        self.handle_in(request).is_some()
+    }
+
+    /// Whether a request continues a call that was begun here, and so can be continued nowhere else.
+    pub(crate) fn is_continued_by(&self, request: &Frame) -> bool {
+        self.handle_in(request).is_some_and(|handle| handle.kind == Kind::Waiting)
+    }
+
+    fn handle_in(&self, request: &Frame) -> Option<Handle> {
         let state = request.envelope().params.as_ref().and_then(|params| params.members.request_state);
-        let state = request.text(state);
-        state.is_some_and(|state| matches!(self.key.open(&state), Opened::Handle(_)))
+        match self.key.open(&request.text(state)?) {
+            Opened::Handle(handle) => Some(handle),
+            Opened::Foreign | Opened::Bad => None,
+        }
     }
 
     /// Drops the calls whose time is over; returns how many.

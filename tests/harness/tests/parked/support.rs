@@ -178,6 +178,13 @@ impl Parked {
         Ok(retry)
     }
 
+    /// A retry that answers nothing.
+    pub(crate) fn retry_with_nothing(&self) -> Value {
+        let mut retry = self.call.clone();
+        retry["requestState"] = self.required["requestState"].clone();
+        retry
+    }
+
     /// Answers every question alike.
     pub(crate) fn answer(&self, client: &mut ModernClient, answer: &Value) -> Result<Reply> {
         client.request("tools/call", &self.retry(|_| answer.clone())?)
