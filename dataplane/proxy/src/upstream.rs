@@ -97,6 +97,8 @@ pub(crate) enum Event {
 pub(crate) enum UpstreamError {
     /// The backend does not know its session any more. The request was not executed.
     SessionLost,
+    /// It failed with HTTP 5xx, without a word of MCP. Some servers do so at methods that they do not know.
+    ServerError(Refusal),
     /// Anything else.
     Failed(Refusal),
 }
@@ -116,7 +118,7 @@ impl UpstreamError {
                 backend,
                 "it ended the session; send the request again",
             ),
-            Self::Failed(refusal) => refusal,
+            Self::ServerError(refusal) | Self::Failed(refusal) => refusal,
         }
     }
 }

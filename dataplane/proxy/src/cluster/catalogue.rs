@@ -229,15 +229,18 @@ async fn run(cluster: &Arc<Cluster>, era: Era) {
             }
             Err(refusal) => refusal,
         };
-        let wait = if refusal.reason == Reason::EraMismatch {
+        let is_mismatch = refusal.reason == Reason::EraMismatch;
+        if !is_mismatch {
+            tracing::warn!(backend = %cluster.name, %era, error = %refusal, "catalogue not read; trying again");
+        }
+        let wait = if is_mismatch && !cluster.is_in_doubt(era) {
             cluster.recheck()
         } else {
-            tracing::warn!(backend = %cluster.name, %era, error = %refusal, "catalogue not read; trying again");
             backoff.failed(Instant::now(), random())
         };
         let known = matches!(*catalogue.offer.borrow(), Offer::Ready(_));
         // What was known stays listed while the backend is away, unless it has become another kind of server.
-        if !known || refusal.reason == Reason::EraMismatch {
+        if !known || is_mismatch {
             publish(cluster, catalogue, Offer::Absent(refusal));
         }
         // No client may shorten this wait: that would defeat the backoff.
