@@ -174,7 +174,7 @@ impl Cluster {
     pub(crate) fn offer(&self, era: Era) -> Offer {
         let source = self.source(era);
         match self.catalogue(source).offer() {
-            Offer::Ready(lists) if source != era => Offer::Ready(lists.translated(era)),
+            Offer::Ready(lists) if source != era => Offer::Ready(lists.translated(era, self.metrics())),
             offer => offer,
         }
     }

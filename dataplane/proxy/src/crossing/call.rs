@@ -217,7 +217,10 @@ impl Running {
 
     /// A notification as the client reads it, if it may.
     fn shown(&self, notice: &Frame) -> Option<Frame> {
-        let bytes = to_legacy::notice(notice, self.level.as_deref())?;
+        let Some(bytes) = to_legacy::notice(notice, self.level.as_deref()) else {
+            self.gateway.metrics.lost(to_legacy::unshown(notice, self.level.as_deref()));
+            return None;
+        };
         let frame = Frame::parse(bytes, &self.backend_limits).ok()?;
         if frame.method() != Method::Progress {
             return Some(frame);
