@@ -73,6 +73,10 @@ pub struct Limits {
     pub max_parked: usize,
     /// Calls of one principal that wait so at once.
     pub max_parked_per_principal: usize,
+    /// Bytes of messages that such calls hold together.
+    pub max_parked_bytes: usize,
+    /// Bytes of messages that such calls of one principal hold together.
+    pub max_parked_bytes_per_principal: usize,
     /// How often a modern server may ask a legacy client within one call.
     pub max_rounds: u32,
     /// How long in-flight requests may take to finish after SIGTERM.
@@ -97,6 +101,8 @@ impl Default for Limits {
             parked_ttl: Duration::from_mins(10),
             max_parked: 10_000,
             max_parked_per_principal: 1000,
+            max_parked_bytes: 64 * 1024 * 1024,
+            max_parked_bytes_per_principal: 16 * 1024 * 1024,
             max_rounds: 10,
             drain_timeout: Duration::from_secs(30),
         }

@@ -35,6 +35,8 @@ pub(crate) use slot::{LinkSlot, Openable};
 /// command speaks changes with its next version only.
 const RECHECK_HTTP: Duration = Duration::from_mins(1);
 const RECHECK_STDIO: Duration = Duration::from_hours(1);
+/// The same for one that failed, which may have been for another reason.
+const RECHECK_IN_DOUBT: Duration = Duration::from_secs(5);
 
 /// What all clusters share.
 pub(crate) struct Shared {
@@ -73,8 +75,26 @@ pub(crate) struct Cluster {
 /// Generations that the backend was found not to speak, and when.
 #[derive(Default)]
 struct Verdicts {
-    not_legacy: Option<Instant>,
-    not_modern: Option<Instant>,
+    not_legacy: Option<Verdict>,
+    not_modern: Option<Verdict>,
+}
+
+/// That it does not speak a generation.
+#[derive(Debug, Clone, Copy)]
+struct Verdict {
+    at: Instant,
+    /// It failed instead of saying so.
+    in_doubt: bool,
+}
+
+impl Verdict {
+    fn firm(at: Instant) -> Self {
+        Self { at, in_doubt: false }
+    }
+
+    fn in_doubt(at: Instant) -> Self {
+        Self { at, in_doubt: true }
+    }
 }
 
 /// Why a backend cannot be built from its configuration.
@@ -154,7 +174,7 @@ impl Cluster {
     pub(crate) fn offer(&self, era: Era) -> Offer {
         let source = self.source(era);
         match self.catalogue(source).offer() {
-            Offer::Ready(lists) if source != era => Offer::Ready(lists.translated(era)),
+            Offer::Ready(lists) if source != era => Offer::Ready(lists.translated(era, self.metrics())),
             offer => offer,
         }
     }
@@ -221,20 +241,30 @@ impl Cluster {
 
     /// Whether it may speak `era`, as configured and as far as is known.
     pub(crate) fn may_speak(&self, era: Era, now: Instant) -> bool {
-        let verdicts = self.verdicts.lock();
-        let denied = match era {
-            Era::Legacy => verdicts.not_legacy,
-            Era::Modern => verdicts.not_modern,
-        };
         // While the other generation serves, requests do not ask anew: the keeper of the catalogue does.
-        let is_due = |at| {
+        let is_due = |verdict: Verdict| {
             let other = if era == Era::Legacy { &self.modern_catalogue } else { &self.legacy_catalogue };
-            now.saturating_duration_since(at) > self.recheck() && other.lists().is_none()
+            let holds = if verdict.in_doubt { RECHECK_IN_DOUBT } else { self.recheck() };
+            now.saturating_duration_since(verdict.at) > holds && other.lists().is_none()
         };
-        self.is_allowed(era) && denied.is_none_or(is_due)
+        self.is_allowed(era) && self.verdict(era).is_none_or(is_due)
     }
 
-    /// How long a verdict holds.
+    /// That it does not speak `era`, if that was found.
+    fn verdict(&self, era: Era) -> Option<Verdict> {
+        let verdicts = self.verdicts.lock();
+        match era {
+            Era::Legacy => verdicts.not_legacy,
+            Era::Modern => verdicts.not_modern,
+        }
+    }
+
+    /// Whether it is believed not to speak `era` only because it failed.
+    fn is_in_doubt(&self, era: Era) -> bool {
+        self.verdict(era).is_some_and(|verdict| verdict.in_doubt)
+    }
+
+    /// How long a firm verdict holds.
     fn recheck(&self) -> Duration {
         let is_command = |endpoint: &Endpoint| endpoint.protocol() == Some(Protocol::Stdio);
         if self.endpoints.iter().any(is_command) { RECHECK_STDIO } else { RECHECK_HTTP }
@@ -250,9 +280,8 @@ impl Cluster {
         self.standing.counts(now)
     }
 
-    fn set_verdict(&self, era: Era, speaks: bool, now: Instant) {
+    fn set_verdict(&self, era: Era, verdict: Option<Verdict>) {
         let mut verdicts = self.verdicts.lock();
-        let verdict = (!speaks).then_some(now);
         match era {
             Era::Legacy => verdicts.not_legacy = verdict,
             Era::Modern => verdicts.not_modern = verdict,

@@ -185,8 +185,10 @@ pub(crate) async fn serve(context: &Context, carrier: Carrier<'_>, frame: &Frame
 }
 
 async fn dispatch(context: &Context, carrier: Carrier<'_>, frame: &Frame) -> Reply {
-    // Answers and notifications still reach the calls that wait for them.
-    if context.gateway.drain.has_started() && frame.kind() == Kind::Request {
+    // Answers and notifications still reach the calls that wait for them, and so do requests that continue a call.
+    let gateway = &context.gateway;
+    if gateway.drain.has_started() && frame.kind() == Kind::Request && !gateway.parked.is_continued_by(frame)
+    {
         return refuse_request(context, frame.raw_id(), &shutting_down());
     }
     match detect(frame, carrier.beside(context)) {

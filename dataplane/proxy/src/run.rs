@@ -243,6 +243,8 @@ impl Server {
             },
             () = hurry => tracing::warn!("stopping at once"),
         }
+        // They cannot be continued any more: their servers are told, and their clients when they come.
+        self.gateway.parked.clear();
         if self.gateway.drain.in_flight() > 0 {
             self.gateway.ending.cancel();
             // Nobody waits for clients that do not read what they are told.
@@ -259,6 +261,7 @@ impl Server {
             self.locals.ended().await;
         };
         drop(tokio::time::timeout(LAST_WORDS, ended).await);
+        // What was parked in the last moment.
         self.gateway.parked.clear();
         self.end_sessions().await;
         self.end_clusters().await;

@@ -13,6 +13,7 @@ mod sse;
 mod tcp;
 mod websocket;
 
+use bridge_mcp::error::{code, error_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
 use bridge_mcp::limits::Limits;
@@ -97,6 +98,8 @@ pub(crate) enum Event {
 pub(crate) enum UpstreamError {
     /// The backend does not know its session any more. The request was not executed.
     SessionLost,
+    /// It failed with HTTP 5xx, without a word of MCP. Some servers do so at methods that they do not know.
+    ServerError(Refusal),
     /// Anything else.
     Failed(Refusal),
 }
@@ -116,7 +119,7 @@ impl UpstreamError {
                 backend,
                 "it ended the session; send the request again",
             ),
-            Self::Failed(refusal) => refusal,
+            Self::ServerError(refusal) | Self::Failed(refusal) => refusal,
         }
     }
 }
@@ -145,6 +148,8 @@ pub(crate) enum Taken {
     Yes,
     /// Nobody can answer it; the backend is told so.
     No,
+    /// It belongs to no call, and so to nobody who could be asked; the backend is told so.
+    Outside,
     /// The client reads no notification stream: to be put on the stream of one of its calls.
     ForAnyCall(Frame),
 }
@@ -287,6 +292,11 @@ fn parse_answer(bytes: Bytes, limits: &Limits, backend: &str) -> Result<Frame, R
     let frame = Frame::parse(bytes, limits)
         .map_err(|error| Refusal::backend(Reason::BackendProtocol, backend, error))?;
     if frame.is_response() { Ok(frame) } else { Err(no_answer(backend)) }
+}
+
+/// What a backend is told whose request belongs to no call. `id` is the request's, raw.
+pub(crate) fn outside_call(id: &[u8]) -> Bytes {
+    error_response(Some(id), code::METHOD_NOT_FOUND, "nobody can be asked outside of a call", None)
 }
 
 fn no_answer(backend: &str) -> Refusal {

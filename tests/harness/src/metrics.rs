@@ -55,11 +55,20 @@ impl Metrics {
 
     /// Waits until a series has this value.
     pub fn wait(&self, series: &str, wanted: i64) -> Result<()> {
+        self.wait_for(series, &format!("{wanted}"), |value| value == wanted).map(drop)
+    }
+
+    /// Waits until a series is not 0, and gives its value.
+    pub fn wait_some(&self, series: &str) -> Result<i64> {
+        self.wait_for(series, "something", |value| value != 0)
+    }
+
+    fn wait_for(&self, series: &str, wanted: &str, is_it: impl Fn(i64) -> bool) -> Result<i64> {
         let deadline = Instant::now() + PATIENCE;
         loop {
             let value = self.value(series)?;
-            if value == wanted {
-                return Ok(());
+            if is_it(value) {
+                return Ok(value);
             }
             if Instant::now() > deadline {
                 bail!("{series} is {value} and not {wanted}");

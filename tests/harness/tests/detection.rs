@@ -1,8 +1,11 @@
 //! Servers of which only the URL is known: each kind is found out, shown, and found out again when it changes. Changes when
 //! another protocol is looked for.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Result, ensure};
-use bridge_tests::fake::{Act, Fake};
+use bridge_tests::fake::{Act, Asked, Fake};
 use bridge_tests::fake_sse::{FakeSse, push_result};
 use bridge_tests::{Backend, Config, Era, Gateway, LegacySession, ModernClient, TestServer, http, peers};
 use serde_json::{Value, json};
@@ -79,5 +82,72 @@ fn a_server_that_is_away_or_refuses_credentials_has_said_nothing() -> Result<()>
     assert_eq!(detected(&gateway, "locked")?, json!([null, []]));
     // It was not pestered on other paths.
     assert!(locked.asked().iter().all(|asked| asked.http_method == "POST"), "{:?}", locked.asked());
+    Ok(())
+}
+
+/// A server's answer to `server/discover`.
+fn discovered(asked: &Asked) -> Act {
+    let result = json!({
+        "resultType": "complete", "supportedVersions": ["2026-07-28"], "capabilities": { "tools": {} },
+        "ttlMs": 0, "cacheScope": "private",
+    });
+    Act::result(asked, &result)
+}
+
+/// A server's answer to a call, which says how it came.
+fn worked(asked: &Asked) -> Act {
+    let how = if asked.header("mcp-session-id").is_some() { "in a session" } else { "on its own" };
+    Act::result(asked, &json!({ "resultType": "complete", "content": [{ "type": "text", "text": how }] }))
+}
+
+fn failed() -> Act {
+    Act::reply(500, "text/html", "<h1>Internal Server Error</h1>")
+}
+
+fn call(client: &mut ModernClient) -> Result<Value> {
+    let result = client.request("tools/call", &json!({ "name": "work" }))?.into_result()?;
+    Ok(result["content"][0]["text"].clone())
+}
+
+#[test]
+fn a_server_that_fails_at_the_newer_opening_is_served_in_the_older_one_until_it_does_not() -> Result<()> {
+    let works = Arc::new(AtomicBool::new(false));
+    let is_well = Arc::clone(&works);
+    let server = Fake::legacy(move |asked| match asked.method() {
+        "server/discover" if is_well.load(Ordering::SeqCst) => discovered(asked),
+        "server/discover" => failed(),
+        _ => worked(asked),
+    })?;
+    let gateway = Gateway::start(&Config::new().http("fixture", &server.url()))?;
+    let mut client = ModernClient::new(&gateway.url("/mcp/fixture"), &json!({}))?;
+    assert_eq!(call(&mut client)?, "in a session");
+    assert_eq!(detected(&gateway, "fixture")?, json!(["streamable_http", ["legacy"]]));
+
+    // Whatever the trouble was, it is believed no longer than any other.
+    works.store(true, Ordering::SeqCst);
+    gateway.wait_backends("modern", &["fixture"])?;
+    assert_eq!(call(&mut client)?, "on its own");
+    Ok(())
+}
+
+#[test]
+fn a_server_that_fails_at_everything_is_of_no_generation() -> Result<()> {
+    let works = Arc::new(AtomicBool::new(false));
+    let is_well = Arc::clone(&works);
+    let server = Fake::start(move |asked| match asked.method() {
+        _ if !is_well.load(Ordering::SeqCst) => failed(),
+        "server/discover" => discovered(asked),
+        "initialize" => Act::reply(400, "text/plain", "what is that?"),
+        _ => worked(asked),
+    })?;
+    let gateway = Gateway::start(&Config::new().http("fixture", &server.url()))?;
+    let mut client = ModernClient::new(&gateway.url("/mcp/fixture"), &json!({}))?;
+    let error = client.request("tools/call", &json!({ "name": "work" }))?.into_error()?;
+    ensure!(error.data["reason"] == "backend_lost" && error.data["backend"] == "fixture", "{error}");
+    server.wait_asked(|asked| asked.method() == "initialize")?;
+
+    // No verdict is left behind.
+    works.store(true, Ordering::SeqCst);
+    assert_eq!(call(&mut client)?, "on its own");
     Ok(())
 }

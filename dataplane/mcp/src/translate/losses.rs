@@ -128,7 +128,7 @@ losses! {
         "A client's error in answer to sampling or roots",
         "the call fails with the client's reason, a tool call by a result with `isError`";
     ClientNotice "client_notice" ToModern None,
-        "`notifications/roots/list_changed` and progress of a client's own work",
+        "`notifications/roots/list_changed`, progress of a client's own work, notifications of its extensions",
         "they are dropped; a server asks for roots when it needs them";
     ServerNotice "server_notice" ToModern None,
         "Notifications of extensions",
@@ -140,6 +140,14 @@ losses! {
 pub struct Losses(u64);
 
 const _: () = assert!(Loss::ALL.len() <= u64::BITS as usize, "one bit each");
+
+impl From<Loss> for Losses {
+    fn from(loss: Loss) -> Self {
+        let mut losses = Self::default();
+        losses.insert(loss);
+        losses
+    }
+}
 
 impl Losses {
     /// Notes one.

@@ -85,6 +85,29 @@ pub fn notice(notice: &Frame, level: Option<&str>) -> Option<Bytes> {
     shown.then(|| notice.bytes().clone())
 }
 
+/// What is lost of a notification that [`notice`] does not show. A log message below the level is not wanted.
+pub fn unshown(notice: &Frame, level: Option<&str>) -> Losses {
+    match (notice.method(), level) {
+        (Method::Message, Some(_)) => Losses::default(),
+        _ => stray(notice),
+    }
+}
+
+/// What is lost with a message of the server's that belongs to no call: nobody else may see it.
+pub fn stray(message: &Frame) -> Losses {
+    let loss = match message.method() {
+        _ if message.envelope().id.is_some() => Loss::QuestionOutsideCall,
+        Method::Message => Loss::LooseLog,
+        Method::ElicitationComplete => Loss::UrlCompletion,
+        // The gateway's own session hears of changes that are everybody's.
+        Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => {
+            Loss::SessionList
+        }
+        _ => return Losses::default(),
+    };
+    loss.into()
+}
+
 /// Levels of RFC 5424 from the least severe, as MCP spells them.
 fn severity(level: &str) -> Option<usize> {
     const LEVELS: [&str; 8] =

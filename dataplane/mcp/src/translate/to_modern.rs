@@ -116,6 +116,22 @@ pub fn unsent(request: &Frame) -> Losses {
     lost
 }
 
+/// What is lost with a client's notification: there is none in this generation that a client may send.
+pub fn untold(notice: &Frame) -> Losses {
+    match notice.method() {
+        Method::Initialized | Method::Cancelled => Losses::default(),
+        _ => Loss::ClientNotice.into(),
+    }
+}
+
+/// What is lost of a notification that [`notice`] does not show. Some are between server and gateway.
+pub fn unshown(notice: &Frame) -> Losses {
+    match notice.method() {
+        Method::Acknowledged | Method::Cancelled => Losses::default(),
+        _ => Loss::ServerNotice.into(),
+    }
+}
+
 /// A modern server's notification as a session of revision `version` may see it; `None` when it knows none such. Tags of
 /// a listen are taken off. The progress token is the request's own.
 pub fn notice(notice: &Frame, version: Version) -> Option<Bytes> {
@@ -167,6 +183,13 @@ pub fn initialize_result(discover_result: &[u8], version: Version) -> Bytes {
     };
     result.rewrite_with_meta(&mut edits, drop, &first, &Meta { drop: is_reserved, first: b"" });
     edits.apply(&text)
+}
+
+/// What [`initialize_result`] leaves out.
+pub fn unoffered(discover_result: &[u8]) -> Losses {
+    let offered = Object::whole(discover_result)
+        .and_then(|result| result.object("capabilities").map(|offered| offered.get("extensions").is_some()));
+    if offered == Some(true) { Loss::ServerExtensions.into() } else { Losses::default() }
 }
 
 /// An item of a modern server's list as a legacy client may see it; `None` when it may not. `raw` is the item. The client

@@ -25,6 +25,7 @@ use bridge_runtime::tasks;
 use tokio::sync::{Notify, watch};
 
 use super::{Cluster, fetch};
+use crate::observe::GatewayMetrics;
 use crate::upstream::{Handshake, Link, Owner, Taken, listen};
 
 /// Age at which a list is read again when somebody asks for it and the backend announces no changes.
@@ -76,17 +77,22 @@ impl Lists {
         Self { handshake, parts, params, fetched, translated: OnceLock::new() }
     }
 
-    /// What clients of `era` see of a backend that speaks the other generation only.
-    pub(crate) fn translated(&self, era: Era) -> Arc<Self> {
-        Arc::clone(self.translated.get_or_init(|| Arc::new(self.translate(era))))
+    /// What clients of `era` see of a backend that speaks the other generation only. What is lost is counted once.
+    pub(crate) fn translated(&self, era: Era, metrics: &GatewayMetrics) -> Arc<Self> {
+        let translate = || {
+            let mut lost = Losses::default();
+            let lists = self.translate(era, &mut lost);
+            metrics.lost(lost);
+            Arc::new(lists)
+        };
+        Arc::clone(self.translated.get_or_init(translate))
     }
 
-    fn translate(&self, era: Era) -> Self {
-        let mut lost = Losses::default();
+    fn translate(&self, era: Era, lost: &mut Losses) -> Self {
         let mut item = |kind, item: &Item| {
             let raw = match era {
-                Era::Legacy => to_modern::item(kind, &item.raw, &mut lost),
-                Era::Modern => to_legacy::item(kind, &item.raw, &mut lost),
+                Era::Legacy => to_modern::item(kind, &item.raw, lost),
+                Era::Modern => to_legacy::item(kind, &item.raw, lost),
             }?;
             Item::read(kind, raw)
         };
@@ -229,15 +235,18 @@ async fn run(cluster: &Arc<Cluster>, era: Era) {
             }
             Err(refusal) => refusal,
         };
-        let wait = if refusal.reason == Reason::EraMismatch {
+        let is_mismatch = refusal.reason == Reason::EraMismatch;
+        if !is_mismatch {
+            tracing::warn!(backend = %cluster.name, %era, error = %refusal, "catalogue not read; trying again");
+        }
+        let wait = if is_mismatch && !cluster.is_in_doubt(era) {
             cluster.recheck()
         } else {
-            tracing::warn!(backend = %cluster.name, %era, error = %refusal, "catalogue not read; trying again");
             backoff.failed(Instant::now(), random())
         };
         let known = matches!(*catalogue.offer.borrow(), Offer::Ready(_));
         // What was known stays listed while the backend is away, unless it has become another kind of server.
-        if !known || refusal.reason == Reason::EraMismatch {
+        if !known || is_mismatch {
             publish(cluster, catalogue, Offer::Absent(refusal));
         }
         // No client may shorten this wait: that would defeat the backoff.

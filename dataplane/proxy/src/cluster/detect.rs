@@ -49,7 +49,7 @@ impl Cluster {
                 false
             }
             Opening::OtherEra => true,
-            Opening::Failed(refusal) => refusal.reason == Reason::BackendProtocol,
+            Opening::InDoubt(refusal) | Opening::Failed(refusal) => refusal.reason == Reason::BackendProtocol,
         };
         if !may_be_sse {
             return Ok((link, opening));

@@ -16,8 +16,8 @@ use bridge_snapshot::StdioBackend;
 use bridge_transport::stdio::{Child, ChildSpec, StartError};
 use tokio_util::sync::CancellationToken;
 
-use super::Cluster;
 use super::endpoint::{Endpoint, Reach};
+use super::{Cluster, Verdict};
 use crate::crossing::open_to_modern;
 use crate::upstream::{
     Channel, Handshake, Hello, HttpLink, HttpTarget, Link, Opening, Owner, SseTarget, Wire, discover,
@@ -48,8 +48,18 @@ impl Greeting<'_> {
 /// Why no endpoint answered.
 struct Failure {
     refusal: Refusal,
-    /// The last one was reached and said nothing.
-    silent: bool,
+    kind: FailureKind,
+}
+
+/// How the last endpoint failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum FailureKind {
+    /// It was reached and said nothing.
+    Silent,
+    /// It failed at the greeting, and may know another.
+    InDoubt,
+    /// In any other way.
+    Plain,
 }
 
 impl Cluster {
@@ -99,7 +109,8 @@ impl Cluster {
             return Err(self.era_mismatch(Era::Legacy));
         }
         let opened = self.open_as(&Hello::gateway(), self.owner(Era::Legacy)).await?;
-        self.set_verdict(Era::Legacy, opened.is_some(), Instant::now());
+        let verdict = opened.is_none().then(|| Verdict::firm(Instant::now()));
+        self.set_verdict(Era::Legacy, verdict);
         opened.ok_or_else(|| self.era_mismatch(Era::Legacy))
     }
 
@@ -137,13 +148,17 @@ impl Cluster {
                     return Ok(Some((link, handshake)));
                 }
                 Ok(Ok((_, Opening::OtherEra))) => return Ok(None),
-                Ok(Ok((_, Opening::Failed(refusal))) | Err(refusal)) => {
-                    Failure { refusal: self.named(refusal), silent: false }
+                Ok(Ok((_, Opening::InDoubt(refusal)))) => {
+                    Failure { refusal: self.named(refusal), kind: FailureKind::InDoubt }
                 }
-                Err(_) => Failure { refusal: self.silent(), silent: true },
+                Ok(Ok((_, Opening::Failed(refusal))) | Err(refusal)) => {
+                    Failure { refusal: self.named(refusal), kind: FailureKind::Plain }
+                }
+                Err(_) => Failure { refusal: self.silent(), kind: FailureKind::Silent },
             };
             // What it answers may be due to the client's own words; that it cannot be reached is not.
-            if matches!(failure.refusal.reason, Reason::BackendUnavailable | Reason::BackendLost) {
+            let is_away = matches!(failure.refusal.reason, Reason::BackendUnavailable | Reason::BackendLost);
+            if is_away && failure.kind != FailureKind::InDoubt {
                 endpoint.place.failed(Instant::now());
             }
             if endpoints.len() > 1 {
@@ -151,7 +166,8 @@ impl Cluster {
             }
             failed = Some(failure);
         }
-        Err(failed.unwrap_or_else(|| Failure { refusal: self.era_mismatch(greeting.era()), silent: false }))
+        let none = || Failure { refusal: self.era_mismatch(greeting.era()), kind: FailureKind::Plain };
+        Err(failed.unwrap_or_else(none))
     }
 
     async fn greet(
@@ -239,20 +255,43 @@ impl Cluster {
     async fn open_modern(&self, owner: Arc<dyn Owner>) -> Result<(Arc<Link>, Handshake), Refusal> {
         match self.open_somewhere(Greeting::Discover, owner).await {
             Ok(Some((link, handshake))) => {
-                self.set_verdict(Era::Modern, true, Instant::now());
+                self.set_verdict(Era::Modern, None);
                 Ok((link, handshake))
             }
             Ok(None) => {
-                self.set_verdict(Era::Modern, false, Instant::now());
+                self.set_verdict(Era::Modern, Some(Verdict::firm(Instant::now())));
                 Err(self.era_mismatch(Era::Modern))
             }
             // Old servers may stay silent to a request that they do not know; one that is only slow to start is silent in
             // both generations, and says nothing of either.
-            Err(failure) if failure.silent && self.legacy_catalogue.lists().is_some() => {
-                self.set_verdict(Era::Modern, false, Instant::now());
+            Err(failure)
+                if failure.kind == FailureKind::Silent && self.legacy_catalogue.lists().is_some() =>
+            {
+                self.set_verdict(Era::Modern, Some(Verdict::firm(Instant::now())));
+                Err(self.era_mismatch(Era::Modern))
+            }
+            // Some fail at it; so does any server in trouble, but not at the other greeting just then.
+            Err(failure) if failure.kind == FailureKind::InDoubt && self.answers_initialize().await => {
+                self.set_verdict(Era::Modern, Some(Verdict::in_doubt(Instant::now())));
                 Err(self.era_mismatch(Era::Modern))
             }
             Err(failure) => Err(failure.refusal),
+        }
+    }
+
+    /// Whether it opens a legacy conversation. The keeper of the catalogue tries that anyway, at a start at the same time.
+    async fn answers_initialize(&self) -> bool {
+        // Late is as good as not at all.
+        drop(tokio::time::timeout(self.config.connect_timeout, self.legacy_catalogue.settled()).await);
+        if self.legacy_catalogue.lists().is_some() {
+            return true;
+        }
+        match Box::pin(self.probe_legacy()).await {
+            Ok((link, _)) => {
+                link.close().await;
+                true
+            }
+            Err(_) => false,
         }
     }
 
@@ -261,7 +300,7 @@ impl Cluster {
         match tokio::time::timeout(self.config.connect_timeout, discover(link)).await {
             Ok(Opening::Open(handshake)) => Ok(handshake),
             Ok(Opening::OtherEra) => Err(self.era_mismatch(Era::Modern)),
-            Ok(Opening::Failed(refusal)) => Err(self.named(refusal)),
+            Ok(Opening::InDoubt(refusal) | Opening::Failed(refusal)) => Err(self.named(refusal)),
             Err(_) => Err(self.silent()),
         }
     }

@@ -99,15 +99,25 @@ impl ToLegacyCall {
         let id = running.request.raw_id().unwrap_or(b"null");
         let answer = running.questions.input_required(id, &ticket.handle, SERVER_INFO);
         let waiting = Box::new(Self { inner: Some(running) });
-        let now = std::time::Instant::now();
-        gateway.parked.park(&ticket, claim, waiting, limits, now).map_err(|refused| {
+        let in_flight = gateway.drain.guard();
+        gateway.parked.park(&ticket, claim, waiting, limits, in_flight).map_err(|refused| {
             drop(refused);
             Refusal::new(
                 Reason::TooManyParked,
-                "too many calls wait for their clients; this one was cancelled at the server",
+                "too many calls, or too large ones, wait for their clients; this one was cancelled at the server and may \
+                 have been executed in part",
             )
         })?;
         Ok(Event::Answer(answer))
+    }
+
+    /// Bytes of the messages that it holds.
+    pub(super) fn size(&self) -> usize {
+        let size = |running: &Running| {
+            let messages = running.request.bytes().len().saturating_add(running.sent.bytes().len());
+            messages.saturating_add(running.questions.size())
+        };
+        self.inner.as_deref().map_or(0, size)
     }
 
     /// Goes on with a request that repeats the parked one: its answers go to the server.
@@ -207,7 +217,10 @@ impl Running {
 
     /// A notification as the client reads it, if it may.
     fn shown(&self, notice: &Frame) -> Option<Frame> {
-        let bytes = to_legacy::notice(notice, self.level.as_deref())?;
+        let Some(bytes) = to_legacy::notice(notice, self.level.as_deref()) else {
+            self.gateway.metrics.lost(to_legacy::unshown(notice, self.level.as_deref()));
+            return None;
+        };
         let frame = Frame::parse(bytes, &self.backend_limits).ok()?;
         if frame.method() != Method::Progress {
             return Some(frame);

@@ -67,6 +67,7 @@ pub(crate) async fn open(
     };
     let version = hello.version;
     let result = to_modern::initialize_result(&handshake.result, version);
+    cluster.metrics().lost(to_modern::unoffered(&handshake.result));
     let client = Client {
         version,
         capabilities: to_modern::capabilities(&hello.capabilities, version),
@@ -139,7 +140,7 @@ impl ToModern {
         let Ok(frame) = Frame::parse(message, &self.shared.limits) else { return };
         // What else a client tells has no meaning in this generation.
         if !frame.is_response() {
-            return;
+            return self.shared.cluster.metrics().lost(to_modern::untold(&frame));
         }
         let call = frame.id().and_then(|id| self.shared.waiting.lock().get(&id).cloned());
         match call {
@@ -213,7 +214,10 @@ impl Shared {
 
     /// A notification as the client reads it, if it may.
     pub(super) fn shown(&self, notice: &Frame) -> Option<Frame> {
-        let bytes = to_modern::notice(notice, self.client.version)?;
+        let Some(bytes) = to_modern::notice(notice, self.client.version) else {
+            self.cluster.metrics().lost(to_modern::unshown(notice));
+            return None;
+        };
         Frame::parse(bytes, &self.limits).ok()
     }
 

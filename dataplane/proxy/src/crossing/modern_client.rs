@@ -20,7 +20,7 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::call::{Running, ToLegacyCall};
 use super::listen;
-use super::parked::{Claim, ParkedLimits, Taken};
+use super::parked::{Bound, Claim, ParkedLimits, Taken};
 use super::pool::{Key, Lease};
 use crate::cluster::Cluster;
 use crate::pipeline::modern_stream::Form;
@@ -40,6 +40,7 @@ pub(crate) async fn serve(
     frame: &Frame,
     permit: OwnedSemaphorePermit,
 ) -> Result<Reply, Refusal> {
+    context.gateway.metrics.lost(to_legacy::undeclared(declared(frame)));
     match frame.method() {
         Method::Discover => {
             let lease = lease(context, cluster, frame).await?;
@@ -125,8 +126,11 @@ async fn begin(
         gateway: Arc::clone(&context.gateway),
         limits: ParkedLimits {
             ttl: limits.parked_ttl,
-            max: limits.max_parked,
-            max_per_principal: limits.max_parked_per_principal,
+            all: Bound { calls: limits.max_parked, bytes: limits.max_parked_bytes },
+            of_one: Bound {
+                calls: limits.max_parked_per_principal,
+                bytes: limits.max_parked_bytes_per_principal,
+            },
         },
         backend_limits: context.plan.backend_limits.clone(),
         claim,
@@ -170,10 +174,8 @@ async fn begin(
 }
 
 async fn lease(context: &Context, cluster: &Arc<Cluster>, frame: &Frame) -> Result<Lease, Refusal> {
-    let meta = frame.envelope().params.as_ref().map(|params| &params.meta);
-    let raw = |span| frame.raw(span).unwrap_or(b"{}");
-    let capabilities = to_legacy::capabilities(raw(meta.and_then(|meta| meta.client_capabilities)));
-    let info = frame.raw(meta.and_then(|meta| meta.client_info));
+    let capabilities = to_legacy::capabilities(declared(frame));
+    let info = frame.envelope().params.as_ref().and_then(|params| frame.raw(params.meta.client_info));
     let info = info.filter(|info| info.len() <= MAX_INFO && kind_of(info) == Some(Json::Object));
     let key = Key {
         principal: context.principal.clone(),
@@ -181,6 +183,12 @@ async fn lease(context: &Context, cluster: &Arc<Cluster>, frame: &Frame) -> Resu
         client_info: Bytes::copy_from_slice(info.unwrap_or(br#"{"name":"unnamed","version":"0"}"#)),
     };
     context.or_end(&cluster.name, Lease::take(cluster, key, level_of(frame).is_some())).await?
+}
+
+/// The client's raw capabilities, as the request declares them.
+fn declared(frame: &Frame) -> &[u8] {
+    let params = frame.envelope().params.as_ref();
+    params.and_then(|params| frame.raw(params.meta.client_capabilities)).unwrap_or(b"{}")
 }
 
 /// The request as the server reads it, under a number that nobody else uses for id and progress token.

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant, SystemTime};
 use bridge_mcp::frame::Frame;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
+use bridge_runtime::drain::InFlight;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
@@ -25,8 +26,35 @@ use super::handle::{Handle, HandleKey, Kind, Opened, principal_digest};
 pub(crate) struct ParkedLimits {
     /// How long a call waits for its client.
     pub(crate) ttl: Duration,
-    pub(crate) max: usize,
-    pub(crate) max_per_principal: usize,
+    /// Of all calls.
+    pub(crate) all: Bound,
+    /// Of one principal's calls.
+    pub(crate) of_one: Bound,
+}
+
+/// A bound on calls, or how much of it is used.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) calls: usize,
+    /// Of the messages that calls hold: the request twice, as it came and as it was sent, and what the server asks.
+    pub(crate) bytes: usize,
+}
+
+impl Bound {
+    /// Whether one more call of `bytes` fits into `limit`.
+    fn has_room(self, bytes: usize, limit: Self) -> bool {
+        self.calls < limit.calls && self.bytes.saturating_add(bytes) <= limit.bytes
+    }
+
+    fn add(&mut self, bytes: usize) {
+        self.calls += 1;
+        self.bytes = self.bytes.saturating_add(bytes);
+    }
+
+    fn subtract(&mut self, bytes: usize) {
+        self.calls = self.calls.saturating_sub(1);
+        self.bytes = self.bytes.saturating_sub(bytes);
+    }
 }
 
 /// Whose request is parked, and which.
@@ -50,19 +78,28 @@ impl Claim {
 pub(crate) struct Parked {
     key: HandleKey,
     next: AtomicU64,
-    waiting: Mutex<Waiting>,
+    waiting: Mutex<Waiting<Kept>>,
 }
 
-#[derive(Default)]
-struct Waiting {
-    calls: HashMap<u64, Entry>,
-    by_principal: HashMap<Principal, usize>,
+/// A call, for whose client a gateway that stops waits as for any other.
+struct Kept {
+    call: Box<ToLegacyCall>,
+    #[allow(dead_code, reason = "held for its Drop")]
+    in_flight: InFlight,
 }
 
-struct Entry {
+/// What waits. `C` is a call.
+struct Waiting<C> {
+    calls: HashMap<u64, Entry<C>>,
+    used: Bound,
+    by_principal: HashMap<Principal, Bound>,
+}
+
+struct Entry<C> {
     claim: Claim,
     expires: Instant,
-    call: Box<ToLegacyCall>,
+    bytes: usize,
+    call: C,
 }
 
 /// What a retry continues.
@@ -107,16 +144,11 @@ impl Parked {
         claim: Claim,
         call: Box<ToLegacyCall>,
         limits: ParkedLimits,
-        now: Instant,
+        in_flight: InFlight,
     ) -> Result<(), Box<ToLegacyCall>> {
-        let mut waiting = self.waiting.lock();
-        let own = waiting.by_principal.get(&claim.principal).copied().unwrap_or_default();
-        if waiting.calls.len() >= limits.max || own >= limits.max_per_principal {
-            return Err(call);
-        }
-        waiting.by_principal.insert(claim.principal.clone(), own + 1);
-        waiting.calls.insert(ticket.wait, Entry { claim, expires: now + limits.ttl, call });
-        Ok(())
+        let (bytes, expires) = (call.size(), Instant::now() + limits.ttl);
+        let entry = Entry { claim, expires, bytes, call: Kept { call, in_flight } };
+        self.waiting.lock().insert(ticket.wait, entry, limits).map_err(|refused| refused.call.call)
     }
 
     /// Takes the call that `handle` names. Each handle is good for one retry of one request by one principal.
@@ -149,24 +181,31 @@ impl Parked {
         let mut waiting = self.waiting.lock();
         let is_here = waiting.calls.get(&handle.wait).is_some_and(|entry| entry.claim == *claim);
         let entry = is_here.then(|| waiting.remove(handle.wait)).flatten();
-        entry.map(|entry| Taken::Call(entry.call)).ok_or_else(expired)
+        entry.map(|entry| Taken::Call(entry.call.call)).ok_or_else(expired)
     }
 
     /// Whether a request continues what this process keeps, whatever its backend was found to speak meanwhile.
     pub(crate) fn holds(&self, request: &Frame) -> bool {
+        self.handle_in(request).is_some()
+    }
+
+    /// Whether a request continues a call that was begun here, and so can be continued nowhere else.
+    pub(crate) fn is_continued_by(&self, request: &Frame) -> bool {
+        self.handle_in(request).is_some_and(|handle| handle.kind == Kind::Waiting)
+    }
+
+    fn handle_in(&self, request: &Frame) -> Option<Handle> {
         let state = request.envelope().params.as_ref().and_then(|params| params.members.request_state);
-        let state = request.text(state);
-        state.is_some_and(|state| matches!(self.key.open(&state), Opened::Handle(_)))
+        match self.key.open(&request.text(state)?) {
+            Opened::Handle(handle) => Some(handle),
+            Opened::Foreign | Opened::Bad => None,
+        }
     }
 
     /// Drops the calls whose time is over; returns how many.
     pub(crate) fn sweep(&self, now: Instant) -> usize {
-        let expired: Vec<_> = {
-            let mut waiting = self.waiting.lock();
-            let over = waiting.calls.iter().filter(|(_, entry)| entry.expires <= now);
-            let over: Vec<_> = over.map(|(wait, _)| *wait).collect();
-            over.into_iter().filter_map(|wait| waiting.remove(wait)).collect()
-        };
+        let expired = self.waiting.lock().expire(now);
+        // Outside of the lock: dropping a call does work.
         expired.len()
     }
 
@@ -176,21 +215,51 @@ impl Parked {
         drop(all);
     }
 
-    /// Calls that wait.
-    pub(crate) fn len(&self) -> usize {
-        self.waiting.lock().calls.len()
+    /// What the calls that wait use of their bounds.
+    pub(crate) fn used(&self) -> Bound {
+        self.waiting.lock().used
     }
 }
 
-impl Waiting {
-    fn remove(&mut self, wait: u64) -> Option<Entry> {
+impl<C> Default for Waiting<C> {
+    fn default() -> Self {
+        Self { calls: HashMap::new(), used: Bound::default(), by_principal: HashMap::new() }
+    }
+}
+
+impl<C> Waiting<C> {
+    /// Adds a call, or gives it back when there is no room.
+    fn insert(&mut self, wait: u64, entry: Entry<C>, limits: ParkedLimits) -> Result<(), Entry<C>> {
+        let mut own = self.by_principal.get(&entry.claim.principal).copied().unwrap_or_default();
+        if !self.used.has_room(entry.bytes, limits.all) || !own.has_room(entry.bytes, limits.of_one) {
+            return Err(entry);
+        }
+        self.used.add(entry.bytes);
+        own.add(entry.bytes);
+        self.by_principal.insert(entry.claim.principal.clone(), own);
+        self.calls.insert(wait, entry);
+        Ok(())
+    }
+
+    fn remove(&mut self, wait: u64) -> Option<Entry<C>> {
         let entry = self.calls.remove(&wait)?;
-        if let Some(count) = self.by_principal.get_mut(&entry.claim.principal) {
-            *count -= 1;
-            if *count == 0 {
+        self.used.subtract(entry.bytes);
+        if let Some(own) = self.by_principal.get_mut(&entry.claim.principal) {
+            own.subtract(entry.bytes);
+            if own.calls == 0 {
                 self.by_principal.remove(&entry.claim.principal);
             }
         }
         Some(entry)
     }
+
+    /// Takes out the calls whose time is over.
+    fn expire(&mut self, now: Instant) -> Vec<Entry<C>> {
+        let over = self.calls.iter().filter(|(_, entry)| entry.expires <= now);
+        let over: Vec<_> = over.map(|(wait, _)| *wait).collect();
+        over.into_iter().filter_map(|wait| self.remove(wait)).collect()
+    }
 }
+
+#[cfg(test)]
+mod tests;

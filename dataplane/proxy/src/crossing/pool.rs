@@ -8,9 +8,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_mcp::error::{code, error_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::method::Method;
+use bridge_mcp::translate::to_legacy;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
@@ -21,7 +21,8 @@ use serde_json::json;
 use tokio::sync::{Notify, mpsc};
 
 use crate::cluster::{Cluster, LinkSlot, Openable};
-use crate::upstream::{Handshake, Hello, Link, Owner, Taken, listen, own_request};
+use crate::observe::GatewayMetrics;
+use crate::upstream::{Handshake, Hello, Link, Owner, Taken, listen, outside_call, own_request};
 
 /// Messages outside a call's own stream that may wait for the call.
 const INBOX: usize = 128;
@@ -157,7 +158,7 @@ impl Drop for Lease {
         }
         *self.conversation.inbox.current.lock() = None;
         let conversation = Arc::clone(&self.conversation);
-        refuse_rest(&conversation.link, self.inbox.take());
+        refuse_rest(&conversation, self.inbox.take());
         if !self.is_clean {
             return close(conversation);
         }
@@ -168,16 +169,16 @@ impl Drop for Lease {
 }
 
 /// Tells the server that nobody answers what it asked after the end of the call.
-fn refuse_rest(link: &Arc<Link>, inbox: Option<mpsc::Receiver<Frame>>) {
+fn refuse_rest(conversation: &Conversation, inbox: Option<mpsc::Receiver<Frame>>) {
     let Some(mut inbox) = inbox else { return };
     inbox.close();
     let mut replies = Vec::new();
     while let Ok(frame) = inbox.try_recv() {
-        let text = "no client can answer this request";
-        replies.extend(frame.raw_id().map(|id| error_response(Some(id), code::INTERNAL, text, None)));
+        conversation.inbox.metrics.lost(to_legacy::stray(&frame));
+        replies.extend(frame.raw_id().map(outside_call));
     }
     if !replies.is_empty() {
-        super::call::tell(Arc::clone(link), replies);
+        super::call::tell(Arc::clone(&conversation.link), replies);
     }
 }
 
@@ -205,7 +206,11 @@ async fn open(cluster: &Arc<Cluster>, key: &Key) -> Result<Arc<Conversation>, Re
         client_info: key.client_info.clone(),
         ..Hello::gateway()
     };
-    let inbox = Arc::new(Inbox { backend: Arc::clone(&cluster.name), current: Mutex::default() });
+    let inbox = Arc::new(Inbox {
+        backend: Arc::clone(&cluster.name),
+        metrics: cluster.metrics().clone(),
+        current: Mutex::default(),
+    });
     let owner = Arc::clone(&inbox) as Arc<dyn Owner>;
     let (link, handshake) = cluster.open_native_legacy(&hello, owner).await?;
     Ok(Arc::new(Conversation { link, handshake, inbox, level: Mutex::default() }))
@@ -287,6 +292,7 @@ fn close(conversation: Arc<Conversation>) {
 /// What a server says that names no call: it is about the one call that has the conversation to itself, or about none.
 struct Inbox {
     backend: Arc<str>,
+    metrics: GatewayMetrics,
     current: Mutex<Option<mpsc::Sender<Frame>>>,
 }
 
@@ -299,13 +305,27 @@ impl Inbox {
 
 impl Owner for Inbox {
     fn notice(&self, frame: Frame) {
-        let method = frame.method();
-        if matches!(method, Method::Message | Method::Cancelled) && !self.deliver(frame) {
+        let (method, lost) = (frame.method(), to_legacy::stray(&frame));
+        let is_heard = match method {
+            Method::Message | Method::Cancelled => self.deliver(frame),
+            // Between two calls it is most likely everybody's, and then the catalogue has heard it, too.
+            Method::ToolsListChanged | Method::PromptsListChanged | Method::ResourcesListChanged => {
+                self.current.lock().is_none()
+            }
+            _ => false,
+        };
+        if !is_heard {
+            self.metrics.lost(lost);
             tracing::debug!(backend = %self.backend, method = method.as_str(), "message for no call");
         }
     }
 
     fn request(&self, frame: Frame, _: bool) -> Taken {
-        if self.deliver(frame) { Taken::Yes } else { Taken::No }
+        let lost = to_legacy::stray(&frame);
+        if self.deliver(frame) {
+            return Taken::Yes;
+        }
+        self.metrics.lost(lost);
+        Taken::Outside
     }
 }

@@ -248,6 +248,7 @@ impl ToModernCall {
                 None
             }
             Step::Stop(reason) => {
+                self.shared.cluster.metrics().lost(asking.round.losses());
                 let withdrawals = asking.round.withdrawals();
                 self.shared.forget(&asking.asked);
                 for text in withdrawals {

@@ -180,8 +180,10 @@ impl Connection {
             let text = format!("{MAX_REQUESTS} requests of this connection are in flight, the limit");
             return shared.refuse(dialect, &frame, &Refusal::new(Reason::Exhausted, text)).await;
         }
-        if shared.leaving.is_cancelled() {
-            return shared.refuse(dialect, &frame, &pipeline::shutting_down()).await;
+        if shared.leaving.is_cancelled()
+            && let Err(refusal) = shared.admit_late(&frame)
+        {
+            return shared.refuse(dialect, &frame, &refusal).await;
         }
         if unasked
             && era == Era::Legacy
@@ -270,6 +272,20 @@ impl Shared {
             let answer = error_of(frame.raw_id(), refusal);
             self.outbound.send(Outbound::answer(dialect, frame.raw_id(), answer)).await;
         }
+    }
+
+    /// Judges a request on a connection that is about to end. What continues a call may, as long as the connection waits
+    /// for something else.
+    fn admit_late(&self, frame: &Frame) -> Result<(), Refusal> {
+        if !self.gateway.parked.is_continued_by(frame) {
+            return Err(pipeline::shutting_down());
+        }
+        if self.requests.is_empty() {
+            let text = "this connection ends; the call still waits for a moment, and may have been executed in part: \
+                        send the request again on a new connection";
+            return Err(Refusal::new(Reason::CallExpired, text));
+        }
+        Ok(())
     }
 
     /// Makes sure of a session for a client that may never send `initialize`.

@@ -28,7 +28,8 @@ pub(crate) fn keep_gauges(gateway: &Arc<Gateway>) {
 
 fn set(gateway: &Gateway) {
     gateway.metrics.sessions(gateway.sessions.len());
-    gateway.metrics.parked(gateway.parked.len());
+    let parked = gateway.parked.used();
+    gateway.metrics.parked(parked.calls, parked.bytes);
     gateway.metrics.forget_backends();
     for cluster in &gateway.plan.load().clusters {
         for (era, label) in [(Era::Legacy, "legacy"), (Era::Modern, "modern")] {

@@ -48,6 +48,7 @@ struct Metrics {
     errors_by_type: IntCounterVec,
     sessions_active: IntGauge,
     parked_calls: IntGauge,
+    parked_bytes: IntGauge,
     bridging_losses: IntCounterVec,
     backend_offers: IntGaugeVec,
     tcp: TcpMeter,
@@ -126,6 +127,7 @@ impl GatewayMetrics {
                 "mcp_gateway_parked_calls",
                 "Calls that wait at a legacy server for the answers of their modern client.",
             )?,
+            parked_bytes: gauge("mcp_gateway_parked_bytes", "Bytes of messages that parked calls hold.")?,
             bridging_losses: counters(
                 "mcp_gateway_bridging_losses_total",
                 "Messages of which a part could not cross between generations.",
@@ -195,9 +197,10 @@ impl GatewayMetrics {
         self.0.sessions_active.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    /// Calls that wait for their clients.
-    pub(crate) fn parked(&self, count: usize) {
-        self.0.parked_calls.set(i64::try_from(count).unwrap_or(i64::MAX));
+    /// Calls that wait for their clients, and the bytes of their messages.
+    pub(crate) fn parked(&self, calls: usize, bytes: usize) {
+        self.0.parked_calls.set(i64::try_from(calls).unwrap_or(i64::MAX));
+        self.0.parked_bytes.set(i64::try_from(bytes).unwrap_or(i64::MAX));
     }
 
     /// Something could not cross between generations.

@@ -23,7 +23,7 @@ use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
-use super::{Answer, Event, Messages, OnLeave, Owner, Taken};
+use super::{Answer, Event, Messages, OnLeave, Owner, Taken, outside_call};
 
 /// Messages that may wait for a slow caller; what comes on top is dropped and logged, the answer never is.
 const NOTICES: usize = 128;
@@ -268,6 +268,7 @@ impl Shared {
             None => match owner.request(frame, self.has_calls()) {
                 Taken::Yes => true,
                 Taken::No => false,
+                Taken::Outside => return self.reply(outside_call(&id)),
                 Taken::ForAnyCall(frame) => return self.give_to_any(frame),
             },
         };

@@ -76,6 +76,8 @@ pub(crate) enum Opening {
     Open(Handshake),
     /// It answered, but not in this generation.
     OtherEra,
+    /// It failed at this request, as a server of the other generation may, or as any server that is in trouble.
+    InDoubt(Refusal),
     /// It did not answer properly; says nothing about its generation.
     Failed(Refusal),
 }
@@ -163,6 +165,7 @@ pub(crate) async fn discover(link: &Link) -> Opening {
             _ => Opening::OtherEra,
         },
         Err(UpstreamError::SessionLost) => Opening::Failed(unreached()),
+        Err(UpstreamError::ServerError(refusal)) => Opening::InDoubt(refusal),
         Err(UpstreamError::Failed(refusal)) => match refusal.reason {
             // Answered, though not with JSON-RPC: an old server's error page.
             Reason::BackendProtocol => Opening::OtherEra,
@@ -200,7 +203,8 @@ pub(crate) fn verdict(answer: Result<Frame, UpstreamError>) -> Opening {
             )),
         },
         Err(UpstreamError::SessionLost) => Opening::Failed(unreached()),
-        Err(UpstreamError::Failed(refusal)) => Opening::Failed(refusal),
+        // Every server knows `initialize`, or says so.
+        Err(UpstreamError::ServerError(refusal) | UpstreamError::Failed(refusal)) => Opening::Failed(refusal),
     }
 }
 

@@ -265,7 +265,8 @@ impl HttpLink {
             return Ok(Answer::Whole { status: status.as_u16(), bytes: addressed_to(request, &answer) });
         }
         let (reason, detail) = refused(status);
-        Err(Refusal::backend(reason, self.backend(), detail).into())
+        let refusal = Refusal::backend(reason, self.backend(), detail);
+        Err(if status.is_server_error() { UpstreamError::ServerError(refusal) } else { refusal.into() })
     }
 
     /// Sends a message that has no answer.

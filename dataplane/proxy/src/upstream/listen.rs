@@ -15,7 +15,7 @@ use http::StatusCode;
 use tokio::sync::oneshot;
 
 use super::http_stream::Resumer;
-use super::{Link, Owner, Taken};
+use super::{Link, Owner, Taken, outside_call};
 
 /// First wait after a stream that ended at once; doubled up to [`MAX_WAIT`].
 const MIN_WAIT: Duration = Duration::from_millis(500);
@@ -103,10 +103,14 @@ async fn deliver(link: &Weak<Link>, resumer: &Resumer, owner: &dyn Owner, data: 
         return;
     } else if frame.method() == Method::Ping {
         bridge_mcp::error::result_response(&id, b"{}")
-    } else if matches!(owner.request(frame, false), Taken::Yes) {
-        return;
     } else {
-        error_response(Some(&id), code::INTERNAL, "no client can answer this request", None)
+        match owner.request(frame, false) {
+            Taken::Yes => return,
+            Taken::Outside => outside_call(&id),
+            Taken::No | Taken::ForAnyCall(_) => {
+                error_response(Some(&id), code::INTERNAL, "no client can answer this request", None)
+            }
+        }
     };
     let Some(link) = link.upgrade() else { return };
     if link.tell(reply).await.is_err() {

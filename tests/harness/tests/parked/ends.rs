@@ -3,8 +3,9 @@
 use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
+use bridge_tests::fake::Fake;
 use bridge_tests::process::Signal;
-use bridge_tests::{Era, PATIENCE, TestServer};
+use bridge_tests::{Era, Gateway, PATIENCE, TestServer};
 use rustix::process::{Pid, kill_process};
 use serde_json::json;
 
@@ -126,4 +127,56 @@ fn a_client_that_leaves_before_the_question_cancels_the_call() -> Result<()> {
         drop(exchange);
         way.wait_server_log("sleep cancelled")
     })
+}
+
+/// A server that asks, and answers with what was said.
+fn asking() -> Result<(Gateway, Fake)> {
+    scripted(quiet(), |asked, events| {
+        let answer = events.ask(&json!("q"), "elicitation/create", &who())?;
+        let said = answer.message["result"]["action"].clone();
+        events.finish(asked, &json!({ "content": [{ "type": "text", "text": said }] }))
+    })
+}
+
+#[test]
+fn a_gateway_that_stops_lets_parked_calls_be_continued_and_takes_no_others() -> Result<()> {
+    let (mut gateway, fake) = asking()?;
+    let (mut client, call) = (client(&gateway)?, json!({ "name": "work" }));
+    let parked = Parked::call(&mut client, &call)?;
+    gateway.process().signal(Signal::TERM)?;
+    gateway.wait_log(PATIENCE, |line| line["msg"] == "draining")?;
+
+    let error = client.request("tools/call", &call)?.into_error()?;
+    ensure!(error.data == json!({ "reason": "shutting_down", "retry": "safe" }), "{error}");
+    let result = parked.finish(&mut client, &accept(&json!({ "name": "ann" })))?;
+    ensure!(text(&result) == "accept", "{result}");
+    let calls = fake.asked().into_iter().filter(|asked| asked.method() == "tools/call").count();
+    ensure!(calls == 1, "the call was sent {calls} times");
+    // The only one that it had to wait for.
+    gateway.wait_log(PATIENCE, |line| line["msg"] == "drained")?;
+    gateway.process().wait_exit(PATIENCE).map(drop)
+}
+
+#[test]
+fn a_gateway_that_stops_cancels_what_nobody_continues() -> Result<()> {
+    let config = quiet().set("limits", "drain_timeout", json!("1s"));
+    let (mut gateway, fake) = scripted(config, |_, events| {
+        events
+            .send(&json!({ "jsonrpc": "2.0", "id": "q", "method": "elicitation/create", "params": who() }))?;
+        events.wait_closed();
+        Ok(())
+    })?;
+    let mut client = client(&gateway)?;
+    let used = Parked::call(&mut client, &json!({ "name": "work" }))?;
+    gateway.process().signal(Signal::TERM)?;
+    gateway.wait_log(PATIENCE, |line| line["msg"] == "draining")?;
+    // Asked again at once: with no answer it goes on waiting under another state.
+    let again = client.request("tools/call", &used.retry_with_nothing())?.into_result()?;
+    ensure!(again["resultType"] == "input_required", "{again}");
+    used.refused(&mut client, &accept(&json!({ "name": "ann" }))).context("a state is good once")?;
+
+    let call = fake.wait_asked(|asked| asked.method() == "tools/call")?;
+    let cancelled = fake.wait_asked(|asked| asked.method() == "notifications/cancelled")?;
+    ensure!(cancelled.message["params"]["requestId"] == call.message["id"], "{cancelled:?}");
+    gateway.process().wait_exit(PATIENCE).map(drop)
 }

@@ -7,7 +7,7 @@ use bridge_tests::{Gateway, ModernClient, RpcError};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use crate::support::{Parked, Way, accept, client, quiet, sampling, says, scripted, text, who};
+use crate::support::{Parked, Way, accept, client, metered, quiet, sampling, says, scripted, text, who};
 
 const MANY: usize = 1000;
 const THREADS: usize = 8;
@@ -137,6 +137,43 @@ fn more_than_the_limit_are_refused_and_cancelled_at_the_server() -> Result<()> {
         for parked in [second, fourth] {
             parked.finish(&mut client, &accept(&json!({ "name": "ann" })))?;
         }
+    }
+    Ok(())
+}
+
+#[test]
+fn calls_that_hold_too_much_are_refused_and_cancelled_at_the_server() -> Result<()> {
+    for key in ["max_parked_bytes", "max_parked_bytes_per_principal"] {
+        let (gateway, metrics, fake) =
+            metered(quiet().set("limits", key, json!("64KiB")), |asked, events| {
+                let id = json!(format!("q {}", asked.message["params"]["arguments"]["number"]));
+                let mut question = who();
+                question["message"] = "x".repeat(20 * 1024).into();
+                let answer = events.ask(&id, "elicitation/create", &question)?;
+                let said = answer.message["result"]["action"].clone();
+                events.finish(asked, &json!({ "content": [{ "type": "text", "text": said }] }))
+            })?;
+        // The request counts as it came and as it was sent: 20 KiB of question and 20 KiB of requests.
+        let padding = "x".repeat(10 * 1024);
+        let call =
+            |number: u32| json!({ "name": "work", "arguments": { "number": number, "padding": padding } });
+        let mut client = client(&gateway)?;
+        let first = Parked::call(&mut client, &call(1))?;
+        let error = client.request("tools/call", &call(2))?.into_error().with_context(|| key.to_owned())?;
+        ensure!(error.data["reason"] == "too_many_parked", "{key}: {error}");
+        ensure!(error.data["retry"] == "may_have_executed", "{key}: {error}");
+        let sent = fake.wait_asked(|asked| asked.message["params"]["arguments"]["number"] == 2)?;
+        fake.wait_asked(|asked| {
+            asked.method() == "notifications/cancelled"
+                && asked.message["params"]["requestId"] == sent.message["id"]
+        })?;
+        let held = metrics.wait_some("mcp_gateway_parked_bytes")?;
+        ensure!((40 * 1024..44 * 1024).contains(&held), "{key}: {held} bytes are said to be held");
+
+        let result = first.finish(&mut client, &accept(&json!({ "name": "ann" })))?;
+        ensure!(text(&result) == "accept", "{result}");
+        metrics.wait("mcp_gateway_parked_bytes", 0)?;
+        Parked::call(&mut client, &call(3)).with_context(|| format!("{key}: room became free"))?;
     }
     Ok(())
 }

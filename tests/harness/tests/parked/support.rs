@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bridge_tests::fake::{Act, Asked, Events, Fake};
+use bridge_tests::metrics::Metrics;
 use bridge_tests::{Backend, Config, Era, Gateway, ModernClient, PATIENCE, Reply, RpcError, TestServer};
 use serde_json::{Value, json};
 
@@ -67,16 +68,34 @@ pub(crate) fn scripted(
     config: Config,
     script: impl Fn(&Asked, &mut Events<'_>) -> Result<()> + Send + Sync + Clone + 'static,
 ) -> Result<(Gateway, Fake)> {
-    let fake = Fake::legacy(move |asked| {
+    let fake = fake(script)?;
+    let gateway = start(&config.backend(Backend::http("fixture", &fake.url()).era("legacy")))?;
+    Ok((gateway, fake))
+}
+
+/// The same with the gateway's metrics.
+pub(crate) fn metered(
+    config: Config,
+    script: impl Fn(&Asked, &mut Events<'_>) -> Result<()> + Send + Sync + Clone + 'static,
+) -> Result<(Gateway, Metrics, Fake)> {
+    let fake = fake(script)?;
+    let config = config.backend(Backend::http("fixture", &fake.url()).era("legacy"));
+    let (gateway, metrics) = Metrics::start(&config)?;
+    gateway.wait_backends("legacy", &["fixture"])?;
+    Ok((gateway, metrics, fake))
+}
+
+fn fake(
+    script: impl Fn(&Asked, &mut Events<'_>) -> Result<()> + Send + Sync + Clone + 'static,
+) -> Result<Fake> {
+    Fake::legacy(move |asked| {
         // Answers to questions, and notifications.
         if asked.method() != "tools/call" {
             return Act::reply(202, "text/plain", "");
         }
         let (asked, script) = (asked.clone(), script.clone());
         Act::stream(move |events| script(&asked, events))
-    })?;
-    let gateway = start(&config.backend(Backend::http("fixture", &fake.url()).era("legacy")))?;
-    Ok((gateway, fake))
+    })
 }
 
 /// The parameters of an `elicitation/create` with one field, `name`.
@@ -157,6 +176,13 @@ impl Parked {
         });
         retry["inputResponses"] = answers.collect::<Result<serde_json::Map<_, _>>>()?.into();
         Ok(retry)
+    }
+
+    /// A retry that answers nothing.
+    pub(crate) fn retry_with_nothing(&self) -> Value {
+        let mut retry = self.call.clone();
+        retry["requestState"] = self.required["requestState"].clone();
+        retry
     }
 
     /// Answers every question alike.

@@ -21,7 +21,7 @@ use crate::frame::Frame;
 use crate::id::Id;
 use crate::splice::Edits;
 use crate::translate::capabilities::Capabilities;
-use crate::translate::losses::Losses;
+use crate::translate::losses::{Loss, Losses};
 use crate::translate::members::{Object, quoted};
 use crate::translate::question::{CANCEL, Question};
 
@@ -34,6 +34,7 @@ pub struct Round {
     asks: Vec<Asked>,
     state: Option<Bytes>,
     refused: Option<String>,
+    lost: Losses,
 }
 
 #[derive(Debug)]
@@ -83,7 +84,7 @@ impl Round {
             };
             asks.push(Asked { key: ask.key, question, status });
         }
-        Self { asks, state: required.state, refused }
+        Self { asks, state: required.state, refused, lost: Losses::default() }
     }
 
     /// Why the round cannot succeed, if the client cannot be asked something that has no form of refusal. Going on is
@@ -121,6 +122,7 @@ impl Round {
             }
             None => {
                 ask.status = Status::Unanswered;
+                self.lost.insert(Loss::RefusedQuestion);
                 return Step::Stop(refusal(ask.question, response));
             }
         }
@@ -163,6 +165,11 @@ impl Round {
             )
         };
         self.open().into_iter().map(|number| cancelled(number).into()).collect()
+    }
+
+    /// What was lost of the client's answers.
+    pub fn losses(&self) -> Losses {
+        self.lost
     }
 
     /// Raw `requestState` for the retry.

@@ -37,6 +37,8 @@ pub(super) fn limits(config: &Config, cx: &mut Context<'_>) -> bridge_snapshot::
         parked_ttl: limits.parked_ttl.0,
         max_parked: limits.max_parked.0,
         max_parked_per_principal: limits.max_parked_per_principal.0,
+        max_parked_bytes: limits.max_parked_bytes.0,
+        max_parked_bytes_per_principal: limits.max_parked_bytes_per_principal.0,
         max_rounds: u32::try_from(limits.max_rounds.0).unwrap_or(u32::MAX),
         drain_timeout: limits.drain_timeout.0,
     }

@@ -42,6 +42,10 @@ section! {
         max_parked: Positive = Positive(defaults().max_parked), Works;
         /// Calls of one caller that wait so at once.
         max_parked_per_principal: Positive = Positive(defaults().max_parked_per_principal), Works;
+        /// Memory for the messages of calls that wait so: requests, and what their servers ask.
+        max_parked_bytes: Size = Size(defaults().max_parked_bytes), Works;
+        /// Memory for the messages of one caller's calls that wait so.
+        max_parked_bytes_per_principal: Size = Size(defaults().max_parked_bytes_per_principal), Works;
         /// How often a 2026-07-28 server may ask a client of an earlier revision within one call.
         max_rounds: Positive = Positive(10), Works;
         /// How long requests in flight may take to finish when the gateway is told to stop.
