@@ -100,7 +100,7 @@ impl Frontend {
             Self::TcpR => {
                 let mut connection = Binary::r(gateway.wait_listener("tcp")?)?;
                 connection.negotiate()?;
-                Box::new(WireClient::new(connection, Form::Envelope(BACKEND)))
+                Box::new(WireClient::new(connection, Form::Router(BACKEND)))
             }
             Self::Envelope => {
                 let socket = WebSocket::connect(&gateway.url("/ws"))?;
@@ -149,11 +149,15 @@ impl Transport {
         let (backend, server) = if self == Self::Stdio {
             let mut command = TestServer::stdio(era)?;
             command.extend(args.map(str::to_owned));
-            (Backend::stdio(BACKEND, &command), None)
+            // Each POST of the original's clients has a session, and so a process, of its own.
+            let backend = Backend::stdio(BACKEND, &command).config("max_processes", 128.into());
+            (backend, None)
         } else {
             let server = TestServer::on(self.as_str(), era, &args)?;
             let protocol = if self == Self::Tcp { "tcp_binary" } else { self.as_str() };
             let backend = Backend::http(BACKEND, server.url()).key("protocol", protocol.into());
+            // Nobody expects the newer generation there, so nobody asks for it.
+            let backend = if self == Self::Sse { backend.era(era.as_str()) } else { backend };
             (backend, Some(server))
         };
         Ok(Served { backend, _server: server, _state: state })

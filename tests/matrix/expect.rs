@@ -2,6 +2,7 @@
 //! express more or less.
 
 use std::fmt;
+use std::time::Instant;
 
 use anyhow::{Result, ensure};
 use bridge_mcp::translate::losses::Loss;
@@ -10,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::behaviours::{text, who};
 use crate::cell::Cell;
+use crate::client::WAIT;
 use crate::generation::Revision;
 use crate::session::Session;
 
@@ -45,6 +47,11 @@ pub(crate) fn lost(behaviour: &str, cell: Cell) -> Option<Lost> {
     let declared = |loss, shown| Some(Lost { why: Why::Declared(loss), shown });
     let unknown = |shown| Some(Lost { why: Why::Revision, shown });
     let to_modern = cell.server == Era::Modern;
+    if cell.frontend.is_original()
+        && let Some(lost) = lost_to_original(behaviour, cell)
+    {
+        return Some(lost);
+    }
     match behaviour {
         "audio" if cell.client < V2025_03_26 && to_modern => declared(Loss::AudioContent, audio_in_words),
         "structured" if cell.client < V2025_06_18 && to_modern => {
@@ -55,6 +62,64 @@ pub(crate) fn lost(behaviour: &str, cell: Cell) -> Option<Lost> {
         "url" if cell.client < V2025_11_25 => unknown(url_refused),
         _ => None,
     }
+}
+
+/// Clients in the original's dialects read answers and nothing else.
+fn lost_to_original(behaviour: &str, cell: Cell) -> Option<Lost> {
+    let declared = |loss, shown| Some(Lost { why: Why::Declared(loss), shown });
+    match behaviour {
+        "progress" => declared(Loss::UnreadNotice, progress_unread),
+        "log" => declared(Loss::UnreadNotice, log_unread),
+        "list change" | "subscription" => declared(Loss::UnreadNotice, changes_unread),
+        "sampling" | "form" | "choices" | "url" | "roots" | "rounds" if cell.client.is_legacy() => {
+            declared(Loss::UnreadQuestion, question_unread)
+        }
+        _ => None,
+    }
+}
+
+/// Shows that the call is answered all the same, with nothing before its answer.
+fn unread(session: &mut Session, tool: &str) -> Result<()> {
+    session.forget();
+    let params = json!({ "name": tool, "_meta": { "progressToken": "unread" } });
+    let result = session.result("tools/call", &params)?;
+    ensure!(result.get("isError").is_none_or(|is_error| is_error == false), "{tool}: {result}");
+    ensure!(session.nothing_came(), "{tool}: a notification came");
+    Ok(())
+}
+
+fn progress_unread(session: &mut Session, _: Cell) -> Result<()> {
+    unread(session, "test_tool_with_progress")
+}
+
+fn log_unread(session: &mut Session, _: Cell) -> Result<()> {
+    session.log_level("info")?;
+    unread(session, "test_tool_with_logging")
+}
+
+/// What has changed is seen by who looks.
+fn changes_unread(session: &mut Session, _: Cell) -> Result<()> {
+    let before = session.list("tools/list", "tools")?.len();
+    unread(session, "test_trigger_tool_change")?;
+    let deadline = Instant::now() + WAIT;
+    while session.list("tools/list", "tools")?.len() == before {
+        ensure!(Instant::now() < deadline, "the list has not changed");
+    }
+    Ok(())
+}
+
+fn question_unread(session: &mut Session, _: Cell) -> Result<()> {
+    session.answer_with(|_, _| json!({ "action": "accept" }));
+    for tool in ["test_sampling", "test_elicitation", "test_input_required_result_list_roots"] {
+        let arguments = json!({ "prompt": "a word", "message": "Who?" });
+        let refused = match session.request("tools/call", &json!({ "name": tool, "arguments": arguments }))? {
+            Ok(result) => result["isError"] == true || text(&result).contains("action=cancel"),
+            Err(_) => true,
+        };
+        ensure!(refused, "{tool} was answered without an answer");
+    }
+    ensure!(session.questions.is_empty(), "{:?}", session.questions);
+    Ok(())
 }
 
 fn audio_in_words(session: &mut Session, _: Cell) -> Result<()> {

@@ -227,6 +227,11 @@ impl Session {
         self.notices.clear();
     }
 
+    /// Whether no notification has come since the last that was asked for.
+    pub(crate) fn nothing_came(&self) -> bool {
+        self.notices.is_empty()
+    }
+
     /// The notifications of a method that have come and were not asked for yet.
     pub(crate) fn seen(&self, method: &str) -> usize {
         self.notices.iter().filter(|notice| notice["method"] == method).count()

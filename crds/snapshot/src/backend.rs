@@ -78,7 +78,7 @@ pub struct HttpBackend {
     pub headers: BTreeMap<String, Secret>,
 }
 
-/// An HTTP+SSE server of 2024-11-05: the legacy generation only.
+/// An HTTP+SSE server of 2024-11-05: of the legacy generation, unless the backend's policy says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SseBackend {
     /// Absolute `http` or `https` URL of the event stream.

@@ -5,7 +5,7 @@
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::merge::ListKind;
-use bridge_mcp::translate::losses::{Loss, Losses};
+use bridge_mcp::translate::losses::{Loss, Losses, unread};
 use bridge_mcp::translate::to_legacy::{self, Questions};
 use bridge_mcp::translate::to_modern::{self, Client, Round};
 use bridge_mcp::version::Version;
@@ -138,6 +138,8 @@ fn lost(loss: Loss) -> Losses {
         Loss::RefusedQuestion => refused(newest, sampling),
         Loss::ClientNotice => to_modern::untold(&notification("roots/list_changed")),
         Loss::ServerNotice => to_modern::unshown(&notification("x/y")),
+        Loss::UnreadNotice => unread(&notification("progress")),
+        Loss::UnreadQuestion => unread(&request("roots/list", "{}")),
     }
 }
 
@@ -156,6 +158,7 @@ fn what_crosses_whole_is_no_loss() {
         to_legacy::unshown(&notification("message"), Some("error")),
         to_legacy::unshown(&notification("cancelled"), None),
         to_legacy::stray(&notification("progress")),
+        unread(&response(r#""result":{}"#)),
         to_modern::unsent(&call),
         to_modern::unoffered(br#"{"capabilities":{"tools":{}}}"#),
         to_modern::untold(&notification("cancelled")),

@@ -18,6 +18,7 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
+use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_transport::backend::body::Rest;
 use bytes::Bytes;
@@ -139,6 +140,10 @@ pub(crate) trait Owner: Send + Sync {
     fn notice(&self, frame: Frame);
     /// A request. `in_call` says whether a call is in flight whose stream could carry it.
     fn request(&self, frame: Frame, in_call: bool) -> Taken;
+    /// Whose conversation it is, where it is one client's.
+    fn principal(&self) -> Option<Principal> {
+        None
+    }
 }
 
 /// What became of a request that belongs to no call.
@@ -168,9 +173,20 @@ impl Messages {
 }
 
 impl Link {
-    /// Sends a request.
+    /// Sends a request of nobody in particular.
     pub(crate) async fn request(
         &self,
+        frame: &Frame,
+        mirrored: ::http::HeaderMap,
+        on_leave: OnLeave,
+    ) -> Result<Answer, UpstreamError> {
+        self.request_for(None, frame, mirrored, on_leave).await
+    }
+
+    /// Sends a request for `asker`, so that only they read what may be about it.
+    pub(crate) async fn request_for(
+        &self,
+        asker: Option<&Principal>,
         frame: &Frame,
         mirrored: ::http::HeaderMap,
         on_leave: OnLeave,
@@ -179,7 +195,7 @@ impl Link {
             Self::Http(link) => link.request(frame, mirrored).await,
             // Not running, so nothing was sent: another opening may take the request.
             Self::Channel(channel) => {
-                channel.request(frame, on_leave).await.map_err(|refusal| match refusal.reason {
+                channel.request(frame, on_leave, asker).await.map_err(|refusal| match refusal.reason {
                     Reason::BackendUnavailable => UpstreamError::SessionLost,
                     _ => UpstreamError::Failed(refusal),
                 })

@@ -184,11 +184,6 @@ fn backends_are_checked() {
             "g.yaml:2:38: error: backends[0].config.base_url: missing; this backend needs the URL of the server",
         ),
         (
-            "{name: b, protocol: sse, config: {base_url: 'http://h', era: modern}}",
-            "g.yaml:2:73: error: backends[0].config.era: `sse` servers speak the legacy generation only; remove it, or choose \
-             `protocol: http`",
-        ),
-        (
             "{name: b, protocol: sse, config: {base_url: 'http://h?k=hunter2', stream_endpoint: /events}}",
             "g.yaml:2:56: error: backends[0].config.base_url: a query cannot stand before a path; found `http://h`; write the \
              whole URL, and leave the path out",

@@ -72,7 +72,7 @@ pub(super) fn structured(session: &mut Session, cell: Cell) -> Result<()> {
     ensure!(who["pid"].is_u64() && who["instance"].is_string(), "{result}");
     let tools = session.list("tools/list", "tools")?;
     let tool = tools.iter().find(|tool| tool["name"] == "whoami").context("whoami is listed")?;
-    ensure!(tool["outputSchema"]["required"].as_array().is_some_and(|keys| keys.len() == 4), "{tool}");
+    ensure!(tool["outputSchema"]["required"].as_array().is_some_and(|keys| keys.len() == 5), "{tool}");
     Ok(())
 }
 

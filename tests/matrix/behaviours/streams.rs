@@ -48,24 +48,27 @@ pub(super) fn log(session: &mut Session, _: Cell) -> Result<()> {
     Ok(())
 }
 
-fn cancelled_sleeps(session: &mut Session) -> Result<u64> {
+/// Waits until the server has counted another of something.
+fn counted(session: &mut Session, what: &str, before: u64) -> Result<()> {
+    let deadline = Instant::now() + WAIT;
+    while count(session, what)? == before {
+        ensure!(Instant::now() < deadline, "{what} stays at {before}");
+    }
+    Ok(())
+}
+
+fn count(session: &mut Session, what: &str) -> Result<u64> {
     let who = who(session)?;
-    who["cancelledSleeps"].as_u64().with_context(|| format!("{who}"))
+    who[what].as_u64().with_context(|| format!("{who}"))
 }
 
 pub(super) fn cancel(session: &mut Session, _: Cell) -> Result<()> {
-    let before = cancelled_sleeps(session)?;
-    session.forget();
-    let params =
-        json!({ "name": "sleep", "arguments": { "ms": 600_000 }, "_meta": { "progressToken": "asleep" } });
+    let (started, cancelled) = (count(session, "startedSleeps")?, count(session, "cancelledSleeps")?);
+    let params = json!({ "name": "sleep", "arguments": { "ms": 600_000 } });
     let id = session.start("tools/call", &params)?;
-    session.notice("notifications/progress").context("the call has not started")?;
+    counted(session, "startedSleeps", started)?;
     session.cancel(&id)?;
-    let deadline = Instant::now() + WAIT;
-    while cancelled_sleeps(session)? == before {
-        ensure!(Instant::now() < deadline, "the server was not told");
-    }
-    Ok(())
+    counted(session, "cancelledSleeps", cancelled)
 }
 
 pub(super) fn large(session: &mut Session, _: Cell) -> Result<()> {

@@ -1,10 +1,13 @@
 //! The original's POST of envelopes: each request stands alone and gets its bare answer. Changes with that frontend.
 
+use std::collections::HashMap;
+use std::net::{Shutdown, TcpStream};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread;
 
-use anyhow::{Context as _, Result, bail, ensure};
-use bridge_tests::http::{Url, request};
+use anyhow::{Context as _, Result, ensure};
+use bridge_tests::Exchange;
+use bridge_tests::http::Url;
 use serde_json::Value;
 
 use super::wire::wrap;
@@ -16,29 +19,35 @@ pub(crate) struct PostClient {
     namespace: &'static str,
     to_inbox: Sender<Arrival>,
     inbox: Receiver<Arrival>,
+    /// The connections of all requests, by request id.
+    open: HashMap<String, TcpStream>,
 }
 
 impl PostClient {
     pub(crate) fn new(url: &str, namespace: &'static str) -> Result<Self> {
         let (to_inbox, inbox) = channel();
-        Ok(Self { url: Url::parse(url)?, namespace, to_inbox, inbox })
+        Ok(Self { url: Url::parse(url)?, namespace, to_inbox, inbox, open: HashMap::new() })
     }
+}
+
+fn answer(exchange: &mut Exchange) -> Result<Value> {
+    let text = exchange.read_text()?;
+    serde_json::from_str(&text).with_context(|| format!("not JSON: {text:.500}"))
 }
 
 impl Client for PostClient {
     fn send(&mut self, message: &Value) -> Result<()> {
         let body = wrap(message, self.namespace);
-        let post = |url: &Url, body: &str| {
-            request("POST", url, &[("Content-Type", "application/json")], body.as_bytes())
-        };
+        let headers = [("Content-Type", "application/json")];
+        let mut exchange = Exchange::start("POST", &self.url, &headers, body.as_bytes())?;
         let Some(id) = message.get("id").cloned() else {
-            let response = post(&self.url, &body)?;
-            ensure!(response.head.status == 202, "{message} got {:?}", response.head);
+            ensure!(exchange.head()?.status == 202, "{message} got {:?}", exchange.head()?);
             return Ok(());
         };
-        let (url, inbox) = (self.url.clone(), self.to_inbox.clone());
+        self.open.insert(id.to_string(), exchange.handle()?);
+        let inbox = self.to_inbox.clone();
         thread::spawn(move || {
-            let arrival = match post(&url, &body).and_then(|response| response.json()) {
+            let arrival = match answer(&mut exchange) {
                 Ok(answer) => Arrival::Message(answer),
                 Err(error) => Arrival::Ended { id, why: format!("{error:#}") },
             };
@@ -48,8 +57,10 @@ impl Client for PostClient {
         Ok(())
     }
 
+    /// Nobody but this connection waits for the answer.
     fn cancel(&mut self, id: &Value) -> Result<()> {
-        bail!("{id} cannot be given up")
+        let stream = self.open.remove(&id.to_string()).with_context(|| format!("{id} is not open"))?;
+        stream.shutdown(Shutdown::Both).context("closing a POST")
     }
 
     fn receive(&mut self) -> Result<Arrival> {

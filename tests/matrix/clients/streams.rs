@@ -3,6 +3,7 @@
 use anyhow::Result;
 use bridge_tests::Process;
 use bridge_tests::peer::Wire;
+use serde_json::Value;
 
 use crate::client::WAIT;
 use crate::place::Place;
@@ -26,7 +27,9 @@ impl Wire for StandardStreams {
 
     fn read(&mut self) -> Result<Option<String>> {
         // Its log goes to standard error, and is captured in between.
-        let message = |line: &String| line.starts_with("{\"jsonrpc\"");
+        let message = |line: &String| {
+            serde_json::from_str::<Value>(line).is_ok_and(|line| line.get("jsonrpc").is_some())
+        };
         loop {
             let line = self.process.next_line(&mut self.seen, WAIT)?;
             if line.as_ref().is_none_or(message) {

@@ -14,6 +14,8 @@ pub(crate) enum Form {
     Bare,
     /// `{id, timestamp, source, target_namespace, mcp_payload}`, addressed to this namespace.
     Envelope(&'static str),
+    /// The same to the gateway, from which nothing but `mcp_payload` comes.
+    Router(&'static str),
 }
 
 /// The original's envelope around a message.
@@ -45,7 +47,7 @@ impl<W: Wire + Send> Client for WireClient<W> {
     fn send(&mut self, message: &Value) -> Result<()> {
         match self.form {
             Form::Bare => self.wire.send(&message.to_string()),
-            Form::Envelope(namespace) => self.wire.send(&wrap(message, namespace)),
+            Form::Envelope(namespace) | Form::Router(namespace) => self.wire.send(&wrap(message, namespace)),
         }
     }
 
@@ -58,11 +60,13 @@ impl<W: Wire + Send> Client for WireClient<W> {
         let text = self.wire.read()?.context("the connection ended")?;
         let mut message: Value =
             serde_json::from_str(&text).with_context(|| format!("not JSON: {text:.500}"))?;
-        if self.form != Form::Bare {
+        if let Form::Envelope(_) = self.form {
             ensure!(message["source"] == "gateway" && message["timestamp"].is_string(), "{text:.500}");
-            let payload = message["mcp_payload"].take();
-            ensure!(payload.get("id").is_none_or(|id| *id == message["id"]), "{text:.500}");
-            message = payload;
+            let id = message["mcp_payload"].get("id");
+            ensure!(id.is_none_or(|id| *id == message["id"]), "{text:.500}");
+        }
+        if self.form != Form::Bare {
+            message = message["mcp_payload"].take();
         }
         Ok(Arrival::Message(message))
     }

@@ -28,7 +28,9 @@ pub(crate) struct World {
     pub(crate) extra_resource: Counter,
     /// Updates of the watched resource; part of its text.
     pub(crate) revision: Counter,
-    /// Calls of `sleep` that ended by cancellation.
+    /// Calls of `sleep` so far.
+    pub(crate) started_sleeps: Counter,
+    /// Those that ended by cancellation.
     pub(crate) cancelled_sleeps: Counter,
     /// What users have agreed to on a page, by the key of `test_url_required`.
     agreed: Mutex<HashSet<String>>,
@@ -44,6 +46,7 @@ impl World {
             extra_prompt: counter("extra-prompt"),
             extra_resource: counter("extra-resource"),
             revision: counter("revision"),
+            started_sleeps: counter("started-sleeps"),
             cancelled_sleeps: counter("cancelled-sleeps"),
             agreed: Mutex::default(),
         }

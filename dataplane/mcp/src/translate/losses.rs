@@ -5,7 +5,9 @@ mod page;
 
 pub use page::page;
 
+use crate::envelope::Kind;
 use crate::error::code;
+use crate::frame::Frame;
 
 /// Which way a request goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +16,8 @@ pub enum Direction {
     ToLegacy,
     /// A client with a session and a server of 2026-07-28.
     ToModern,
+    /// A client in a dialect of the original gateway, whatever the server.
+    ToOriginal,
 }
 
 macro_rules! losses {
@@ -133,6 +137,21 @@ losses! {
     ServerNotice "server_notice" ToModern None,
         "Notifications of extensions",
         "they are dropped";
+    UnreadNotice "unread_notice" ToOriginal None,
+        "Notifications: progress, logs, changes of lists and resources, acknowledgements of listens",
+        "they are dropped";
+    UnreadQuestion "unread_question" ToOriginal Some(code::METHOD_NOT_FOUND),
+        "A question of a server in a session: sampling, elicitation, roots",
+        "the server's request gets the error";
+}
+
+/// What is lost when a client that reads answers only is sent this.
+pub fn unread(message: &Frame) -> Losses {
+    match message.kind() {
+        Kind::Notification => Loss::UnreadNotice.into(),
+        Kind::Request => Loss::UnreadQuestion.into(),
+        Kind::Result | Kind::Error => Losses::default(),
+    }
 }
 
 /// The losses of one message or call.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_mcp::frame::Frame;
+use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 
 use super::Cluster;
@@ -67,7 +68,7 @@ impl Cluster {
         frame: &Frame,
         owner: Arc<dyn Owner>,
     ) -> Result<(Arc<Link>, Opening), Refusal> {
-        let opening = tokio::time::timeout(NAMING, self.start_sse(&detect.sse, owner));
+        let opening = tokio::time::timeout(NAMING, self.start_sse(Era::Legacy, &detect.sse, owner));
         let link = opening.await.map_err(|_| {
             Refusal::backend(Reason::BackendProtocol, &self.name, "its event stream names no endpoint")
         })??;

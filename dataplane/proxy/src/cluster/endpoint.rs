@@ -7,7 +7,7 @@ use std::time::Duration;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
 use bridge_snapshot::{
-    Backend, HttpBackend, Secret, SseBackend, StdioBackend, Target, TcpBackend, WebSocketBackend,
+    Backend, EraPolicy, HttpBackend, Secret, SseBackend, StdioBackend, Target, TcpBackend, WebSocketBackend,
 };
 use bridge_transport::backend::http::HttpClient;
 use bridge_transport::backend::sse::SseServer;
@@ -97,9 +97,9 @@ impl Endpoint {
         }
     }
 
-    /// Whether its protocol exists in `era`.
-    pub(super) fn may_speak(&self, era: Era) -> bool {
-        era == Era::Legacy || self.protocol() != Some(Protocol::Sse)
+    /// Whether its protocol exists in `era`, or is said to.
+    pub(super) fn may_speak(&self, era: Era, policy: EraPolicy) -> bool {
+        era == Era::Legacy || policy == EraPolicy::Modern || self.protocol() != Some(Protocol::Sse)
     }
 }
 

@@ -133,7 +133,7 @@ impl Cluster {
         let order = self.standing.order(Instant::now()).into_iter();
         let endpoints: Vec<_> = order
             .filter_map(|position| self.endpoints.get(position))
-            .filter(|endpoint| endpoint.may_speak(greeting.era()))
+            .filter(|endpoint| endpoint.may_speak(greeting.era(), self.config.era))
             .collect();
         let deadline = Instant::now() + self.config.connect_timeout;
         let mut failed: Option<Failure> = None;
@@ -187,7 +187,7 @@ impl Cluster {
                 greet_channel(self.start_child(stdio, greeting.era(), owner).await?, greeting).await
             }
             (Reach::Sse(target), greeting) => {
-                greet_channel(self.start_sse(target, owner).await?, greeting).await
+                greet_channel(self.start_sse(greeting.era(), target, owner).await?, greeting).await
             }
             (Reach::Tcp(target), greeting) => {
                 let stop = self.closed.child_token();
@@ -307,12 +307,13 @@ impl Cluster {
 
     pub(super) async fn start_sse(
         &self,
+        era: Era,
         target: &Arc<SseTarget>,
         owner: Arc<dyn Owner>,
     ) -> Result<Arc<Link>, Refusal> {
         let stop = self.closed.child_token();
         let wire = target.open(stop.clone()).await?;
-        Ok(self.start_channel(Era::Legacy, wire, owner, stop))
+        Ok(self.start_channel(era, wire, owner, stop))
     }
 
     fn start_channel(

@@ -15,6 +15,7 @@ use bridge_mcp::limits::Limits;
 use bridge_mcp::method::Method;
 use bridge_mcp::translate::to_modern::{self, Client, Retry};
 use bridge_mcp::version::Era;
+use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bytes::Bytes;
 use http::HeaderMap;
@@ -44,6 +45,7 @@ pub(super) struct Shared {
     pub(super) cluster: Arc<Cluster>,
     pub(super) link: Arc<Link>,
     pub(super) client: Client,
+    asker: Option<Principal>,
     pub(super) limits: Limits,
     pub(super) max_rounds: u32,
     level: Mutex<Option<Box<str>>>,
@@ -78,6 +80,7 @@ pub(crate) async fn open(
         cluster: Arc::clone(cluster),
         link: Arc::clone(&link),
         client,
+        asker: owner.principal(),
         limits: cluster.limits().clone(),
         max_rounds: cluster.max_rounds,
         level: Mutex::default(),
@@ -201,7 +204,7 @@ impl Shared {
         let frame = Frame::parse(bytes, &self.limits)
             .map_err(|error| Refusal::new(Reason::BadMessage, error.to_string()))?;
         let headers = with_params(&self.cluster, &self.link, &frame);
-        self.link.request(&frame, headers, OnLeave::Cancel).await
+        self.link.request_for(self.asker.as_ref(), &frame, headers, OnLeave::Cancel).await
     }
 
     /// Has the tools read again, for their schemas.

@@ -115,7 +115,8 @@ async fn forward(
                 HeaderMap::new()
             }
         };
-        let sent = link.request(frame, upstream_headers, OnLeave::Cancel);
+        let asker = Some(&context.principal);
+        let sent = link.request_for(asker, frame, upstream_headers, OnLeave::Cancel);
         match context.or_end(&cluster.name, tokio::time::timeout(timeout, sent)).await? {
             Ok(Ok(answer)) => break (link, answer),
             // It was not executed, so another opening may take it, once.

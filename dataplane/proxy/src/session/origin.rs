@@ -6,6 +6,7 @@
 use std::sync::{Arc, Weak};
 
 use bridge_mcp::frame::Frame;
+use bridge_policy::principal::Principal;
 
 use super::Session;
 use crate::cluster::Openable;
@@ -64,5 +65,9 @@ impl Owner for SessionOwner {
         // It waits for the client's notification stream, which may be about to open.
         standalone.append(message);
         Taken::Yes
+    }
+
+    fn principal(&self) -> Option<Principal> {
+        self.session.upgrade().map(|session| session.principal.clone())
     }
 }

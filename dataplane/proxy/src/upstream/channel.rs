@@ -1,8 +1,9 @@
 //! A byte stream that carries all requests of one conversation. Changes when multiplexing over a stream changes.
 
+mod late_logs;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bridge_mcp::envelope::Kind;
@@ -15,6 +16,7 @@ use bridge_mcp::method::Method;
 use bridge_mcp::pending::Pending;
 use bridge_mcp::splice::Edits;
 use bridge_mcp::version::Era;
+use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bytes::Bytes;
@@ -24,6 +26,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::{Answer, Event, Messages, OnLeave, Owner, Taken, outside_call};
+use late_logs::{LateLogs, LogReader};
 
 /// Messages that may wait for a slow caller; what comes on top is dropped and logged, the answer never is.
 const NOTICES: usize = 128;
@@ -52,16 +55,15 @@ struct Shared {
     pending: Mutex<Pending<Caller>>,
     /// The client's calls in flight by their numbers, the latest last.
     callers: Mutex<BTreeMap<i64, mpsc::Sender<Event>>>,
-    /// A call that wanted logs was left unanswered: what is logged from then on may be about it.
-    log_may_be_late: AtomicBool,
+    late_logs: Mutex<LateLogs>,
     closed: CancellationToken,
 }
 
 struct Caller {
     /// `None` for the gateway itself.
     notices: Option<mpsc::Sender<Event>>,
-    /// The request names a log level (2026-07-28).
-    wants_logs: bool,
+    /// Set when the request names a log level (2026-07-28).
+    logs: Option<LogReader>,
     answer: oneshot::Sender<Result<Bytes, Refusal>>,
 }
 
@@ -93,7 +95,7 @@ impl Channel {
             outbound: wire.outbound,
             pending: Mutex::default(),
             callers: Mutex::default(),
-            log_may_be_late: AtomicBool::new(false),
+            late_logs: Mutex::default(),
             closed: stop,
         });
         tasks::spawn("backend-reader", read(Arc::clone(&shared), wire.inbound, owner));
@@ -124,30 +126,37 @@ impl Channel {
         self.shared.closed.clone()
     }
 
-    /// Sends a request under a number of the channel's own.
-    pub(crate) async fn request(&self, frame: &Frame, on_leave: OnLeave) -> Result<Answer, Refusal> {
+    /// Sends a request under a number of the channel's own, for `asker` where that is known.
+    pub(crate) async fn request(
+        &self,
+        frame: &Frame,
+        on_leave: OnLeave,
+        asker: Option<&Principal>,
+    ) -> Result<Answer, Refusal> {
         let (notices_in, notices) = mpsc::channel(NOTICES);
-        self.enter(frame, on_leave, Some(notices_in), notices).await
+        let wants_logs =
+            frame.envelope().params.as_ref().is_some_and(|params| params.meta.log_level.is_some());
+        let logs = wants_logs.then(|| LogReader(asker.cloned()));
+        self.enter(frame, on_leave, logs, Some(notices_in), notices).await
     }
 
     /// Sends a request of the gateway's own: what the backend asks meanwhile is not about it.
     pub(crate) async fn request_own(&self, frame: &Frame) -> Result<Answer, Refusal> {
         let (_, notices) = mpsc::channel(1);
-        self.enter(frame, OnLeave::Cancel, None, notices).await
+        self.enter(frame, OnLeave::Cancel, None, None, notices).await
     }
 
     async fn enter(
         &self,
         frame: &Frame,
         on_leave: OnLeave,
+        logs: Option<LogReader>,
         notices_in: Option<mpsc::Sender<Event>>,
         notices: mpsc::Receiver<Event>,
     ) -> Result<Answer, Refusal> {
         let shared = &self.shared;
         let (answer_in, answer) = oneshot::channel();
-        let wants_logs =
-            frame.envelope().params.as_ref().is_some_and(|params| params.meta.log_level.is_some());
-        let caller = Caller { notices: notices_in.clone(), wants_logs, answer: answer_in };
+        let caller = Caller { notices: notices_in.clone(), logs, answer: answer_in };
         let Some((number, bytes)) = shared.pending.lock().open(frame, caller) else {
             return Err(Refusal::new(Reason::BadMessage, "only requests are answered"));
         };
@@ -292,16 +301,8 @@ impl Shared {
             (caller, frame)
         } else if frame.method() == Method::Message && self.era == Era::Legacy {
             (self.sole(), frame)
-        } else if frame.method() == Method::Message && !self.log_may_be_late.load(Ordering::Relaxed) {
-            // A modern backend serves many clients on this wire, and a log message does not say whose it is. A server
-            // logs for those requests only that ask for it, so one that is alone in that is meant.
-            (
-                self.pending
-                    .lock()
-                    .sole(|caller| caller.wants_logs)
-                    .and_then(|call| call.owner.notices.clone()),
-                frame,
-            )
+        } else if frame.method() == Method::Message {
+            (self.log_reader(), frame)
         } else {
             (None, frame)
         };
@@ -323,6 +324,15 @@ impl Shared {
             _ => pending.subscription(frame)?,
         };
         Some((call.owner.notices.clone(), bytes))
+    }
+
+    /// Whom a log message of a modern backend is for. Many clients share this wire and the message does not say whose it
+    /// is. A server logs for those requests only that ask for it, so one that is alone in that is meant.
+    fn log_reader(&self) -> Option<mpsc::Sender<Event>> {
+        let pending = self.pending.lock();
+        let call = pending.sole(|caller| caller.logs.is_some())?;
+        let reader = call.owner.logs.as_ref()?;
+        if self.late_logs.lock().may_be_read_by(reader) { call.owner.notices.clone() } else { None }
     }
 
     fn reply(&self, message: Bytes) {
@@ -389,10 +399,10 @@ impl Drop for ChannelCall {
         self.shared.callers.lock().remove(&self.number);
         let Some(on_leave) = self.on_leave else { return };
         let left = self.shared.pending.lock().forget(self.number);
-        if left.as_ref().is_some_and(|call| call.owner.wants_logs) {
-            self.shared.log_may_be_late.store(true, Ordering::Relaxed);
-        }
         let forgotten = left.is_some();
+        if let Some(reader) = left.and_then(|call| call.owner.logs) {
+            self.shared.late_logs.lock().left_by(reader);
+        }
         if forgotten && on_leave == OnLeave::Cancel {
             self.shared.reply(Bytes::from(format!(
                 r#"{{"jsonrpc":"2.0","method":"notifications/cancelled","params":{{"requestId":{},"reason":"the client left"}}}}"#,

@@ -25,9 +25,10 @@ pub(super) fn tools() -> Vec<Entry> {
             "pid": { "type": "integer" },
             "instance": { "type": "string" },
             "protocolVersion": { "type": "string" },
+            "startedSleeps": { "type": "integer" },
             "cancelledSleeps": { "type": "integer" },
         },
-        "required": ["pid", "instance", "protocolVersion", "cancelledSleeps"],
+        "required": ["pid", "instance", "protocolVersion", "startedSleeps", "cancelledSleeps"],
     }))));
     vec![
         entry("echo", "Returns its message", arguments(&[("message", "string")]), |call| {
@@ -59,6 +60,7 @@ pub(super) fn tools() -> Vec<Entry> {
 async fn sleep(call: Call) -> Reply {
     let ms = call.whole("ms")?;
     tracing::info!(id = %call.context.id, ms, "sleep started");
+    call.shared.world.started_sleeps.add()?;
     call.progress(0.0, 1.0).await;
     let (shared, id) = (Arc::clone(&call.shared), call.context.id.clone());
     let unfinished = Unfinished::new(move || {
@@ -96,6 +98,7 @@ fn whoami(call: &Call) -> CallToolResult {
         "pid": std::process::id(),
         "instance": call.shared.instance,
         "protocolVersion": version.as_ref().map_or("unknown", |version| version.as_str()),
+        "startedSleeps": call.shared.world.started_sleeps.get(),
         "cancelledSleeps": call.shared.world.cancelled_sleeps.get(),
     }))
 }

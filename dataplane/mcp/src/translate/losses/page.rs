@@ -14,6 +14,9 @@ translates between them. Between equal generations messages pass as they are. Th
 `UPDATE_REFERENCE=1 cargo test -p bridge-mcp --test bridging_page` from the table of what is lost in
 `dataplane/mcp/src/translate/losses.rs`; a test fails when the two differ.
 
+Clients that speak as the original gateway's did (its envelope over WebSocket or POST, dialect R of its binary protocol)
+read answers and nothing else, in either generation.
+
 In both directions messages are edited, not written anew: members that the other generation does not define, the
 spelling of numbers and the order of keys stay as they came.
 ";
@@ -85,11 +88,29 @@ const DOWNGRADE: &[Row] = &[
     ("Prompts, resources, completions, pages of lists", "pass"),
 ];
 
+const ORIGINAL: &[Row] = &[
+    (
+        "Opening",
+        "a session without `initialize` is opened when one is needed; with it, it says what the client can do",
+    ),
+    ("Requests and their answers", "pass, in the client's envelope"),
+    (
+        "Elicitation, sampling, roots",
+        "a client that sends requests of 2026-07-28 gets `input_required`, which is an answer; it is asked whatever the server \
+         speaks",
+    ),
+    (
+        "Cancellation",
+        "`notifications/cancelled` is understood; on a POST nobody can send it, and nothing is left to cancel",
+    ),
+];
+
 /// The page.
 pub fn page() -> String {
     let sections = [
         (Direction::ToLegacy, "A modern client and a legacy server", UPGRADE),
         (Direction::ToModern, "A legacy client and a modern server", DOWNGRADE),
+        (Direction::ToOriginal, "A client in the original gateway's dialects", ORIGINAL),
     ];
     let mut parts = vec![INTRO.to_owned()];
     for (direction, title, rows) in sections {

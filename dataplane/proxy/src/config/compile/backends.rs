@@ -67,7 +67,7 @@ fn listed(
         name,
         target: targets.next()?,
         alternatives: targets.collect(),
-        era: era(protocol, &config.era, cx),
+        era: era(protocol, *config.era),
         connect_timeout: config.connect_timeout.0,
         request_timeout: request_timeout(config, cx),
         max_concurrency: config.max_concurrency.0,
@@ -84,14 +84,10 @@ fn located(speaks: Speaks, config: &BackendConfig, cx: &mut Context<'_>) -> Opti
     Some(of_backend(speaks, config, cx))
 }
 
-/// HTTP+SSE exists in one generation only.
-fn era(protocol: Option<Protocol>, era: &Located<Era>, cx: &mut Context<'_>) -> EraPolicy {
-    match (era.value, protocol) {
-        (Era::Modern, Some(Protocol::Sse)) => {
-            let problem = Problem::new("`sse` servers speak the legacy generation only");
-            cx.error(&era.at, problem.remedy("remove it, or choose `protocol: http`"));
-            EraPolicy::Legacy
-        }
+/// HTTP+SSE comes from the older generation. A server that speaks the newer one over it has to be called that: those that
+/// exist were written before there was anything to probe for.
+fn era(protocol: Option<Protocol>, era: Era) -> EraPolicy {
+    match (era, protocol) {
         (Era::Auto, Some(Protocol::Sse)) | (Era::Legacy, _) => EraPolicy::Legacy,
         (Era::Auto, _) => EraPolicy::Auto,
         (Era::Modern, _) => EraPolicy::Modern,

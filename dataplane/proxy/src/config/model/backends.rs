@@ -111,7 +111,8 @@ section! {
         stream_endpoint: Option<String>, Works;
         /// `sse`: path for messages, behind `base_url`, for servers whose stream does not name it.
         request_endpoint: Option<String>, Works;
-        /// Which protocol generation to speak: `auto` asks the server, `legacy` is up to 2025-11-25, `modern` is 2026-07-28.
+        /// Which protocol generation to speak: `auto` asks the server (an `sse` server is taken for a legacy one), `legacy` is up
+        /// to 2025-11-25, `modern` is 2026-07-28.
         era: Era = Era::Auto, Works;
         /// How long one request may take. Progress reports extend it up to `limits.max_request_duration`.
         request_timeout: Interval = Interval(REQUEST_TIMEOUT), Works;

@@ -9,6 +9,7 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
 use bridge_mcp::method::Method;
 use bridge_mcp::subscription;
+use bridge_mcp::translate::losses;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::drain::InFlight;
@@ -147,6 +148,7 @@ impl Shared {
             return self.outbound.send(Outbound::mcp(message).holding(held)).await;
         }
         let Some(frame) = parsed(message.clone(), &context.plan) else { return };
+        context.gateway.metrics.lost(losses::unread(&frame));
         match frame.kind() {
             Kind::Result | Kind::Error => {
                 self.outbound.send(Outbound::original(frame.raw_id(), message).holding(held)).await;

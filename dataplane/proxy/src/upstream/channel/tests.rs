@@ -74,7 +74,7 @@ fn start(era: Era) -> (Channel, Backend, Arc<Recorder>) {
 }
 
 async fn open(channel: &Channel, frame: &Frame, on_leave: OnLeave) -> Messages {
-    match channel.request(frame, on_leave).await.unwrap() {
+    match channel.request(frame, on_leave, None).await.unwrap() {
         Answer::Stream(messages) => messages,
         Answer::Whole { .. } | Answer::Forward(_) => panic!("a channel answers with messages"),
     }
@@ -158,7 +158,7 @@ async fn a_lost_backend_answers_every_call_with_a_typed_error() {
     assert_eq!(refusal.reason, Reason::BackendLost);
     assert_eq!(refusal.backend.as_deref(), Some("fs"));
     assert!(!channel.is_open());
-    let refused = channel.request(&call("2"), OnLeave::Cancel).await.err().unwrap();
+    let refused = channel.request(&call("2"), OnLeave::Cancel, None).await.err().unwrap();
     assert_eq!(refused.reason, Reason::BackendUnavailable, "nothing was sent, so a retry is safe");
 }
 
