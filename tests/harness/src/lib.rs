@@ -11,7 +11,7 @@
 //! | our fixture server, HTTP or stdio | [`TestServer::http`], [`TestServer::stdio`] |
 //! | five published servers and places for them to work in | [`Published`] |
 //! | any one published server | [`peers`] gives its command line |
-//! | a published client | [`script::run`] with a plan |
+//! | a published client | [`script::run`] with a plan; [`report`] compares what it saw |
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
 //! | a client that stays connected | [`WebSocket::connect`], [`SseClient::connect`], [`peer::Lines`], each as a [`Peer`] |
@@ -48,6 +48,7 @@ pub mod peers;
 pub mod process;
 pub mod published;
 pub mod raw;
+pub mod report;
 pub mod script;
 pub mod server;
 pub mod sse;
