@@ -11,6 +11,7 @@
 //! | our fixture server, HTTP or stdio | [`TestServer::http`], [`TestServer::stdio`] |
 //! | five published servers and places for them to work in | [`Published`] |
 //! | any one published server | [`peers`] gives its command line |
+//! | a published server or bridge on the network | [`Remote`] |
 //! | a published client | [`script::run`] with a plan; [`report`] compares what it saw |
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
@@ -48,6 +49,7 @@ pub mod peers;
 pub mod process;
 pub mod published;
 pub mod raw;
+pub mod remote;
 pub mod report;
 pub mod script;
 pub mod server;
@@ -66,6 +68,7 @@ pub use modern::ModernClient;
 pub use peer::Peer;
 pub use process::Process;
 pub use published::Published;
+pub use remote::Remote;
 pub use server::{Era, TestServer};
 pub use sse_client::SseClient;
 pub use temp::TempDir;
