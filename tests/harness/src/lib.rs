@@ -15,7 +15,7 @@
 //! | a published client | [`script::run`] with a plan; [`report`] compares what it saw |
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
-//! | a client that stays connected | [`WebSocket::connect`], [`SseClient::connect`], [`peer::Lines`], each as a [`Peer`] |
+//! | a client that stays connected | [`WebSocket::connect`], [`SseClient::connect`], [`peer::Lines`], [`peer::Pipes`], each as a [`Peer`] |
 //! | a client of the original on TCP | [`Binary::g`], [`Binary::r`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |
