@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 
 use anyhow::Result;
+use bridge_tests::process::{find_processes, wait_gone};
 use bridge_tests::remote::{Bridge, Transport, assert_same_behind_a_gateway};
 use bridge_tests::report::{self, PROGRESS};
-use bridge_tests::{Gateway, ModernClient, Remote, peers};
+use bridge_tests::{Config, Gateway, LegacySession, ModernClient, PATIENCE, Remote, TempDir, peers};
 use serde_json::{Value, json};
 
 /// A document that the server exposes.
@@ -32,6 +33,64 @@ serves_both_generations! {
     npm_mcp_proxy_serves_both_generations_over_sse: Bridge::NpmProxy(Transport::Sse), true;
     python_mcp_proxy_serves_both_generations_over_http: Bridge::PythonProxy(Transport::Http), false;
     python_mcp_proxy_serves_both_generations_over_sse: Bridge::PythonProxy(Transport::Sse), true;
+}
+
+#[test]
+fn supergateway_hands_questions_on_where_each_session_has_its_server() -> Result<()> {
+    let remote = Remote::bridge(Bridge::Supergateway(Transport::Http), &peers::everything()?)?;
+    let plan = json!({
+        "answers": { "sampling": "forty-two", "roots": ["file:///srv"] },
+        "steps": [
+            { "do": "list_tools" },
+            { "do": "call_tool", "name": "trigger-sampling-request", "arguments": { "prompt": "the question" } },
+        ],
+    });
+    let (gateway, seen) = assert_same_behind_a_gateway(&remote, &plan)?;
+    assert!(seen["steps"][1].to_string().contains("forty-two"), "{}", seen["steps"][1]);
+
+    let mut client = ModernClient::new(&gateway.url("/mcp/far"), &json!({ "sampling": {} }))?;
+    let ask = json!({ "name": "trigger-sampling-request", "arguments": { "prompt": "the question" } });
+    let reply = client.request_with_input("tools/call", &ask, |_, request| {
+        assert_eq!(request["method"], "sampling/createMessage");
+        json!({ "role": "assistant", "model": "m", "content": { "type": "text", "text": "forty-two" } })
+    })?;
+    let result = reply.into_result()?;
+    assert!(result.to_string().contains("forty-two"), "{result}");
+    Ok(())
+}
+
+#[test]
+fn an_answer_that_a_bridge_sends_to_everybody_reaches_its_own_client_only() -> Result<()> {
+    // Over HTTP+SSE it sends whatever its one server says to all that are connected.
+    let remote = Remote::bridge(Bridge::Supergateway(Transport::Sse), &peers::everything()?)?;
+    let gateway = Gateway::start(&Config::new().backend(remote.backend("far")))?;
+    gateway.wait_backends("legacy", &["far"])?;
+    let mut first = LegacySession::open(&gateway.url("/mcp/far"), &json!({}))?;
+    let mut second = LegacySession::open(&gateway.url("/mcp/far"), &json!({}))?;
+    let slow =
+        json!({ "name": "trigger-long-running-operation", "arguments": { "duration": 2, "steps": 1 } });
+    let quick = json!({ "name": "echo", "arguments": { "message": "for the second only" } });
+
+    // Each is the first call of its session.
+    let (id, waiting) = first.start("tools/call", &slow)?;
+    let echoed = second.request("tools/call", &quick)?.into_result()?;
+    let done = first.finish(&id, waiting)?.into_result()?;
+    assert_eq!(echoed["content"][0]["text"], "Echo: for the second only");
+    assert!(done["content"][0]["text"].as_str().is_some_and(|text| text.contains("completed")), "{done}");
+    Ok(())
+}
+
+#[test]
+fn nothing_of_a_bridge_outlives_the_value_that_holds_it() -> Result<()> {
+    let dir = TempDir::new("left-behind")?;
+    let server = peers::filesystem(dir.path())?;
+    let remote = Remote::bridge(Bridge::Supergateway(Transport::WebSocket), &server)?;
+    let mark = dir.path().display().to_string();
+    let running = find_processes(|line| line.contains(&mark))?;
+    // The bridge and its server, with or without a shell between them.
+    assert!(running.len() >= 2, "{running:?}");
+    drop(remote);
+    wait_gone(&running, PATIENCE)
 }
 
 fn serves_both_generations(bridge: Bridge, progress: bool) -> Result<()> {

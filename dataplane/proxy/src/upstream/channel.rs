@@ -85,19 +85,23 @@ impl Channel {
         wire: Wire,
         owner: Arc<dyn Owner>,
         stop: CancellationToken,
-    ) -> Self {
+    ) -> Result<Self, Refusal> {
+        let random = getrandom::u64().map_err(|error| {
+            tracing::error!(%error, "no randomness for a conversation");
+            Refusal::backend(Reason::Exhausted, &backend, "no conversation can be opened now")
+        })?;
         let shared = Arc::new(Shared {
             backend,
             era,
             limits,
             outbound: wire.outbound,
-            pending: Mutex::default(),
+            pending: Mutex::new(Pending::apart(random)),
             callers: Mutex::default(),
             log_may_be_late: AtomicBool::new(false),
             closed: stop,
         });
         tasks::spawn("backend-reader", read(Arc::clone(&shared), wire.inbound, owner));
-        Self { shared }
+        Ok(Self { shared })
     }
 
     pub(crate) fn backend(&self) -> &str {
@@ -124,7 +128,7 @@ impl Channel {
         self.shared.closed.clone()
     }
 
-    /// Sends a request under a number of the channel's own.
+    /// Sends a request under a number that no other conversation uses.
     pub(crate) async fn request(&self, frame: &Frame, on_leave: OnLeave) -> Result<Answer, Refusal> {
         let (notices_in, notices) = mpsc::channel(NOTICES);
         self.enter(frame, on_leave, Some(notices_in), notices).await
