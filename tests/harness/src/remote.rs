@@ -45,7 +45,7 @@ pub enum Bridge {
     SupergatewayStateless,
     /// npm `mcp-proxy`, over HTTP or HTTP+SSE: all share one server.
     NpmProxy(Transport),
-    /// PyPI `mcp-proxy`, over HTTP or HTTP+SSE: all share one server.
+    /// The `mcp-proxy` of Python, over HTTP or HTTP+SSE: all share one server.
     PythonProxy(Transport),
 }
 

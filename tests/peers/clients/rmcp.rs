@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
+use bridge_runtime::tasks;
 use bridge_tests::TempDir;
 use bridge_tests::http::Url;
 use parking_lot::Mutex;
@@ -84,10 +85,10 @@ async fn main() -> Result<()> {
 fn relay(dir: &TempDir, authority: String) -> Result<String> {
     let path = dir.path().join("http.sock");
     let listener = UnixListener::bind(&path)?;
-    tokio::spawn(async move {
+    tasks::spawn("relay", async move {
         while let Ok((mut near, _)) = listener.accept().await {
             let authority = authority.clone();
-            tokio::spawn(async move {
+            tasks::spawn("relayed connection", async move {
                 let mut far = TcpStream::connect(authority).await?;
                 tokio::io::copy_bidirectional(&mut near, &mut far).await
             });
@@ -133,7 +134,7 @@ async fn listen(client: &Client, events: &Arc<Events>, step: &Value) -> Result<V
     let mut subscription = client.listen(filter).await?;
     let honored = to_json(subscription.acknowledged());
     let events = Arc::clone(events);
-    tokio::spawn(async move {
+    tasks::spawn("subscription", async move {
         while let Ok(Some(notification)) = subscription.next().await {
             events.add_notification(&notification);
         }
@@ -158,7 +159,7 @@ impl ClientHandler for User {
         params: CreateMessageRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<CreateMessageResult, ErrorData> {
-        self.events.add("sampling/createMessage", to_json(&params));
+        self.events.add("sampling/createMessage", &to_json(&params));
         let content = json!({ "type": "text", "text": self.answers["sampling"] });
         answer(json!({ "role": "assistant", "model": "none", "content": content }))
     }
@@ -168,12 +169,12 @@ impl ClientHandler for User {
         params: ElicitRequestParams,
         _context: RequestContext<RoleClient>,
     ) -> Result<ElicitResult, ErrorData> {
-        self.events.add("elicitation/create", to_json(&params));
+        self.events.add("elicitation/create", &to_json(&params));
         answer(json!({ "action": "accept", "content": self.answers["elicitation"] }))
     }
 
     async fn list_roots(&self, _context: RequestContext<RoleClient>) -> Result<ListRootsResult, ErrorData> {
-        self.events.add("roots/list", json!({}));
+        self.events.add("roots/list", &json!({}));
         let roots = self.answers["roots"].as_array().into_iter().flatten();
         answer(json!({ "roots": roots.map(|uri| json!({ "uri": uri })).collect::<Vec<_>>() }))
     }
@@ -187,7 +188,7 @@ impl ClientHandler for User {
         if let Some(params) = params.as_object_mut() {
             params.remove("progressToken");
         }
-        self.events.add("notifications/progress", params);
+        self.events.add("notifications/progress", &params);
     }
 
     async fn on_logging_message(
@@ -195,7 +196,7 @@ impl ClientHandler for User {
         params: LoggingMessageNotificationParam,
         _context: NotificationContext<RoleClient>,
     ) {
-        self.events.add("notifications/message", to_json(&params));
+        self.events.add("notifications/message", &to_json(&params));
     }
 
     async fn on_resource_updated(
@@ -203,15 +204,15 @@ impl ClientHandler for User {
         params: ResourceUpdatedNotificationParam,
         _context: NotificationContext<RoleClient>,
     ) {
-        self.events.add("notifications/resources/updated", to_json(&params));
+        self.events.add("notifications/resources/updated", &to_json(&params));
     }
 
     async fn on_tool_list_changed(&self, _context: NotificationContext<RoleClient>) {
-        self.events.add("notifications/tools/list_changed", json!({}));
+        self.events.add("notifications/tools/list_changed", &json!({}));
     }
 
     async fn on_prompt_list_changed(&self, _context: NotificationContext<RoleClient>) {
-        self.events.add("notifications/prompts/list_changed", json!({}));
+        self.events.add("notifications/prompts/list_changed", &json!({}));
     }
 }
 
@@ -223,7 +224,7 @@ struct Events {
 }
 
 impl Events {
-    fn add(&self, method: &str, params: Value) {
+    fn add(&self, method: &str, params: &Value) {
         self.all.lock().push((json!({ "method": method, "params": params }), false));
         self.arrived.notify_one();
     }
@@ -231,24 +232,26 @@ impl Events {
     fn add_notification(&self, notification: &ServerNotification) {
         let notification = to_json(notification);
         let params = notification.get("params").cloned().unwrap_or_else(|| json!({}));
-        self.add(notification["method"].as_str().unwrap_or_default(), params);
+        self.add(notification["method"].as_str().unwrap_or_default(), &params);
     }
 
     async fn next(&self, method: &str) -> Result<Value> {
         let wait = async {
             loop {
-                let mut all = self.all.lock();
-                if let Some((event, taken)) =
-                    all.iter_mut().find(|(event, taken)| !*taken && event["method"] == method)
-                {
-                    *taken = true;
-                    return event.clone();
+                if let Some(event) = self.take(method) {
+                    return event;
                 }
-                drop(all);
                 self.arrived.notified().await;
             }
         };
         tokio::time::timeout(AWAIT, wait).await.with_context(|| format!("no {method} within {AWAIT:?}"))
+    }
+
+    fn take(&self, method: &str) -> Option<Value> {
+        let mut all = self.all.lock();
+        let (event, taken) = all.iter_mut().find(|(event, taken)| !*taken && event["method"] == method)?;
+        *taken = true;
+        Some(event.clone())
     }
 }
 
