@@ -37,6 +37,18 @@ fn it_sees_the_same_over_sse() -> Result<()> {
 }
 
 #[test]
+fn it_falls_back_to_the_transport_that_the_endpoint_has() -> Result<()> {
+    for (path, options) in
+        [("/sse/fixture", ["--transport", "http-first"]), ("/mcp/fixture", ["--transport", "sse-first"])]
+    {
+        let (through, direct) = through_and_directly(Era::Legacy, path, &options, &HTTP, ASKING)?;
+        assert_same(&through, &direct, path);
+        assert_right(&through);
+    }
+    Ok(())
+}
+
+#[test]
 fn it_sees_the_same_when_it_finds_the_new_generation() -> Result<()> {
     let (through, direct) = through_and_directly(Era::Modern, "/mcp/fixture", &AUTO, &AUTO, ASKING_MODERN)?;
     assert_same(&through, &direct, "in the new generation");
