@@ -111,6 +111,11 @@ impl Remote {
         }
     }
 
+    /// It as a backend of which only the URL is known.
+    pub fn found_out(&self, name: &str) -> Backend {
+        Backend::url(name, &self.url)
+    }
+
     /// The client of the npm SDK 1.x, which has all transports, that reaches it directly.
     pub fn npm_v1(&self) -> Client {
         match self.transport {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use bridge_tests::process::{find_processes, wait_gone};
 use bridge_tests::remote::{Bridge, Transport, assert_same_behind_a_gateway};
 use bridge_tests::report::{self, PROGRESS};
-use bridge_tests::{Config, Gateway, LegacySession, ModernClient, PATIENCE, Remote, TempDir, peers};
+use bridge_tests::{Config, Gateway, LegacySession, ModernClient, PATIENCE, Remote, TempDir, http, peers};
 use serde_json::{Value, json};
 
 /// A document that the server exposes.
@@ -56,6 +56,33 @@ fn supergateway_hands_questions_on_where_each_session_has_its_server() -> Result
     })?;
     let result = reply.into_result()?;
     assert!(result.to_string().contains("forty-two"), "{result}");
+    Ok(())
+}
+
+#[test]
+fn bridges_of_which_only_the_url_is_known_are_found_out() -> Result<()> {
+    let server = peers::everything()?;
+    let bridges = [
+        ("supergateway-websocket", Bridge::Supergateway(Transport::WebSocket), "websocket"),
+        ("supergateway-sse", Bridge::Supergateway(Transport::Sse), "sse"),
+        ("supergateway-http", Bridge::Supergateway(Transport::Http), "streamable_http"),
+        ("npm-sse", Bridge::NpmProxy(Transport::Sse), "sse"),
+        ("npm-http", Bridge::NpmProxy(Transport::Http), "streamable_http"),
+        ("python-sse", Bridge::PythonProxy(Transport::Sse), "sse"),
+        ("python-http", Bridge::PythonProxy(Transport::Http), "streamable_http"),
+    ];
+    // One after the other: starting together they would be slow on two cores.
+    for (name, bridge, protocol) in bridges {
+        let remote = Remote::bridge(bridge, &server)?;
+        let gateway = Gateway::start(&Config::new().backend(remote.found_out(name)))?;
+        gateway.wait_backends("legacy", &[name])?;
+        let health = http::get(&gateway.url("/health"))?.json()?;
+        assert_eq!(health["subsystems"]["backends"][name]["protocol"], protocol, "{name}: {health}");
+        let mut session = LegacySession::open(&gateway.url(&format!("/mcp/{name}")), &json!({}))?;
+        let echo = json!({ "name": "echo", "arguments": { "message": name } });
+        let echoed = session.request("tools/call", &echo)?.into_result()?;
+        assert_eq!(echoed["content"][0]["text"], format!("Echo: {name}"));
+    }
     Ok(())
 }
 
