@@ -34,8 +34,8 @@ conformance: build peers ## The official MCP suites, directly and through the ga
 matrix: build ## Every frontend and backend transport, every pair of generations, as a table
 	$(CARGO) test --locked -q -p bridge-tests --test matrix
 
-interop: build peers ## Published clients through the gateway to published servers
-	$(CARGO) test --locked -p bridge-tests --test interop_clients --test interop_servers
+interop: build peers ## Published clients through the gateway to published servers and bridges
+	$(CARGO) test --locked -p bridge-tests $(patsubst tests/harness/tests/%.rs,--test %,$(wildcard tests/harness/tests/interop_*.rs))
 
 bench: ## Cost of one hop beside a direct call, nginx and bare hyper
 	tests/peers/install nginx=nginx

@@ -42,6 +42,14 @@ impl<T> Default for Pending<T> {
 }
 
 impl<T> Pending<T> {
+    /// An empty table that draws its numbers from a place of its own, which `random` chooses. There are servers that send
+    /// what they say on one connection to all of them (one child behind several event streams): an answer to a number that
+    /// another table has in use would be taken for that table's. The numbers stay exact in peers that read them as doubles.
+    pub fn apart(random: u64) -> Self {
+        // 51 bits leave room to count up to 2^53.
+        Self { next: i64::try_from(random >> 13).unwrap_or_default() + 1, calls: HashMap::new() }
+    }
+
     /// Enters a request and returns its number and the bytes to send, with id and progress token replaced.
     /// A frame that is no request is refused with `None`.
     pub fn open(&mut self, request: &Frame, owner: T) -> Option<(i64, Bytes)> {
@@ -155,6 +163,18 @@ mod tests {
         assert_eq!((owner.owner, bytes.as_ref()), ("bob", &br#"{"jsonrpc":"2.0","id":7,"result":{}}"#[..]));
         assert!(pending.close(&answer).is_none(), "one answer only");
         assert_eq!(pending.sole(|_| true).unwrap().owner, "ann");
+    }
+
+    #[test]
+    fn tables_apart_share_no_numbers_and_all_of_them_are_exact_doubles() {
+        let mut numbers = Vec::new();
+        for random in [0, 1 << 13, u64::MAX / 3, u64::MAX] {
+            let mut table = Pending::apart(random);
+            numbers.push(table.open(&call("7"), ()).map(|(number, _)| number));
+        }
+        assert!(numbers.iter().all(|number| number.is_some_and(|number| (1..1 << 52).contains(&number))));
+        numbers.dedup();
+        assert_eq!(numbers.len(), 4, "{numbers:?}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Each loss of the table comes of a message that crosses. A new one does not compile here without a message of its own.
 
-#![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
 
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;

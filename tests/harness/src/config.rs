@@ -35,6 +35,11 @@ impl Backend {
         Self { value: json!({ "name": name, "protocol": "sse", "config": { "base_url": url } }) }
     }
 
+    /// A server at a WebSocket: `ws://…`.
+    pub fn websocket(name: &str, url: &str) -> Self {
+        Self { value: json!({ "name": name, "protocol": "websocket", "config": { "base_url": url } }) }
+    }
+
     /// A server of which only the URL is known.
     pub fn url(name: &str, url: &str) -> Self {
         Self { value: json!({ "name": name, "config": { "base_url": url } }) }

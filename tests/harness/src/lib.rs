@@ -11,10 +11,11 @@
 //! | our fixture server, HTTP or stdio | [`TestServer::http`], [`TestServer::stdio`] |
 //! | five published servers and places for them to work in | [`Published`] |
 //! | any one published server | [`peers`] gives its command line |
-//! | a published client | [`script::run`] with a plan |
+//! | a published server or bridge on the network | [`Remote`] |
+//! | a published client | [`script::run`] with a plan; [`report`] compares what it saw |
 //! | a legacy MCP session | [`LegacySession::open`] |
 //! | 2026-07-28 requests | [`ModernClient::new`] |
-//! | a client that stays connected | [`WebSocket::connect`], [`SseClient::connect`], [`peer::Lines`], each as a [`Peer`] |
+//! | a client that stays connected | [`WebSocket::connect`], [`SseClient::connect`], [`peer::Lines`], [`peer::Pipes`], each as a [`Peer`] |
 //! | a client of the original on TCP | [`Binary::g`], [`Binary::r`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |
@@ -48,6 +49,8 @@ pub mod peers;
 pub mod process;
 pub mod published;
 pub mod raw;
+pub mod remote;
+pub mod report;
 pub mod script;
 pub mod server;
 pub mod sse;
@@ -65,6 +68,7 @@ pub use modern::ModernClient;
 pub use peer::Peer;
 pub use process::Process;
 pub use published::Published;
+pub use remote::Remote;
 pub use server::{Era, TestServer};
 pub use sse_client::SseClient;
 pub use temp::TempDir;

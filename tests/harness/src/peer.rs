@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use crate::PATIENCE;
 use crate::modern::REVISION;
+use crate::process::Process;
 
 /// Carries messages.
 pub trait Wire {
@@ -169,5 +170,37 @@ impl Wire for Lines {
         let mut line = String::new();
         let read = self.reader.read_line(&mut line).context("waiting for a line")?;
         Ok((read > 0).then(|| line.trim_end().to_owned()))
+    }
+}
+
+/// One message per line over the standard streams of a program, which may print other lines, too.
+#[derive(Debug)]
+pub struct Pipes {
+    process: Process,
+    /// How many lines were looked at.
+    seen: usize,
+}
+
+impl Pipes {
+    /// Speaks to a program that has just been started.
+    pub fn new(process: Process) -> Self {
+        Self { process, seen: 0 }
+    }
+}
+
+impl Wire for Pipes {
+    fn send(&mut self, text: &str) -> Result<()> {
+        ensure!(!text.contains('\n'), "a message of one line");
+        self.process.write_stdin(format!("{text}\n").as_bytes())
+    }
+
+    fn read(&mut self) -> Result<Option<String>> {
+        let mut at = 0;
+        let line = self.process.wait_line(PATIENCE, |line| {
+            at += 1;
+            (at > self.seen && line.starts_with('{')).then(|| line.to_owned())
+        })?;
+        self.seen = at;
+        Ok(Some(line))
     }
 }

@@ -2,11 +2,11 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Instant;
 
 use anyhow::{Context as _, Result, ensure};
 
 use crate::PATIENCE;
-use crate::http;
 use crate::process::Process;
 
 /// A line of published Python SDKs, each in an environment of its own.
@@ -16,6 +16,8 @@ pub enum PythonLine {
     V1,
     /// `mcp` 2.x: both eras.
     V2,
+    /// `fastmcp`, on `mcp` 2.x: both eras.
+    FastMcp,
 }
 
 impl PythonLine {
@@ -23,6 +25,7 @@ impl PythonLine {
         match self {
             Self::V1 => "pypi/mcp-1",
             Self::V2 => "pypi/mcp-2",
+            Self::FastMcp => "pypi/fastmcp",
         }
     }
 }
@@ -78,23 +81,46 @@ pub fn everything_sse() -> Result<(Process, String)> {
 }
 
 fn everything_on(transport: &str, ready: &str, path: &str) -> Result<(Process, String)> {
-    // It cannot be told to choose a port, and one found free may be taken before it binds: only then try another.
+    let server = node_server("server-everything", &[transport])?;
+    let (process, port) = on_free_port("server-everything", ready, |port| {
+        let mut command = Command::new(&server[0]);
+        command.args(&server[1..]).env("PORT", port.to_string());
+        command
+    })?;
+    Ok((process, format!("http://127.0.0.1:{port}{path}")))
+}
+
+/// Starts a program that must be told its port. It is there once it has printed `ready` and can be connected to.
+pub(crate) fn on_free_port(
+    name: &str,
+    ready: &str,
+    command: impl Fn(u16) -> Command,
+) -> Result<(Process, u16)> {
+    // A port found free may be taken before the program binds it: only then try another.
     let mut refusal = None;
     for _ in 0..5 {
         let port = std::net::TcpListener::bind(("127.0.0.1", 0))?.local_addr()?.port();
-        let mut command = Command::new(node()?);
-        command.args(&node_server("server-everything", &[transport])?[1..]).env("PORT", port.to_string());
-        let process = Process::spawn("server-everything", &command)?;
+        let process = Process::spawn(name, &command(port))?;
         match process.wait_line(PATIENCE, |line| line.contains(ready).then_some(())) {
-            Ok(()) => {
-                let url = format!("http://127.0.0.1:{port}{path}");
-                http::Connection::open_url(&http::Url::parse(&url)?)?;
-                return Ok((process, url));
-            }
+            Ok(()) if connects(&process, port)? => return Ok((process, port)),
+            Ok(()) => refusal = Some(process.complain("ended before it listened")),
             Err(error) => refusal = Some(error),
         }
     }
     Err(refusal.context("no attempt was made")?)
+}
+
+/// Whether the program takes connections; some announce themselves just before they do.
+fn connects(process: &Process, port: u16) -> Result<bool> {
+    let deadline = Instant::now() + PATIENCE;
+    while process.exit().is_none() {
+        if std::net::TcpStream::connect(("127.0.0.1", port)).is_ok() {
+            return Ok(true);
+        }
+        ensure!(Instant::now() < deadline, process.complain(&format!("does not listen on {port}")));
+        std::thread::yield_now();
+    }
+    Ok(false)
 }
 
 fn node_server(package: &str, args: &[&str]) -> Result<Vec<String>> {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, ensure};
 use serde_json::Value;
 
+use crate::gateway::binary;
 use crate::peers::{self, PythonLine};
 use crate::process::Process;
 
@@ -38,6 +39,20 @@ pub enum Client {
     PythonV2Sse,
     /// npm `@modelcontextprotocol/sdk` 1.x over WebSocket.
     NpmV1WebSocket,
+    /// Python `mcp` 1.x over WebSocket.
+    PythonV1WebSocket,
+    /// `fastmcp` with the handshake.
+    FastMcpLegacy,
+    /// `fastmcp` as it comes: probes and must end up on 2026-07-28.
+    FastMcpModern,
+    /// `fastmcp` over HTTP+SSE.
+    FastMcpSse,
+    /// The crate `rmcp` as it comes: legacy.
+    RmcpLegacy,
+    /// The crate `rmcp` on 2026-07-28.
+    RmcpModern,
+    /// The crate `rmcp` with one message a line on a Unix socket, whose path takes the URL's place; legacy.
+    RmcpLines,
 }
 
 impl Client {
@@ -56,7 +71,7 @@ impl Client {
 
     /// Whether it speaks 2026-07-28.
     pub fn is_modern(self) -> bool {
-        matches!(self, Self::NpmV2Modern | Self::PythonV2Modern)
+        matches!(self, Self::NpmV2Modern | Self::PythonV2Modern | Self::FastMcpModern | Self::RmcpModern)
     }
 
     fn command(self) -> Result<Command> {
@@ -72,6 +87,13 @@ impl Client {
             Self::NpmV2Sse => (peers::node()?, "npm-v2.mjs", "sse"),
             Self::PythonV1Sse => (peers::python(PythonLine::V1)?, "python_v1.py", "sse"),
             Self::PythonV2Sse => (peers::python(PythonLine::V2)?, "python_v2.py", "sse"),
+            Self::PythonV1WebSocket => (peers::python(PythonLine::V1)?, "python_v1.py", "websocket"),
+            Self::FastMcpLegacy => (peers::python(PythonLine::FastMcp)?, "fastmcp_client.py", "legacy"),
+            Self::FastMcpModern => (peers::python(PythonLine::FastMcp)?, "fastmcp_client.py", "modern"),
+            Self::FastMcpSse => (peers::python(PythonLine::FastMcp)?, "fastmcp_client.py", "sse"),
+            Self::RmcpLegacy => return rmcp("legacy"),
+            Self::RmcpModern => return rmcp("modern"),
+            Self::RmcpLines => return rmcp("lines"),
         };
         let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("../peers/clients");
         let mut command = Command::new(program);
@@ -79,6 +101,12 @@ impl Client {
         command.env("BRIDGE_NPM", peers::npm("")?).env("PYTHONDONTWRITEBYTECODE", "1");
         Ok(command)
     }
+}
+
+fn rmcp(mode: &str) -> Result<Command> {
+    let mut command = Command::new(binary("rmcp-client")?);
+    command.arg(mode);
+    Ok(command)
 }
 
 /// Connects `client` to `url`, runs the steps of `plan` and returns the report: `{"connected": {...}, "steps": [...],

@@ -1,12 +1,11 @@
 //! Published clients through the gateway, each beside its own direct run. Changes when a published client joins or a client
 //! feature is measured.
 
-use std::collections::BTreeSet;
-
-use anyhow::{Context as _, Result};
+use anyhow::Result;
+use bridge_tests::report::{assert_same, assert_same_steps, events};
 use bridge_tests::script::{self, Client};
 use bridge_tests::{Config, Era, Gateway, Published, TestServer};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 /// One test for each published client, so that a failure names it.
 macro_rules! through_the_gateway_as_directly {
@@ -25,6 +24,10 @@ through_the_gateway_as_directly! {
     python_v1_sees_the_same_through_the_gateway: Client::PythonV1,
     python_v2_legacy_sees_the_same_through_the_gateway: Client::PythonV2Legacy,
     python_v2_modern_sees_the_same_through_the_gateway: Client::PythonV2Modern,
+    fastmcp_legacy_sees_the_same_through_the_gateway: Client::FastMcpLegacy,
+    fastmcp_modern_sees_the_same_through_the_gateway: Client::FastMcpModern,
+    rmcp_legacy_sees_the_same_through_the_gateway: Client::RmcpLegacy,
+    rmcp_modern_sees_the_same_through_the_gateway: Client::RmcpModern,
 }
 
 /// Runs one plan directly and through the unrenamed route. What the client's user sees must be equal, and right.
@@ -41,10 +44,7 @@ fn sees_the_same_through_the_gateway(client: Client) -> Result<()> {
 
     let version = if client.is_modern() { "2026-07-28" } else { "2025-11-25" };
     assert_eq!(through["connected"]["protocolVersion"], version);
-    let steps = plan["steps"].as_array().context("steps")?;
-    for (index, step) in steps.iter().enumerate() {
-        assert_same(&through["steps"][index], &direct["steps"][index], &format!("{client:?}: {step}"));
-    }
+    assert_same_steps(&through, &direct, &plan, &format!("{client:?}"));
     assert_same(&events(&through).into(), &events(&direct).into(), &format!("{client:?}: events"));
 
     // Equality alone would also hold for two failures.
@@ -203,46 +203,6 @@ fn full_plan(client: Client) -> Value {
             { "do": "call_tool", "name": "no_such_tool" },
         ],
     })
-}
-
-/// What arrived, without the tokens and ids that each connection chooses for itself.
-fn events(report: &Value) -> Vec<Value> {
-    let mut events = report["events"].as_array().cloned().unwrap_or_default();
-    for event in &mut events {
-        if let Some(params) = event["params"].as_object_mut() {
-            params.remove("_meta");
-        }
-    }
-    events
-}
-
-/// Fails with the first place where the two differ, not with both documents.
-fn assert_same(through: &Value, direct: &Value, what: &str) {
-    let difference = difference(through, direct, "");
-    assert!(
-        difference.is_none(),
-        "{what}: through the gateway and directly differ {}",
-        difference.unwrap_or_default()
-    );
-}
-
-fn difference(left: &Value, right: &Value, at: &str) -> Option<String> {
-    match (left, right) {
-        (Value::Object(left), Value::Object(right)) => {
-            let keys: BTreeSet<_> = left.keys().chain(right.keys()).collect();
-            let member = |object: &Map<String, Value>, key: &str| {
-                object.get(key).cloned().unwrap_or(json!("(absent)"))
-            };
-            keys.into_iter()
-                .find_map(|key| difference(&member(left, key), &member(right, key), &format!("{at}/{key}")))
-        }
-        (Value::Array(left), Value::Array(right)) if left.len() == right.len() => left
-            .iter()
-            .zip(right)
-            .enumerate()
-            .find_map(|(index, (l, r))| difference(l, r, &format!("{at}/{index}"))),
-        _ => (left != right).then(|| format!("at {at}: {left} and {right}")),
-    }
 }
 
 /// Step by step: the result's text holds what it must, and is a result.

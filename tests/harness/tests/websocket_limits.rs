@@ -32,7 +32,7 @@ fn the_guard_judges_the_upgrade() -> Result<()> {
 fn a_listener_speaks_what_it_is_told_to() -> Result<()> {
     let http = Gateway::start(&Config::new().set("server", "protocol", json!("http")))?;
     let answer = WebSocket::open(&http.url("/mcp"), &[])?.err().context("no upgrade")?;
-    ensure!(answer.head.status == 400, "an ordinary GET without a session: {:?}", answer.head);
+    ensure!(answer.head.status == 405, "an ordinary GET without a session: {:?}", answer.head);
     let websocket = Gateway::start(&Config::new().set("server", "protocol", json!("websocket")))?;
     ensure!(bridge_tests::http::get(&websocket.url("/mcp"))?.head.status == 404, "no HTTP");
     ensure!(bridge_tests::http::get(&websocket.url("/health"))?.head.status == 200, "but the health page");

@@ -88,7 +88,7 @@ async def pages(fetch, attribute, key):
     while True:
         page = await fetch(cursor)
         items += [dump(item) for item in getattr(page, attribute)]
-        cursor = getattr(page, "nextCursor", None) or getattr(page, "next_cursor", None)
+        cursor = page.next_cursor if hasattr(page, "next_cursor") else page.nextCursor
         if cursor is None:
             return {key: items}
 

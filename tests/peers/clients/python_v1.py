@@ -1,10 +1,11 @@
-"""Python mcp 1.x over Streamable HTTP or HTTP+SSE. Changes with that SDK line."""
+"""Python mcp 1.x over Streamable HTTP, HTTP+SSE or WebSocket. Changes with that SDK line."""
 
 import anyio
 from mcp import types
 from mcp.client.session import ClientSession
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.client.websocket import websocket_client
 from pydantic import AnyUrl
 
 from plan import Callbacks, Events, dump, read_arguments, report, run_plan
@@ -35,7 +36,10 @@ async def main():
     mode, url, plan = read_arguments()
     events = Events()
     callbacks = Callbacks(types, plan, events)
-    transport = sse_client(url) if mode == "sse" else streamable_http_client(url)
+    if mode == "websocket":
+        transport = websocket_client(url.replace("http:", "ws:", 1))
+    else:
+        transport = sse_client(url) if mode == "sse" else streamable_http_client(url)
     async with transport as (read, write, *_):
         async with ClientSession(
             read,

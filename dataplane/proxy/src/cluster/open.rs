@@ -192,12 +192,12 @@ impl Cluster {
             (Reach::Tcp(target), greeting) => {
                 let stop = self.closed.child_token();
                 let wire = target.open(stop.clone()).await?;
-                greet_channel(self.start_channel(greeting.era(), wire, owner, stop), greeting).await
+                greet_channel(self.start_channel(greeting.era(), wire, owner, stop)?, greeting).await
             }
             (Reach::WebSocket(target), greeting) => {
                 let stop = self.closed.child_token();
                 let wire = target.open(stop.clone()).await?;
-                greet_channel(self.start_channel(greeting.era(), wire, owner, stop), greeting).await
+                greet_channel(self.start_channel(greeting.era(), wire, owner, stop)?, greeting).await
             }
         };
         if let (Opening::Open(_), Greeting::Initialize(_)) = (&opening, greeting) {
@@ -313,7 +313,7 @@ impl Cluster {
     ) -> Result<Arc<Link>, Refusal> {
         let stop = self.closed.child_token();
         let wire = target.open(stop.clone()).await?;
-        Ok(self.start_channel(era, wire, owner, stop))
+        self.start_channel(era, wire, owner, stop)
     }
 
     fn start_channel(
@@ -322,9 +322,9 @@ impl Cluster {
         wire: Wire,
         owner: Arc<dyn Owner>,
         stop: CancellationToken,
-    ) -> Arc<Link> {
+    ) -> Result<Arc<Link>, Refusal> {
         let name = Arc::clone(&self.name);
-        Arc::new(Link::Channel(Channel::start(name, era, self.limits.clone(), wire, owner, stop)))
+        Ok(Arc::new(Link::Channel(Channel::start(name, era, self.limits.clone(), wire, owner, stop)?)))
     }
 
     async fn start_child(
@@ -338,7 +338,7 @@ impl Cluster {
         let stop = self.closed.child_token();
         let control = child.control;
         let wire = Wire { outbound: child.input, inbound: child.output };
-        let link = self.start_channel(era, wire, owner, stop.clone());
+        let link = self.start_channel(era, wire, owner, stop.clone())?;
         let (name, freed) = (Arc::clone(&self.name), Arc::clone(&self.pool.freed));
         tasks::spawn("child", async move {
             let exit = tokio::select! {

@@ -37,6 +37,11 @@ pub(super) struct Stream {
 
 /// Opens a notification stream, or resumes a stream from `Last-Event-ID`.
 pub(super) async fn get(context: &Context, headers: &HeaderMap) -> Reply {
+    // Who has no session yet looks for the stream of 2024-11-05. Only this status makes such a client try a POST.
+    if !headers.contains_key("mcp-session-id") {
+        let refusal = Refusal::new(Reason::HttpMethod, "GET needs an Mcp-Session-Id; begin with POST");
+        return respond::with_post(refuse(&context.gateway, &refusal));
+    }
     let session = match find(context, headers) {
         Ok(session) => session,
         Err(reply) => return reply,

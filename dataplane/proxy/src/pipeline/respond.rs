@@ -82,11 +82,15 @@ pub(crate) fn with_allow(mut response: Reply) -> Reply {
     response
 }
 
-/// Names the one method of the MCP endpoint for clients of 2026-07-28.
-pub(crate) fn post_only() -> Reply {
-    let mut response = empty(StatusCode::METHOD_NOT_ALLOWED);
+/// Names the one method of the MCP endpoint for clients without a session.
+pub(crate) fn with_post(mut response: Reply) -> Reply {
     response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
     response
+}
+
+/// Tells clients of 2026-07-28 that there is one method.
+pub(crate) fn post_only() -> Reply {
+    with_post(empty(StatusCode::METHOD_NOT_ALLOWED))
 }
 
 /// A health page.

@@ -87,19 +87,23 @@ impl Channel {
         wire: Wire,
         owner: Arc<dyn Owner>,
         stop: CancellationToken,
-    ) -> Self {
+    ) -> Result<Self, Refusal> {
+        let random = getrandom::u64().map_err(|error| {
+            tracing::error!(%error, "no randomness for a conversation");
+            Refusal::backend(Reason::Exhausted, &backend, "no conversation can be opened now")
+        })?;
         let shared = Arc::new(Shared {
             backend,
             era,
             limits,
             outbound: wire.outbound,
-            pending: Mutex::default(),
+            pending: Mutex::new(Pending::apart(random)),
             callers: Mutex::default(),
             late_logs: Mutex::default(),
             closed: stop,
         });
         tasks::spawn("backend-reader", read(Arc::clone(&shared), wire.inbound, owner));
-        Self { shared }
+        Ok(Self { shared })
     }
 
     pub(crate) fn backend(&self) -> &str {
@@ -126,7 +130,7 @@ impl Channel {
         self.shared.closed.clone()
     }
 
-    /// Sends a request under a number of the channel's own, for `asker` where that is known.
+    /// Sends a request under a number that no other conversation uses, for `asker` where that is known.
     pub(crate) async fn request(
         &self,
         frame: &Frame,

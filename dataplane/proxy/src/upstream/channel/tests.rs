@@ -69,7 +69,8 @@ fn start(era: Era) -> (Channel, Backend, Arc<Recorder>) {
         Wire { outbound, inbound },
         Arc::clone(&owner) as Arc<dyn Owner>,
         CancellationToken::new(),
-    );
+    )
+    .unwrap();
     (channel, Backend { reads, writes }, owner)
 }
 

@@ -1,8 +1,8 @@
-//! Published clients over HTTP+SSE and WebSocket, each beside its own run over Streamable HTTP. Changes when a published client joins.
+//! Published clients over HTTP+SSE, WebSocket and Unix sockets, each beside its own run over Streamable HTTP. Changes when a published client joins.
 
 use anyhow::{Context as _, Result};
 use bridge_tests::script::{self, Client};
-use bridge_tests::{Backend, Config, Era, Gateway, TestServer};
+use bridge_tests::{Backend, Config, Era, Gateway, TempDir, TestServer, report};
 use serde_json::{Value, json};
 
 fn plan() -> Value {
@@ -53,6 +53,25 @@ fn sees_the_same_at(path: &str, old: Client, new: Client) -> Result<()> {
 }
 
 #[test]
+fn rmcp_sees_the_same_on_a_unix_socket() -> Result<()> {
+    let plan = plan();
+    let direct = TestServer::http(Era::Legacy)?;
+    let behind = TestServer::http(Era::Legacy)?;
+    let dir = TempDir::new("rmcp")?;
+    let socket = dir.path().join("gateway.sock");
+    let config = Config::new()
+        .set("server", "stdio_frontend", json!({ "socket_path": socket }))
+        .http("fixture", behind.url());
+    let gateway = Gateway::start(&config)?;
+    gateway.wait_backends("legacy", &["fixture"])?;
+    let expected = script::run(Client::RmcpLegacy, direct.url(), &plan)?;
+    let seen = script::run(Client::RmcpLines, &socket.display().to_string(), &plan)?;
+    report::assert_same_steps(&seen, &expected, &plan, "rmcp");
+    assert!(report::text(&seen, 4).contains("forty-two") && report::text(&seen, 5).contains("Ann"), "{seen}");
+    Ok(())
+}
+
+#[test]
 fn two_gateways_that_meet_over_sse_lose_nothing_between_them() -> Result<()> {
     let plan = plan();
     let direct = TestServer::http(Era::Legacy)?;
@@ -92,4 +111,14 @@ fn python_v1_sees_the_same_over_sse() -> Result<()> {
 #[test]
 fn python_v2_sees_the_same_over_sse() -> Result<()> {
     sees_the_same(Client::PythonV2Sse, Client::PythonV2Legacy)
+}
+
+#[test]
+fn python_v1_sees_the_same_over_websocket() -> Result<()> {
+    sees_the_same_at("/mcp/fixture", Client::PythonV1WebSocket, Client::PythonV1)
+}
+
+#[test]
+fn fastmcp_sees_the_same_over_sse() -> Result<()> {
+    sees_the_same(Client::FastMcpSse, Client::FastMcpLegacy)
 }
