@@ -23,7 +23,7 @@ macro_rules! choice {
             /// As resources write it.
             pub const fn as_str(self) -> &'static str {
                 match self {
-                    $(Self::$variant => choice!(@text $variant $($text)?),)+
+                    $(Self::$variant => $crate::choice::choice!(@text $variant $($text)?),)+
                 }
             }
         }

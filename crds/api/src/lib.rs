@@ -10,6 +10,7 @@ pub mod event;
 pub mod manifest;
 pub mod meta;
 mod schema;
+pub mod service;
 #[allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "kubectl explain shows the texts as they are")]
 #[allow(unreachable_pub, reason = "KubeSchema copies each struct, with its visibility, into a function")]
 pub mod v1alpha1;

@@ -7,7 +7,7 @@ mod kit;
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use bridge_api::meta::service;
+use bridge_api::service;
 use kit::{refusals, schema};
 use serde_json::Value;
 
