@@ -50,7 +50,8 @@ impl RegressionGuard {
 }
 
 /// Against an operator that lost sight of the cluster: a change that removes more than half of the backends (or of the
-/// endpoint sets), and more than ten, waits. It passes when all that it removes was to be removed that long ago, too.
+/// endpoint sets), and more than ten, waits; so does one that removes the gateway itself. It passes when all that it
+/// removes was to be removed that long ago, too.
 #[derive(Debug, Clone)]
 pub struct RemovalGuard {
     patience: Duration,
@@ -81,7 +82,8 @@ impl RemovalGuard {
             }
         }
         let many = counts.iter().any(|&(_, all, gone)| gone > Self::FEW && gone > all / 2);
-        if !many {
+        let everything = removed.iter().any(|key| key.kind == ResourceType::Gateway);
+        if !many && !everything {
             return Verdict::Pass;
         }
         if let Some((since, announced)) = &self.announced

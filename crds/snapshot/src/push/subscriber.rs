@@ -259,7 +259,8 @@ impl Subscriber {
         if !delta.last {
             return Ok(Some(Step::Send(FromPod::Ack(Ack { seq: delta.seq }))));
         }
-        let (upsert, remove) = (std::mem::take(&mut link.upsert), std::mem::take(&mut link.remove));
+        let (mut upsert, remove) = (std::mem::take(&mut link.upsert), std::mem::take(&mut link.remove));
+        upsert.retain(|key, _| !remove.contains(key));
         let id = link.id;
         if self.digest_after(&upsert, &remove) != delta.digest {
             return self.resync();
@@ -328,8 +329,8 @@ impl Subscriber {
             rejected.or_else(|| self.served.get(key).map(|entry| entry.version))
         };
         let mut digest = self.digest;
-        for key in remove.iter().chain(upsert.keys().filter(|key| !remove.contains(key))) {
-            let after = upsert.get(key).filter(|_| !remove.contains(key)).map(|entry| entry.version);
+        for key in remove.iter().chain(upsert.keys()) {
+            let after = upsert.get(key).map(|entry| entry.version);
             for version in sent(key).into_iter().chain(after) {
                 digest.toggle(key, version);
             }

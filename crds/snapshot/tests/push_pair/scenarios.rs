@@ -86,6 +86,52 @@ fn a_mass_removal_by_another_replica_is_held_as_well_and_what_changes_meanwhile_
 }
 
 #[test]
+fn the_gateway_itself_is_not_removed_at_once_however_few_its_backends_are() {
+    let mut world = World::new();
+    let gateway = Key::new(ResourceType::Gateway, "gateway");
+    world.write(gateway.clone(), Some(1));
+    world.write(backend(1), Some(1));
+    world.see(0, usize::MAX);
+    world.connect(0, 0);
+    settle_down(&mut world);
+    world.write(gateway, None);
+    world.write(backend(1), None);
+    world.see(0, usize::MAX);
+    settle_down(&mut world);
+    assert_eq!(served(&world, 0), 2, "held");
+    world.wait(31 * SECOND);
+    settle_down(&mut world);
+    assert_eq!(served(&world, 0), 0);
+}
+
+#[test]
+fn a_change_sends_what_changed_and_a_pod_that_comes_back_gets_only_what_it_lacks() {
+    let mut world = thirty();
+    let resources = |world: &mut World| std::mem::take(&mut world.pods[0].resources_sent);
+    assert_eq!(resources(&mut world), 30);
+    world.write(backend(7), Some(2));
+    world.see(0, usize::MAX);
+    settle_down(&mut world);
+    assert_eq!(resources(&mut world), 1);
+    // The same content again is no change.
+    world.write(backend(7), Some(2));
+    world.see(0, usize::MAX);
+    settle_down(&mut world);
+    assert_eq!(resources(&mut world), 0);
+    // Another replica knows from the pod what it has, even after a restart of the pod.
+    world.write(backend(8), Some(2));
+    world.see(1, usize::MAX);
+    world.restart_pod(0, true);
+    world.connect(0, 1);
+    settle_down(&mut world);
+    assert_eq!(resources(&mut world), 1);
+    world.restart_pod(0, false);
+    world.connect(0, 1);
+    settle_down(&mut world);
+    assert_eq!(resources(&mut world), 30);
+}
+
+#[test]
 fn half_of_the_backends_may_go_at_once() {
     let mut world = thirty();
     (0..15).for_each(|name| world.write(backend(name), None));

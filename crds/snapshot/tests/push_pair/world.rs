@@ -37,6 +37,8 @@ pub(crate) struct Pod {
     ended: Vec<Wire>,
     pub(crate) applying: Option<Change>,
     saved: Option<Saved>,
+    /// Resources that were put on a wire to the pod.
+    pub(crate) resources_sent: usize,
     /// The revision that was served last, over restarts that kept it.
     revision: u64,
 }
@@ -91,6 +93,7 @@ impl World {
             ended: Vec::new(),
             applying: None,
             saved: None,
+            resources_sent: 0,
             revision: 0,
         };
         let mut world = Self {
@@ -338,9 +341,14 @@ impl World {
         for effect in effects {
             match effect {
                 Effect::Send(id, message) => {
-                    let mut wires = self.pods.iter_mut().filter_map(|pod| pod.wire.as_mut());
-                    let wire = wires.find(|wire| wire.id == id && wire.replica == replica);
-                    let Some(wire) = wire else { panic!("a message on a stream that has ended") };
+                    let on = |wire: &Wire| wire.id == id && wire.replica == replica;
+                    let pod = self.pods.iter_mut().find(|pod| pod.wire.as_ref().is_some_and(on));
+                    let Some(Pod { wire: Some(wire), resources_sent, .. }) = pod else {
+                        panic!("a message on a stream that has ended")
+                    };
+                    if let ToPod::Delta(delta) = &message {
+                        *resources_sent += delta.upsert.len() + delta.remove.len();
+                    }
                     let delta = |text: &String| text.starts_with(r#"{"delta""#);
                     let text = message.to_json().unwrap();
                     assert!(
