@@ -51,7 +51,7 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs nightly Rust and cargo-fuzz); 
 	    $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target target/fuzz-corpus/$$target tests/fuzz/corpus/$$target \
 	        -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
 
-crds: ## Write crds/manifests/ from the types in crds/api
+crds: ## Write crds/manifests/ and docs/resources.md from the types in crds/api
 	UPDATE_REFERENCE=1 $(CARGO) test --locked -q -p bridge-api --test manifests
 
 check-config: ## Validate a configuration file: make check-config F=path

@@ -9,6 +9,7 @@ pub mod condition;
 pub mod event;
 pub mod manifest;
 pub mod meta;
+pub mod reference;
 mod schema;
 pub mod service;
 #[allow(clippy::doc_markdown, rustdoc::bare_urls, reason = "kubectl explain shows the texts as they are")]

@@ -12,39 +12,42 @@ use serde_json::value::RawValue;
 use crate::choice::choice;
 use crate::v1alpha1::common::TimeSpan;
 
-/// `"true"`, exactly, makes the Service a backend. The label of this name does, too, unless the gateway says otherwise.
+/// Makes the Service a backend.
 pub const ENABLED: &str = "mcp.bridge/enabled";
-/// Tool namespace under which clients know it. Required.
+/// Tool namespace.
 pub const NAMESPACE: &str = "mcp.bridge/namespace";
-/// JSON list of tools: names, or objects with `name`, `description` and `inputSchema`.
+/// Tools.
 pub const TOOLS: &str = "mcp.bridge/tools";
-/// What it speaks: see [`ServiceProtocol`].
+/// What it speaks.
 pub const PROTOCOL: &str = "mcp.bridge/protocol";
 /// Path of the URL.
 pub const PATH: &str = "mcp.bridge/path";
-/// Port of the Service by number or name. Without it the port named `mcp`, or the only one.
+/// Port of the Service.
 pub const PORT: &str = "mcp.bridge/port";
-/// Share of requests among the Services of one tool namespace, 0 to 1000.
+/// Share of requests.
 pub const WEIGHT: &str = "mcp.bridge/weight";
-/// Path of a health check by HTTP.
+/// Path of a health check.
 pub const HEALTH_CHECK_PATH: &str = "mcp.bridge/health-check-path";
-/// Time between health checks, for example `30s`.
+/// Time between health checks.
 pub const HEALTH_CHECK_INTERVAL: &str = "mcp.bridge/health-check-interval";
-/// The only gateway that takes it: `name` or `namespace/name`.
+/// The only gateway.
 pub const GATEWAY: &str = "mcp.bridge/gateway";
 
-/// All of them.
-pub const ALL: [&str; 10] = [
-    ENABLED,
-    NAMESPACE,
-    TOOLS,
-    PROTOCOL,
-    PATH,
-    PORT,
-    WEIGHT,
-    HEALTH_CHECK_PATH,
-    HEALTH_CHECK_INTERVAL,
-    GATEWAY,
+/// All of them, with what they mean.
+pub const MEANINGS: [(&str, &str); 10] = [
+    (
+        ENABLED,
+        "`true`, exactly, makes the Service a backend. So does the label of this name, unless the gateway says otherwise.",
+    ),
+    (NAMESPACE, "Tool namespace under which clients know it. Required."),
+    (TOOLS, "JSON list of its tools: names, or objects with `name`, `description` and `inputSchema`."),
+    (PROTOCOL, "What it speaks: http, https, ws, wss, sse, tcp or auto."),
+    (PATH, "Path of the URL. Default: that of the protocol."),
+    (PORT, "Port of the Service by number or name. Default: the one named `mcp`, or the only one."),
+    (WEIGHT, "Share of requests among the Services of one tool namespace, 0 to 1000. Default: 100."),
+    (HEALTH_CHECK_PATH, "Path of a health check by HTTP."),
+    (HEALTH_CHECK_INTERVAL, "Time between health checks, 1s to 1h."),
+    (GATEWAY, "The only gateway that takes it, as name or namespace/name."),
 ];
 
 /// What a Service says of itself.
@@ -157,13 +160,16 @@ pub fn read(
     // A wrong protocol is no wish for the default one.
     let wrong = backend.protocol.is_none() && annotations.contains_key(PROTOCOL);
     let protocol = if wrong { Some(ServiceProtocol::Auto) } else { backend.protocol };
-    for name in
-        annotations.keys().filter(|name| name.starts_with("mcp.bridge/") && !ALL.contains(&name.as_str()))
-    {
+    for name in annotations.keys().filter(|name| name.starts_with("mcp.bridge/") && !is_known(name)) {
         reader.find(name, "no such annotation; it has no effect");
     }
     let backend = namespace.map(|_| Annotated { protocol, ..backend });
     Reading { backend, findings: reader.findings }
+}
+
+/// Whether it is an annotation of ours that means something.
+pub fn is_known(name: &str) -> bool {
+    MEANINGS.iter().any(|(known, _)| *known == name)
 }
 
 struct Reader<'a> {

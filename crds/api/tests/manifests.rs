@@ -5,7 +5,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use bridge_api::manifest;
+use bridge_api::{manifest, reference};
 use serde_json::{Value, json};
 
 /// `kubectl apply` stores the object in an annotation, and all annotations have 256 KiB; the rest is for other tools.
@@ -33,6 +33,18 @@ fn the_manifests_are_the_types() {
         .map(|entry| entry.unwrap().file_name().into_string().unwrap())
         .collect();
     assert_eq!(present, files.into_iter().map(|(name, _)| name).collect(), "files that no type stands for");
+}
+
+#[test]
+fn the_page_of_the_resources_is_the_types() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/resources.md");
+    let page = reference::page().unwrap();
+    if std::env::var_os("UPDATE_REFERENCE").is_some() {
+        std::fs::write(&path, page).unwrap();
+        return;
+    }
+    let there = std::fs::read_to_string(&path);
+    assert!(there.is_ok_and(|there| there == page), "docs/resources.md is out of date; run: make crds");
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! How requests to one backend are spread, bounded, repeated and checked. A gateway has defaults for it, a backend
 //! overrides them field by field. Changes when such a policy is added.
 
+mod inherit;
+
 use kube::KubeSchema;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
