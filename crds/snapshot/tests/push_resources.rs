@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bridge_snapshot::push::{
-    BackendPart, Credential, Destination, Endpoints, Entry, Key, RejectionCode, Resource, ResourceType,
-    SecretData, assemble,
+    BackendPart, Credential, Destination, Endpoints, Entry, Key, Rejection, RejectionCode, Resource,
+    ResourceType, SecretData, assemble,
 };
 use bridge_snapshot::{
     Access, Backend, EraPolicy, HttpBackend, Limits, Naming, Secret, Sessions, Snapshot, Target, TcpBackend,
@@ -87,7 +87,13 @@ fn what_cannot_be_read_is_rejected_with_the_field_and_without_secrets() {
     assert_eq!(missing.code, RejectionCode::Unreadable);
     assert!(missing.message.starts_with("missing field `targets`"), "{}", missing.message);
     let secret = of(ResourceType::Secret, serde_json::json!({ "data": "hunter2" })).unwrap_err();
-    assert!(!secret.message.contains("hunter2"), "{}", secret.message);
+    assert!(secret.message.starts_with("invalid type, expected a map at line 1"), "{}", secret.message);
+    for body in [serde_json::json!("hunter2"), serde_json::json!({ "targets": ["a, expected hunter2"] })] {
+        let message = of(ResourceType::Endpoints, body).unwrap_err().message;
+        assert!(!message.contains("hunter2"), "{message}");
+    }
+    let entry = Entry::new(Key::new(ResourceType::Backend, "a"), &1).unwrap();
+    assert_eq!(Rejection::of(&entry, RejectionCode::Invalid, "é".repeat(2000)).message.len(), 1024);
     let other = serde_json::to_value(part(backend("b", http("http://b")))).unwrap();
     let other = of(ResourceType::Backend, other).unwrap_err();
     assert_eq!((other.code, &*other.message), (RejectionCode::Invalid, "the body is that of backend `b`"));

@@ -136,15 +136,20 @@ pub struct Rejection {
     pub version: Version,
     /// Why, for programs.
     pub code: RejectionCode,
-    /// Why, for people: the field and what is allowed. No secrets.
+    /// Why, for people: the field and what is allowed. No secrets, at most 1024 bytes.
     pub message: String,
 }
 
 impl Rejection {
+    /// Bytes of a message: as many as an Event of Kubernetes shows.
+    const LONGEST: usize = 1024;
+
     /// Of a resource that was sent.
     pub fn of(entry: &Entry, code: RejectionCode, message: impl Into<String>) -> Self {
         let Key { kind, name } = entry.key.clone();
-        Self { kind, name, version: entry.version, code, message: message.into() }
+        let mut message = message.into();
+        message.truncate(message.floor_char_boundary(Self::LONGEST));
+        Self { kind, name, version: entry.version, code, message }
     }
 
     /// The key of the resource.

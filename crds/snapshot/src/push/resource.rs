@@ -118,12 +118,17 @@ impl Resource {
 }
 
 fn read<T: for<'de> Deserialize<'de>>(entry: &Entry) -> Result<T, Rejection> {
-    serde_json::from_str(entry.body()).map_err(|error| {
-        // The text of the error may quote a value of the wrong type.
-        let problem = match entry.key.kind {
-            ResourceType::Secret => format!("cannot be read at column {}", error.column()),
-            _ => error.to_string(),
-        };
-        Rejection::of(entry, RejectionCode::Unreadable, problem)
-    })
+    serde_json::from_str(entry.body())
+        .map_err(|error| Rejection::of(entry, RejectionCode::Unreadable, without_value(&error.to_string())))
+}
+
+/// The text of an error without the value that it quotes, which may be a secret in the wrong place.
+fn without_value(problem: &str) -> String {
+    match problem.split_once(": ") {
+        Some((what @ ("invalid type" | "invalid value" | "invalid length"), rest)) => {
+            let expected = rest.rfind(", expected ").and_then(|at| rest.get(at..)).unwrap_or_default();
+            format!("{what}{expected}")
+        }
+        _ => problem.to_owned(),
+    }
 }
