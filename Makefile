@@ -7,7 +7,7 @@ F ?= $(QUICKSTART)
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: bench build check-config clean conformance deny fuzz fuzz-check help interop lint matrix peers run test
+.PHONY: bench build check-config clean conformance crds deny fuzz fuzz-check help interop lint matrix peers run test
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -50,6 +50,9 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs nightly Rust and cargo-fuzz); 
 	    mkdir -p target/fuzz-corpus/$$target && \
 	    $(CARGO) +nightly fuzz run --fuzz-dir tests/fuzz $$target target/fuzz-corpus/$$target tests/fuzz/corpus/$$target \
 	        -- -max_total_time=$(FUZZ_SECONDS) || exit 1; done
+
+crds: ## Write crds/manifests/ and docs/resources.md from the types in crds/api
+	UPDATE_REFERENCE=1 $(CARGO) test --locked -q -p bridge-api --test manifests
 
 check-config: ## Validate a configuration file: make check-config F=path
 	$(CARGO) run --locked -q -p mcp-gateway -- check --config $(F)

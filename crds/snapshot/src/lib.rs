@@ -7,6 +7,7 @@ mod backend;
 mod hash;
 mod listener;
 mod policy;
+pub mod push;
 mod secret;
 mod snapshot;
 mod validate;

@@ -6,10 +6,11 @@ use anyhow::Result;
 use bridge_tests::cargo;
 
 /// Every package of ours with its layer. An edge goes to a lower layer, or to [`SHARED`].
-const LAYERS: [(&str, u8); 10] = [
+const LAYERS: [(&str, u8); 11] = [
     ("bridge-mcp", 0),
     ("bridge-snapshot", 0),
     ("bridge-policy", 1),
+    ("bridge-api", 1),
     ("bridge-auth", 2),
     ("bridge-runtime", 2),
     ("bridge-transport", 2),
@@ -81,11 +82,16 @@ fn pure_packages_reach_no_clock_no_socket_and_no_randomness() -> Result<()> {
 }
 
 #[test]
+fn the_resources_are_types_without_a_client() -> Result<()> {
+    assert_none("bridge-api", "normal,build", &["hyper", "kube-client", "kube-runtime", "rustls", "tokio"])
+}
+
+#[test]
 fn the_data_plane_ships_no_test_oracle_and_no_kubernetes() -> Result<()> {
     assert_none(
         "mcp-gateway",
         "normal,build",
-        &["k8s-openapi", "kube", "kube-client", "kube-core", "kube-runtime", "rmcp"],
+        &["bridge-api", "k8s-openapi", "kube", "kube-client", "kube-core", "kube-runtime", "rmcp"],
     )
 }
 

@@ -1,0 +1,105 @@
+//! Resources to the one [`Snapshot`] that the data plane runs on. Changes when resources refer to each other in another
+//! way.
+
+use std::collections::BTreeMap;
+
+use super::resource::{BackendPart, Credential, Destination, Endpoints, Resource, SecretData};
+use super::{Key, ResourceType};
+use crate::{Secret, Snapshot, Target};
+
+/// What came of the resources.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Assembly {
+    /// The configuration; absent as long as there is no resource of type `gateway`.
+    pub snapshot: Option<Snapshot>,
+    /// Backends that are not in it.
+    pub left_out: Vec<LeftOut>,
+}
+
+/// A backend that cannot be served now. The rest is: what is missing may come any time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LeftOut {
+    /// Name of the backend.
+    pub backend: String,
+    /// Why. No secrets.
+    pub reason: String,
+}
+
+/// Puts resources together. The order of backends is that of their rank and then of their names, whatever the order of
+/// `resources`.
+pub fn assemble<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Assembly {
+    let (mut gateway, mut parts) = (None, Vec::new());
+    let (mut secrets, mut endpoints) = (BTreeMap::new(), BTreeMap::new());
+    for resource in resources {
+        match resource {
+            Resource::Gateway(snapshot) => gateway = Some(snapshot),
+            Resource::Backend(part) => parts.push(&**part),
+            Resource::Secret(name, data) => {
+                secrets.insert(&**name, data);
+            }
+            Resource::Endpoints(name, places) => {
+                endpoints.insert(&**name, places);
+            }
+        }
+    }
+    parts.sort_by(|a, b| (a.rank, &a.backend.name).cmp(&(b.rank, &b.backend.name)));
+    let (mut backends, mut left_out) = (Vec::new(), Vec::new());
+    for part in parts {
+        match backend(part, endpoints.get(&*part.backend.name).copied(), &secrets) {
+            Ok(backend) => backends.push(backend),
+            Err(reason) => left_out.push(LeftOut { backend: part.backend.name.clone(), reason }),
+        }
+    }
+    let snapshot = gateway.map(|gateway| Snapshot { backends, ..Snapshot::clone(gateway) });
+    Assembly { snapshot, left_out }
+}
+
+fn backend(
+    part: &BackendPart,
+    endpoints: Option<&Endpoints>,
+    secrets: &BTreeMap<&str, &SecretData>,
+) -> Result<crate::Backend, String> {
+    let mut backend = part.backend.clone();
+    if let Some(endpoints) = endpoints {
+        let mut targets = endpoints.targets.iter().cloned();
+        backend.target = targets.next().ok_or("no endpoint is ready")?;
+        backend.alternatives = targets.collect();
+    }
+    for credential in &part.credentials {
+        let value = secrets.get(&*credential.secret).and_then(|secret| secret.data.get(&credential.key));
+        let value = value.ok_or_else(|| {
+            let secret = Key::new(ResourceType::Secret, &*credential.secret);
+            format!("{secret} with key `{}` is not here", credential.key)
+        })?;
+        let value = Secret::new(format!("{}{}", credential.prefix, value.expose()));
+        for target in std::iter::once(&mut backend.target).chain(&mut backend.alternatives) {
+            put(target, credential, &value)?;
+        }
+    }
+    Ok(backend)
+}
+
+fn put(target: &mut Target, credential: &Credential, value: &Secret) -> Result<(), String> {
+    let value = value.clone();
+    match (target, &credential.into) {
+        (Target::Http(http), Destination::Header(name)) => {
+            http.headers.insert(name.clone(), value);
+        }
+        (Target::Sse(sse), Destination::Header(name)) => {
+            sse.headers.insert(name.clone(), value);
+        }
+        (Target::WebSocket(socket), Destination::Header(name)) => {
+            socket.headers.insert(name.clone(), value);
+        }
+        (Target::Detect(detect), Destination::Header(name)) => {
+            detect.http.headers.insert(name.clone(), value.clone());
+            detect.sse.headers.insert(name.clone(), value);
+        }
+        (Target::Stdio(child), Destination::Env(name)) => {
+            child.env.insert(name.clone(), value);
+        }
+        (Target::Tcp(tcp), Destination::Token) => tcp.token = Some(value),
+        (_, into) => return Err(format!("such a server takes no credential as {into:?}")),
+    }
+    Ok(())
+}

@@ -1,0 +1,309 @@
+//! The operator's end: who has what, and what to send next. Changes when the operator's side of the protocol does.
+//!
+//! ```text
+//!            Hello                       Ack of the last part, Nack
+//!  greeted ────────▶ in step ◀───────────────────────────────┐
+//!                      │  the catalogue is ahead              │
+//!                      └───────▶ sending ── Ack of a part ──┐ │
+//!                                  ▲  │ ◀──────────────────┘ │
+//!                                  │  ├──────────────────────┘
+//!                 time, or newer   │  │ Nack {held}
+//!                                  └ waiting
+//! ```
+
+mod stream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use self::stream::Stream;
+use super::catalogue::Catalogue;
+use super::{
+    Debounce, Digest, Entry, FromPod, GoAway, Held, Key, Nack, PROTOCOL, Rejection, Report, ServerHello,
+    ToPod,
+};
+
+/// One connection of a pod. The driver chooses the number and never uses it again.
+pub type StreamId = u64;
+
+/// What can be chosen.
+#[derive(Debug, Clone)]
+pub struct PublisherSettings {
+    /// Time without a change after which changes are published.
+    pub quiet: Duration,
+    /// Longest time between a change and its publication.
+    pub most: Duration,
+    /// Bytes of the bodies in one delta; a larger body goes alone.
+    pub delta_bytes: usize,
+    /// Pods that get their first change at once; the others wait.
+    pub first_at_once: usize,
+}
+
+impl Default for PublisherSettings {
+    fn default() -> Self {
+        Self {
+            quiet: Duration::from_millis(10),
+            most: Duration::from_millis(100),
+            delta_bytes: 1024 * 1024,
+            first_at_once: 50,
+        }
+    }
+}
+
+/// What the driver has to do, or to know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Effect {
+    /// Send a message.
+    Send(StreamId, ToPod),
+    /// End a stream, because its peer does not keep to the protocol. The text says how.
+    Close(StreamId, &'static str),
+    /// A pod serves a revision, with these exceptions.
+    Serves(StreamId, u64, Vec<Rejection>),
+    /// A pod does not serve what it was sent yet.
+    Holds(StreamId, Held),
+    /// A pod told of itself.
+    Reported(StreamId, Report),
+}
+
+/// How far a pod is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StreamState<'a> {
+    /// The stream.
+    pub stream: StreamId,
+    /// Name of the pod.
+    pub pod: &'a str,
+    /// Uid of the pod.
+    pub uid: &'a str,
+    /// Version of its program.
+    pub build: &'a str,
+    /// Revision that it serves; `None` before it is known to serve anything of this publisher's.
+    pub revision: Option<u64>,
+    /// Whether it serves everything that was published (but what it rejected).
+    pub current: bool,
+    /// What it was sent and does not serve.
+    pub rejected: Vec<&'a Rejection>,
+}
+
+/// Configuration of one gateway, and the pods that get it.
+#[derive(Debug)]
+pub struct Publisher {
+    settings: PublisherSettings,
+    epoch: String,
+    revision: u64,
+    catalogue: Catalogue,
+    pending: BTreeMap<Key, Option<Entry>>,
+    pending_revision: u64,
+    debounce: Debounce,
+    complete: bool,
+    streams: BTreeMap<StreamId, Stream>,
+    /// Streams with their first change on its way, which is the large one.
+    first: BTreeSet<StreamId>,
+    /// Streams that wait until one of those is done.
+    queued: BTreeSet<StreamId>,
+    /// Streams whose pod held a change.
+    held: BTreeSet<StreamId>,
+}
+
+impl Publisher {
+    /// Nothing is known yet, and nothing is sent before [`Publisher::complete`].
+    pub fn new(epoch: impl Into<String>, settings: PublisherSettings) -> Self {
+        Self {
+            debounce: Debounce::new(settings.quiet, settings.most),
+            settings,
+            epoch: epoch.into(),
+            revision: 0,
+            catalogue: Catalogue::default(),
+            pending: BTreeMap::new(),
+            pending_revision: 0,
+            complete: false,
+            streams: BTreeMap::new(),
+            first: BTreeSet::new(),
+            queued: BTreeSet::new(),
+            held: BTreeSet::new(),
+        }
+    }
+
+    /// Something was compiled anew, from a cluster as it was at `revision`; `None` when it is gone.
+    pub fn set(&mut self, key: Key, entry: Option<Entry>, revision: u64, now: Instant) {
+        self.pending.insert(key, entry);
+        self.pending_revision = self.pending_revision.max(revision);
+        self.debounce.touch(now);
+    }
+
+    /// The cluster was seen as it was at `revision`, whether or not that changed anything here.
+    pub fn observe(&mut self, revision: u64, now: Instant) {
+        self.pending_revision = self.pending_revision.max(revision);
+        if !self.held.is_empty() {
+            self.debounce.touch(now);
+        }
+    }
+
+    /// Everything that exists has been compiled at least once. Before, whatever is missing might be merely unknown.
+    pub fn complete(&mut self, now: Instant) -> Vec<Effect> {
+        self.complete = true;
+        self.publish();
+        self.advance_all(now)
+    }
+
+    /// The history of the cluster is another one: it was restored. Streams begin again, so that no pod compares revisions
+    /// of two histories.
+    pub fn restore(&mut self, epoch: impl Into<String>, revision: u64) -> Vec<Effect> {
+        self.epoch = epoch.into();
+        self.revision = revision;
+        self.pending_revision = revision;
+        let ids: Vec<_> = self.streams.keys().copied().collect();
+        ids.into_iter()
+            .map(|id| {
+                self.forget(id);
+                Effect::Close(id, "the epoch has changed")
+            })
+            .collect()
+    }
+
+    /// A pod has connected; it speaks first.
+    pub fn connect(&mut self, id: StreamId) {
+        self.streams.insert(id, Stream::default());
+    }
+
+    /// A stream has ended.
+    pub fn disconnect(&mut self, id: StreamId, now: Instant) -> Vec<Effect> {
+        self.forget(id);
+        let mut effects = Vec::new();
+        self.advance_queued(now, &mut effects);
+        effects
+    }
+
+    /// A message has come. Messages of streams that have ended are ignored.
+    pub fn receive(&mut self, id: StreamId, message: FromPod, now: Instant) -> Vec<Effect> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Vec::new() };
+        let mut effects = Vec::new();
+        let outcome = match message {
+            FromPod::Hello(hello) if hello.protocol != PROTOCOL => Err("another version of the protocol"),
+            FromPod::Hello(hello) => {
+                if stream.greet(hello) {
+                    let hello = ServerHello { protocol: PROTOCOL, epoch: self.epoch.clone() };
+                    effects.push(Effect::Send(id, ToPod::Hello(hello)));
+                }
+                Ok(())
+            }
+            FromPod::Ack(ack) => stream.acknowledged(ack.seq, Vec::new()),
+            FromPod::Nack(Nack { seq, rejected, held: None }) => stream.acknowledged(seq, rejected),
+            FromPod::Nack(Nack { seq, held: Some(held), .. }) => {
+                let outcome = stream.held(seq, &held, now);
+                if outcome == Ok(true) {
+                    self.held.insert(id);
+                    effects.push(Effect::Holds(id, held));
+                }
+                outcome.map(drop)
+            }
+            FromPod::Report(report) => {
+                effects.push(Effect::Reported(id, report));
+                Ok(())
+            }
+        };
+        if let Err(problem) = outcome {
+            self.forget(id);
+            effects.push(Effect::Close(id, problem));
+        } else {
+            self.advance(id, now, &mut effects);
+        }
+        self.advance_queued(now, &mut effects);
+        effects
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) -> Vec<Effect> {
+        if self.complete && self.debounce.due().is_some_and(|due| due <= now) {
+            self.publish();
+            return self.advance_all(now);
+        }
+        let mut effects = Vec::new();
+        for id in self.held.clone() {
+            self.advance(id, now, &mut effects);
+        }
+        effects
+    }
+
+    /// When [`Publisher::tick`] has something to do.
+    pub fn next_tick(&self) -> Option<Instant> {
+        let debounced = self.debounce.due().filter(|_| self.complete);
+        let wakes = self.held.iter().filter_map(|id| self.streams.get(id)?.wakes());
+        debounced.into_iter().chain(wakes).min()
+    }
+
+    /// Says goodbye on every stream. `spread` gives each a number of milliseconds, so that not all come back at once.
+    pub fn go_away(&self, mut spread: impl FnMut(StreamId) -> u64) -> Vec<Effect> {
+        let goodbye = |&id: &StreamId| Effect::Send(id, ToPod::GoAway(GoAway { retry_after_ms: spread(id) }));
+        self.streams.keys().map(goodbye).collect()
+    }
+
+    /// Every pod that has said who it is.
+    pub fn streams(&self) -> impl Iterator<Item = StreamState<'_>> {
+        self.streams.iter().filter_map(|(&id, stream)| stream.state(id, self.catalogue.latest()))
+    }
+
+    /// What is published: epoch, revision, digest and resources, for the cold-start Secret.
+    pub fn published(&self) -> (&str, u64, Digest, impl Iterator<Item = &Entry>) {
+        (&self.epoch, self.revision, self.catalogue.digest(), self.catalogue.entries())
+    }
+
+    fn publish(&mut self) {
+        for (key, entry) in std::mem::take(&mut self.pending) {
+            self.catalogue.set(key, entry);
+        }
+        self.revision = self.revision.max(self.pending_revision);
+        self.debounce.clear();
+        let needed = self.streams.values().filter_map(Stream::needs_since).min();
+        self.catalogue.prune(needed.unwrap_or(self.catalogue.latest()));
+    }
+
+    fn forget(&mut self, id: StreamId) {
+        self.streams.remove(&id);
+        for set in [&mut self.first, &mut self.queued, &mut self.held] {
+            set.remove(&id);
+        }
+    }
+
+    fn advance_all(&mut self, now: Instant) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        for id in self.streams.keys().copied().collect::<Vec<_>>() {
+            self.advance(id, now, &mut effects);
+        }
+        effects
+    }
+
+    fn advance_queued(&mut self, now: Instant, effects: &mut Vec<Effect>) {
+        while self.first.len() < self.settings.first_at_once
+            && let Some(next) = self.queued.pop_first()
+        {
+            self.advance(next, now, effects);
+        }
+    }
+
+    /// Says what a stream has completed, and sends what can be sent on it.
+    fn advance(&mut self, id: StreamId, now: Instant, effects: &mut Vec<Effect>) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if let Some((revision, rejected)) = stream.completed() {
+            effects.push(Effect::Serves(id, revision, rejected));
+        }
+        if self.complete && stream.may_begin(self.catalogue.latest(), self.revision, now) {
+            let full = self.first.len() >= self.settings.first_at_once && !self.first.contains(&id);
+            if stream.is_new() && full {
+                self.queued.insert(id);
+            } else {
+                stream.begin(&self.catalogue, self.revision);
+            }
+        }
+        if stream.wakes().is_none() {
+            self.held.remove(&id);
+        }
+        if stream.is_new() && stream.is_sending() {
+            self.first.insert(id);
+        } else {
+            self.first.remove(&id);
+        }
+        if let Some(delta) = stream.next_part(self.settings.delta_bytes) {
+            effects.push(Effect::Send(id, ToPod::Delta(delta)));
+        }
+    }
+}

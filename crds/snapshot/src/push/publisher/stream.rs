@@ -1,0 +1,233 @@
+//! One stream of the operator's end: what its pod has, what is on its way, what has to wait. Changes when a message is
+//! answered differently.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant};
+
+use super::{StreamId, StreamState};
+use crate::push::catalogue::{Catalogue, Difference};
+use crate::push::{Delta, Digest, Entry, Held, HeldReason, Key, PodHello, Rejection, Version};
+
+/// A pod cannot put off a change for longer than this by one message.
+const LONGEST_WAIT: Duration = Duration::from_mins(1);
+
+/// One connection of a pod.
+#[derive(Debug, Default)]
+pub(super) struct Stream {
+    pod: Option<Pod>,
+    position: Position,
+    seq: u64,
+    sending: Option<Sending>,
+    waiting: Option<Waiting>,
+    completed: Option<(u64, Vec<Rejection>)>,
+}
+
+#[derive(Debug)]
+struct Pod {
+    name: String,
+    uid: String,
+    build: String,
+    revision: Option<u64>,
+    rejected: BTreeMap<Key, Rejection>,
+}
+
+/// What the pod was sent before.
+#[derive(Debug)]
+enum Position {
+    /// Exactly this.
+    Offered(BTreeMap<Key, Version>),
+    /// Everything up to this change of the catalogue.
+    At(u64),
+}
+
+impl Default for Position {
+    fn default() -> Self {
+        Self::Offered(BTreeMap::new())
+    }
+}
+
+/// A change on its way, as it was when it began: what changes meanwhile is the next one.
+#[derive(Debug)]
+struct Sending {
+    /// Everything that it is about.
+    keys: Vec<Key>,
+    upsert: VecDeque<Entry>,
+    remove: Vec<Key>,
+    revision: u64,
+    digest: Digest,
+    /// The change of the catalogue that the pod will have.
+    target: u64,
+    /// Position of the part that is not answered yet; `None` when the next part may go.
+    unanswered: Option<Part>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Part {
+    seq: u64,
+    last: bool,
+}
+
+/// The pod held a change.
+#[derive(Debug)]
+struct Waiting {
+    until: Instant,
+    /// It serves this revision: one that is not older may go at once.
+    revision: Option<u64>,
+}
+
+impl Stream {
+    /// The pod says who it is and what it has. Whether it is the first time.
+    pub(super) fn greet(&mut self, hello: PodHello) -> bool {
+        let have = hello.have.into_iter().map(|have| (Key::new(have.kind, have.name), have.version));
+        let mut offered: BTreeMap<_, _> = have.collect();
+        offered.extend(hello.rejected.iter().map(|rejection| (rejection.key(), rejection.version)));
+        let rejected = hello.rejected.into_iter().map(|rejection| (rejection.key(), rejection)).collect();
+        let first = self.pod.is_none();
+        self.pod =
+            Some(Pod { name: hello.pod, uid: hello.uid, build: hello.build, revision: None, rejected });
+        self.position = Position::Offered(offered);
+        self.sending = None;
+        self.waiting = None;
+        first
+    }
+
+    /// The pod has a part, or serves the whole change but what it rejected.
+    pub(super) fn acknowledged(&mut self, seq: u64, rejected: Vec<Rejection>) -> Result<(), &'static str> {
+        let Some(part) = self.answered(seq)? else { return Ok(()) };
+        if !part.last {
+            return if rejected.is_empty() { Ok(()) } else { Err("a part of a change cannot be rejected") };
+        }
+        let (Some(sent), Some(pod)) = (self.sending.take(), &mut self.pod) else { return Ok(()) };
+        self.position = Position::At(sent.target);
+        pod.revision = Some(sent.revision);
+        for key in &sent.keys {
+            pod.rejected.remove(key);
+        }
+        pod.rejected.extend(rejected.into_iter().map(|rejection| (rejection.key(), rejection)));
+        self.completed = Some((sent.revision, pod.rejected.values().cloned().collect()));
+        Ok(())
+    }
+
+    /// The pod serves nothing of the change yet. Whether that was about a change that is on its way.
+    pub(super) fn held(&mut self, seq: u64, held: &Held, now: Instant) -> Result<bool, &'static str> {
+        let Some(part) = self.answered(seq)? else { return Ok(false) };
+        if !part.last {
+            return Err("a part of a change cannot be held");
+        }
+        self.sending = None;
+        self.waiting = Some(Waiting {
+            until: now + Duration::from_millis(held.retry_after_ms).min(LONGEST_WAIT),
+            revision: (held.reason == HeldReason::Older).then_some(held.revision),
+        });
+        Ok(true)
+    }
+
+    /// What the pod serves since the last time somebody asked.
+    pub(super) fn completed(&mut self) -> Option<(u64, Vec<Rejection>)> {
+        self.completed.take()
+    }
+
+    /// Whether a change may be sent, if there is one up to change `latest` of the catalogue.
+    pub(super) fn may_begin(&self, latest: u64, revision: u64, now: Instant) -> bool {
+        let lacks = match self.position {
+            Position::Offered(_) => true,
+            Position::At(cursor) => cursor < latest,
+        };
+        let patient = self.waiting.as_ref().is_none_or(|waiting| {
+            waiting.until <= now || waiting.revision.is_some_and(|newest| revision >= newest)
+        });
+        self.pod.is_some() && self.sending.is_none() && lacks && patient
+    }
+
+    /// A change begins: everything that the pod lacks now.
+    pub(super) fn begin(&mut self, catalogue: &Catalogue, revision: u64) {
+        let Difference { upsert, remove } = match &self.position {
+            Position::Offered(offered) => catalogue.beyond(offered),
+            Position::At(cursor) => catalogue.since(*cursor),
+        };
+        self.waiting = None;
+        self.sending = Some(Sending {
+            keys: upsert.iter().map(|entry| &entry.key).chain(&remove).cloned().collect(),
+            upsert: upsert.into(),
+            remove,
+            revision,
+            digest: catalogue.digest(),
+            target: catalogue.latest(),
+            unanswered: None,
+        });
+    }
+
+    /// The next part of the change, when the one before is answered.
+    pub(super) fn next_part(&mut self, most_bytes: usize) -> Option<Delta> {
+        let sending = self.sending.as_mut().filter(|sending| sending.unanswered.is_none())?;
+        let (mut upsert, mut bytes) = (Vec::new(), 0);
+        while let Some(entry) = sending.upsert.pop_front() {
+            bytes += entry.body().len();
+            if bytes > most_bytes && !upsert.is_empty() {
+                sending.upsert.push_front(entry);
+                break;
+            }
+            upsert.push(entry);
+        }
+        let last = sending.upsert.is_empty();
+        self.seq += 1;
+        sending.unanswered = Some(Part { seq: self.seq, last });
+        Some(Delta {
+            seq: self.seq,
+            revision: sending.revision,
+            upsert,
+            remove: if last { std::mem::take(&mut sending.remove) } else { Vec::new() },
+            last,
+            digest: sending.digest,
+        })
+    }
+
+    /// Whether the pod's first change is not done.
+    pub(super) fn is_new(&self) -> bool {
+        matches!(self.position, Position::Offered(_))
+    }
+
+    /// Whether a change is on its way.
+    pub(super) fn is_sending(&self) -> bool {
+        self.sending.is_some()
+    }
+
+    /// When a change that was held may be sent again.
+    pub(super) fn wakes(&self) -> Option<Instant> {
+        self.waiting.as_ref().map(|waiting| waiting.until)
+    }
+
+    /// The change of the catalogue beyond which nothing may be forgotten.
+    pub(super) fn needs_since(&self) -> Option<u64> {
+        match self.position {
+            Position::At(cursor) => Some(cursor),
+            Position::Offered(_) => self.sending.as_ref().map(|sending| sending.target),
+        }
+    }
+
+    /// How far the pod is; `None` before it has said who it is.
+    pub(super) fn state(&self, stream: StreamId, latest: u64) -> Option<StreamState<'_>> {
+        let pod = self.pod.as_ref()?;
+        Some(StreamState {
+            stream,
+            pod: &pod.name,
+            uid: &pod.uid,
+            build: &pod.build,
+            revision: pod.revision,
+            current: matches!(self.position, Position::At(cursor) if cursor == latest),
+            rejected: pod.rejected.values().collect(),
+        })
+    }
+
+    /// Takes note of an answer. `None` for one that has come before.
+    fn answered(&mut self, seq: u64) -> Result<Option<Part>, &'static str> {
+        if seq > self.seq {
+            return Err("an answer to what was never sent");
+        }
+        let Some(sending) = &mut self.sending else { return Ok(None) };
+        match sending.unanswered {
+            Some(part) if part.seq == seq => Ok(sending.unanswered.take()),
+            _ => Ok(None),
+        }
+    }
+}
