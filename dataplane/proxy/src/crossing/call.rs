@@ -160,7 +160,7 @@ impl Running {
     }
 
     fn backend(&self) -> &str {
-        self.lease.as_ref().map_or("", Lease::backend)
+        self.lease.as_ref().map_or("", |lease| &lease.cluster().name)
     }
 
     /// Sends the request.
@@ -309,7 +309,8 @@ impl Drop for Running {
         if last_words.is_empty() {
             return;
         }
-        tasks::spawn("leave-call", async move {
+        let cluster = Arc::clone(lease.cluster());
+        cluster.track("leave-call", async move {
             say(&link, last_words).await;
             drop(lease);
         });

@@ -178,5 +178,7 @@ fn a_gateway_that_stops_cancels_what_nobody_continues() -> Result<()> {
     let call = fake.wait_asked(|asked| asked.method() == "tools/call")?;
     let cancelled = fake.wait_asked(|asked| asked.method() == "notifications/cancelled")?;
     ensure!(cancelled.message["params"]["requestId"] == call.message["id"], "{cancelled:?}");
+    let answered = fake.wait_asked(|asked| asked.message["id"] == "q")?;
+    ensure!(answered.message["result"]["action"] == "cancel", "{answered:?}");
     gateway.process().wait_exit(PATIENCE).map(drop)
 }
