@@ -23,7 +23,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::crossing::Pool;
+use crate::crossing::{Pool, Watches};
 use crate::observe::GatewayMetrics;
 use crate::upstream::Endpoints;
 use endpoint::{Endpoint, Protocol};
@@ -61,8 +61,10 @@ pub(crate) struct Cluster {
     permits: Arc<Semaphore>,
     /// The conversation that all modern clients share; they keep no state in it.
     modern: LinkSlot,
-    /// Legacy conversations for modern clients.
+    /// Legacy conversations for the calls of modern clients.
     pub(crate) pool: Pool,
+    /// Legacy conversations for their listens.
+    pub(crate) watches: Watches,
     /// How often it may ask a legacy client within one call.
     pub(crate) max_rounds: u32,
     verdicts: Mutex<Verdicts>,
@@ -126,6 +128,7 @@ impl Cluster {
             standing,
             modern: LinkSlot::default(),
             pool: Pool::default(),
+            watches: Watches::default(),
             max_rounds,
             verdicts: Mutex::default(),
             legacy_catalogue: Catalogue::new(Era::Legacy),

@@ -196,7 +196,7 @@ impl Owner for CatalogueOwner {
     }
 
     fn request(&self, _: Frame, _: bool) -> Taken {
-        Taken::No
+        Taken::Outside
     }
 }
 

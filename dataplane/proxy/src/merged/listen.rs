@@ -124,7 +124,8 @@ impl Listen {
             let (confirm, confirmed) = oneshot::channel();
             unconfirmed.push(Unconfirmed { uris: uris.clone(), confirmed });
             let limits = context.plan.backend_limits.clone();
-            let watch = Watch { cluster, uris, limits, updates: updates_in.clone() };
+            let principal = context.principal.clone();
+            let watch = Watch { cluster, principal, uris, limits, updates: updates_in.clone() };
             tasks::spawn("listen", watch.run(confirm, stop.clone()));
         }
         let source = Self {
