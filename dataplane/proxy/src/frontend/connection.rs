@@ -46,9 +46,8 @@ use crate::upstream::Hello;
 use admission::Admission;
 use call::Call;
 use in_flight::InFlight;
-use outbox::Sender;
 
-pub(crate) use inbound::{Destination, Dialect, Inbound};
+pub(crate) use inbound::{Destination, Dialect, Inbound, Sender};
 pub(crate) use outbox::{Outbound, Outbox};
 
 /// Requests of one connection at once. Listens are not among them; they have a limit of their own.
@@ -77,7 +76,7 @@ struct Shared {
     hello: Mutex<Option<Hello>>,
     admission: Admission,
     in_flight: Arc<InFlight>,
-    outbound: Sender,
+    outbound: outbox::Sender,
     requests: TaskTracker,
     /// No new requests are taken.
     leaving: CancellationToken,

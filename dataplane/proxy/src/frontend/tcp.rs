@@ -28,7 +28,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Connection, Destination, Inbound, Outbound, Outbox};
+use super::connection::{self, Connection, Destination, Inbound, Outbound, Outbox, Sender};
 use crate::access::{self, Credentials};
 use crate::gateway::Gateway;
 use crate::observe::tcp::{Direction, ProtocolError, TcpMeter};
@@ -358,10 +358,15 @@ async fn serve_message(connection: &Connection, served: &Served<Principal>) {
     } else {
         Destination::Original { target: served.named.as_ref() }
     };
+    let sender = if served.is_judged {
+        Sender::Verified(&served.principal)
+    } else {
+        Sender::Connection(&served.principal)
+    };
     let inbound = Inbound {
         message: served.frame.bytes().clone(),
         destination,
-        principal: Some(&served.principal),
+        sender,
         token: served.token.as_ref().map(Token::expose),
         id: served.frame.raw_id(),
         unasked: true,

@@ -46,6 +46,8 @@ pub struct Served<P> {
     pub named: Option<Namespace>,
     /// The token that came with it.
     pub token: Option<Token>,
+    /// It was authenticated for itself just now: [`Effect::Authenticate`] was about it.
+    pub is_judged: bool,
     /// On whose behalf.
     pub principal: P,
     /// The client has shown that it speaks the protocol itself, and gets its notifications and questions.
