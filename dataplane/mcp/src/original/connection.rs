@@ -123,6 +123,21 @@ impl<P: Clone + PartialEq> Connection<P> {
         self.identity.take_if(|accepted| accepted.expires_at <= now);
     }
 
+    /// Whose connection it is, after a handshake with a token.
+    pub fn identity(&self) -> Option<&P> {
+        self.identity.as_ref().map(|accepted| &accepted.principal)
+    }
+
+    /// The token of the handshake has expired, and nothing is in flight: the connection ends.
+    pub fn expired(&mut self) -> Effects<P> {
+        let mut effects = Vec::new();
+        if self.phase != Phase::Closed {
+            self.signal(FrameKind::Error, "Token expired", &mut effects);
+            self.close(CloseReason::TokenExpired, &mut effects);
+        }
+        effects
+    }
+
     /// Takes a frame from the client.
     pub fn receive(&mut self, frame: &BinaryFrame) -> Effects<P> {
         let mut effects = Vec::new();

@@ -105,6 +105,7 @@ impl Addressed {
         };
         let endpoint = format!("{}?sessionId={}", self.messages, id.as_str());
         let (connection, outbox) = Connection::open(gateway, stop);
+        connection.bind(&context.principal);
         let client = Arc::new(Client {
             id,
             connection,
@@ -219,7 +220,7 @@ struct Stream {
     client: Arc<Client>,
     endpoint: Option<String>,
     outbox: Outbox,
-    /// The gateway leaves; only what waits is still written.
+    /// The gateway leaves, or the token has expired; only what waits is still written.
     leaving: bool,
 }
 
@@ -232,7 +233,7 @@ impl EventSource for Stream {
             tokio::select! {
                 biased;
                 next = self.outbox.next() => return next.map(|outbound| self.event(outbound.message)),
-                () = self.client.connection.over() => self.leaving = true,
+                _ = self.client.connection.over() => self.leaving = true,
             }
         }
         self.outbox.waiting().map(|outbound| self.event(outbound.message))

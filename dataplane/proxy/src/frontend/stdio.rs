@@ -177,7 +177,7 @@ async fn client(
     let over = async {
         tokio::select! {
             () = finished => {}
-            () = connection.over() => {}
+            _ = connection.over() => {}
         }
     };
     if let Err(error) = write(output, &mut outbox, over).await {

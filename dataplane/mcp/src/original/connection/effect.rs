@@ -94,6 +94,9 @@ pub enum CloseReason {
     /// A token was refused.
     #[error("authentication failed")]
     AuthenticationFailed,
+    /// The token of the handshake is void.
+    #[error("token expired")]
+    TokenExpired,
     /// The gateway leaves and nothing is in flight.
     #[error("shutting down")]
     ShuttingDown,

@@ -118,6 +118,15 @@ fn the_handshake_of_dialect_g_answers_session_and_expiry() {
 }
 
 #[test]
+fn a_connection_ends_with_the_token_of_its_handshake() {
+    let mut script = Script::greeted();
+    assert_eq!(script.0.identity(), Some(&ANN));
+    assert_eq!(told(script.0.expired()), ["Error Token expired", "close: token expired"]);
+    assert!(told(script.0.expired()).is_empty(), "once");
+    assert_eq!(Script::negotiated(Dialect::G).0.identity(), None);
+}
+
+#[test]
 fn a_handshake_that_fails_is_answered() {
     let mut script = Script::negotiated(Dialect::G);
     script.request(r#"{"jsonrpc":"2.0","method":"initialize","params":{"token":"T"},"id":1}"#);

@@ -130,6 +130,7 @@ impl Shared {
             tokio::select! {
                 () = listens => {}
                 () = moved => {}
+                () = shared.expired.cancelled() => {}
                 () = shared.closed.cancelled() => {}
             }
         });

@@ -146,7 +146,7 @@ async fn a_drain_refuses_what_is_new_and_is_over_when_nothing_is_in_flight() {
     gateway.drain.start();
     let late = client.ask(&request(&json!(1), "tools/list")).await;
     assert_eq!(late["error"]["data"], json!({ "reason": "shutting_down", "retry": "safe" }));
-    client.connection.over().await;
+    assert_eq!(client.connection.over().await, Over::Leaving);
     assert!(client.outbox.waiting().is_none());
 }
 
