@@ -90,6 +90,8 @@ struct Shared {
     in_flight: Arc<InFlight>,
     outbound: outbox::Sender,
     requests: TaskTracker,
+    /// Calls that wait for another request of this client.
+    parked: TaskTracker,
     validity: Validity,
     /// The credential is void: nothing new is told.
     expired: CancellationToken,
@@ -113,6 +115,7 @@ impl Connection {
             in_flight: Arc::new(InFlight::new(closed.clone())),
             outbound,
             requests: TaskTracker::new(),
+            parked: TaskTracker::new(),
             validity: Validity::new(),
             expired: CancellationToken::new(),
             leaving: CancellationToken::new(),
@@ -180,8 +183,14 @@ impl Connection {
                 Over::Expired
             }
         };
-        self.finished().await;
-        why
+        self.shared.parked.close();
+        loop {
+            self.finished().await;
+            if why == Over::Expired || self.shared.parked.is_empty() {
+                return why;
+            }
+            self.shared.parked.wait().await;
+        }
     }
 
     /// Takes no more requests, and completes when nothing of this client is in flight any more.
@@ -288,7 +297,7 @@ impl Drop for Connection {
 impl Shared {
     fn context(&self, plan: Arc<Plan>, scope: Scope, principal: Principal) -> Context {
         let (gateway, ending) = (Arc::clone(&self.gateway), self.ending.clone());
-        Context { gateway, plan, scope, principal, ending }
+        Context { gateway, plan, scope, principal, ending, awaited: Some(self.parked.clone()) }
     }
 
     /// Answers a request with a refusal. Nothing else is answered.
@@ -311,7 +320,7 @@ impl Shared {
         if !self.gateway.parked.is_continued_by(frame) {
             return Err(pipeline::shutting_down());
         }
-        if self.requests.is_empty() {
+        if self.requests.is_empty() && self.parked.is_empty() {
             let text = "this connection ends; the call still waits for a moment, and may have been executed in part: \
                         send the request again on a new connection";
             return Err(Refusal::new(Reason::CallExpired, text));
