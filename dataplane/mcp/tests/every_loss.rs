@@ -77,10 +77,8 @@ fn refused(version: Version, question: &str) -> Losses {
     let required =
         format!(r#""result":{{"resultType":"input_required","inputRequests":{{"a":{question}}}}}"#);
     let call = request("tools/call", "{}");
-    let required = match to_modern::answer(&call, &response(&required), version, &mut lost) {
-        to_modern::Answer::InputRequired(required) => required,
-        other => panic!("{other:?}"),
-    };
+    let answer = to_modern::answer(&call, &response(&required), version, &mut lost);
+    let to_modern::Answer::InputRequired(required) = answer else { return lost };
     let capabilities = Bytes::from_static(br#"{"sampling":{},"elicitation":{"form":{}}}"#);
     let client = Client { version, capabilities, client_info: Bytes::new() };
     let mut round = Round::new(required, &client, &mut lost);

@@ -79,9 +79,14 @@ impl Principal {
         self.grant().map(|grant| (grant.issuer.as_str(), grant.subject.as_str()))
     }
 
+    /// From when on its credential is void; `None` where that never happens.
+    pub fn expires_at(&self) -> Option<SystemTime> {
+        self.grant().map(|grant| grant.expires_at)
+    }
+
     /// Whether its credential is void at `now`.
     pub fn has_expired(&self, now: SystemTime) -> bool {
-        self.grant().is_some_and(|grant| grant.expires_at <= now)
+        self.expires_at().is_some_and(|expires_at| expires_at <= now)
     }
 }
 
@@ -140,5 +145,6 @@ mod tests {
         let alice = party("idp", "alice", 10);
         assert!(!alice.has_expired(at(9)) && alice.has_expired(at(10)));
         assert!(!Principal::anonymous().has_expired(at(10)));
+        assert_eq!((alice.expires_at(), Principal::anonymous().expires_at()), (Some(at(10)), None));
     }
 }

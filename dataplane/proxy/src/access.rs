@@ -136,9 +136,8 @@ pub(crate) fn authenticate(
 /// Judges a message on a connection that authenticated as `connection`, by the plan that is current now: the principal
 /// under which the message is served, which is the same party with the fresher credential.
 ///
-/// With `auth.per_message_auth` each message needs a token of that party. Without it a token in a message is looked at
-/// only when the connection's own has expired, or its keys and rules were replaced: so a connection ends with its token,
-/// or lives on with new ones.
+/// With `auth.per_message_auth` each message needs a token of that party, and the connection lives on with them. Without
+/// it a connection ends with its token, and one in a message is looked at only when keys and rules were replaced.
 #[allow(dead_code, reason = "for frontends with connections")]
 pub(crate) fn authenticate_message(
     gateway: &Gateway,
@@ -149,6 +148,17 @@ pub(crate) fn authenticate_message(
     plan.gate
         .judge_message(connection, credentials, SystemTime::now())
         .map_err(|denial| refused(gateway, denial, "invalid_message_token"))
+}
+
+/// Completes when the credential of `principal` is void. For whoever needs none it never does.
+pub(crate) async fn expired(principal: &Principal) {
+    let Some(expires_at) = principal.expires_at() else { return std::future::pending().await };
+    // A clock that is set back makes it last longer.
+    while let Ok(left) = expires_at.duration_since(SystemTime::now())
+        && !left.is_zero()
+    {
+        tokio::time::sleep(left).await;
+    }
 }
 
 /// `label` is the original gateway's where it has one.

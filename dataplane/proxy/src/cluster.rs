@@ -2,6 +2,7 @@
 //! may be used at once. Changes when backends get another property.
 
 mod catalogue;
+mod child;
 mod detect;
 mod endpoint;
 mod fetch;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
+use bridge_runtime::tasks;
 use bridge_snapshot::{Backend, EraPolicy};
 use bridge_transport::stdio::Supervisor;
 use parking_lot::Mutex;
@@ -21,7 +23,7 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::crossing::Pool;
+use crate::crossing::{Pool, Watches};
 use crate::observe::GatewayMetrics;
 use crate::upstream::Endpoints;
 use endpoint::{Endpoint, Protocol};
@@ -59,8 +61,10 @@ pub(crate) struct Cluster {
     permits: Arc<Semaphore>,
     /// The conversation that all modern clients share; they keep no state in it.
     modern: LinkSlot,
-    /// Legacy conversations for modern clients.
+    /// Legacy conversations for the calls of modern clients.
     pub(crate) pool: Pool,
+    /// Legacy conversations for their listens.
+    pub(crate) watches: Watches,
     /// How often it may ask a legacy client within one call.
     pub(crate) max_rounds: u32,
     verdicts: Mutex<Verdicts>,
@@ -68,8 +72,8 @@ pub(crate) struct Cluster {
     modern_catalogue: Catalogue,
     started: OnceLock<tokio::time::Instant>,
     closed: CancellationToken,
-    /// The tasks that keep the catalogues.
-    keepers: TaskTracker,
+    /// What a gateway that stops waits for: the keepers of the catalogues, and whatever ends conversations.
+    work: TaskTracker,
 }
 
 /// Generations that the backend was found not to speak, and when.
@@ -113,7 +117,8 @@ impl Cluster {
         max_rounds: u32,
     ) -> Result<Self, ClusterError> {
         let name: Arc<str> = config.name.as_str().into();
-        let (standing, endpoints) = endpoint::all(&config, &name, &shared.clients, &limits)?;
+        let work = TaskTracker::new();
+        let (standing, endpoints) = endpoint::all(&config, &name, &shared.clients, &limits, &work)?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS))),
             name,
@@ -123,13 +128,14 @@ impl Cluster {
             standing,
             modern: LinkSlot::default(),
             pool: Pool::default(),
+            watches: Watches::default(),
             max_rounds,
             verdicts: Mutex::default(),
             legacy_catalogue: Catalogue::new(Era::Legacy),
             modern_catalogue: Catalogue::new(Era::Modern),
             started: OnceLock::new(),
             closed: CancellationToken::new(),
-            keepers: TaskTracker::new(),
+            work,
             config,
         })
     }
@@ -138,7 +144,7 @@ impl Cluster {
     pub(crate) fn start(self: &Arc<Self>) {
         self.started();
         for era in [Era::Legacy, Era::Modern] {
-            catalogue::keep(Arc::clone(self), era);
+            catalogue::keep(self, era);
         }
     }
 
@@ -150,16 +156,21 @@ impl Cluster {
     /// Ends everything that the backend's sessions do not own themselves.
     pub(crate) fn close(&self) {
         self.closed.cancel();
-        self.keepers.close();
+        self.work.close();
         self.pool.clear();
         if let Some(link) = self.modern.take() {
-            bridge_runtime::tasks::spawn("close-link", async move { link.close().await });
+            self.track("close-link", async move { link.close().await });
         }
     }
 
     /// Waits until the gateway's own conversations have ended. Call [`Cluster::close`] first.
     pub(crate) async fn ended(&self) {
-        self.keepers.wait().await;
+        self.work.wait().await;
+    }
+
+    /// Starts a task for whose end a gateway that stops waits, as far as it has time.
+    pub(crate) fn track(&self, name: &'static str, task: impl Future<Output = ()> + Send + 'static) {
+        tasks::spawn(name, self.work.track_future(task));
     }
 
     /// What it offers to clients of `era`.

@@ -22,4 +22,4 @@ pub(crate) use modern_client::serve;
 pub(crate) use parked::Parked;
 pub(crate) use pool::Pool;
 pub(crate) use rounds::ToModernCall;
-pub(crate) use watch::watch_legacy;
+pub(crate) use watch::{Watches, watch_legacy};

@@ -32,6 +32,7 @@ use bytes::Bytes;
 use http::{Method, Request, Response};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use crate::access::{self, Credentials};
 use crate::frontend::{enveloped, sse, websocket};
@@ -55,6 +56,8 @@ pub(crate) struct Context {
     pub(crate) principal: Principal,
     /// Cancelled when the gateway cannot wait for this request any longer.
     pub(crate) ending: CancellationToken,
+    /// Counts what the client's connection waits for before it is left, where it has one of its own.
+    pub(crate) awaited: Option<TaskTracker>,
 }
 
 impl Context {
@@ -116,7 +119,7 @@ pub(crate) async fn handle(
             &Refusal::new(Reason::UnknownPath, format!("no backend has namespace `{namespace}`")),
         );
     }
-    let context = Context { gateway: Arc::clone(gateway), plan, scope, principal, ending };
+    let context = Context { gateway: Arc::clone(gateway), plan, scope, principal, ending, awaited: None };
     if let Some(upgrade) = upgrade {
         return upgrade.accept(context, below, request);
     }

@@ -214,10 +214,15 @@ impl Server {
 
     /// Completes when standard input has ended and nobody else can come: the one whom this process serves has left.
     pub async fn left(&self) {
-        match self.locals.streams() {
-            Some(left) if self.listeners.is_empty() && !self.locals.has_sockets() => left.cancelled().await,
-            _ => std::future::pending().await,
+        match self.only_client() {
+            Some(left) => left.cancelled().await,
+            None => std::future::pending().await,
         }
+    }
+
+    /// The client of the standard streams, when there can be no other: cancelled once it has left.
+    fn only_client(&self) -> Option<&CancellationToken> {
+        self.locals.streams().filter(|_| self.listeners.is_empty() && !self.locals.has_sockets())
     }
 
     /// Waits until every backend was read or found absent, at most as long as a merged list waits.
@@ -230,6 +235,10 @@ impl Server {
         let timeout = self.gateway.plan.load().snapshot.limits.drain_timeout;
         // Said once it is true: whoever reads it may ask the probes next.
         self.gateway.drain.start();
+        if self.only_client().is_some_and(CancellationToken::is_cancelled) {
+            // Nobody is left who could continue them.
+            self.gateway.parked.clear();
+        }
         tracing::info!(in_flight = self.gateway.drain.in_flight(), ?timeout, "draining");
         self.gateway.sessions.for_each(|session| session.streams.standalone().end());
         let drained = async {

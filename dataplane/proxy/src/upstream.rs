@@ -7,6 +7,7 @@ mod channel;
 mod endpoints;
 mod handshake;
 mod http;
+mod http_session;
 mod http_stream;
 mod listen;
 mod sse;
@@ -32,7 +33,7 @@ pub(crate) use handshake::{
     Handshake, Hello, Opening, discover, error_code, initialize, initialized, modern_request, own_request,
     verdict, with_member,
 };
-pub(crate) use http::{HttpLink, HttpTarget, SESSION_ID, mirror};
+pub(crate) use http::{HttpLink, HttpServer, HttpTarget, SESSION_ID, mirror};
 pub(crate) use http_stream::HttpStream;
 pub(crate) use listen::listen;
 pub(crate) use sse::SseTarget;

@@ -123,6 +123,21 @@ impl<P: Clone + PartialEq> Connection<P> {
         self.identity.take_if(|accepted| accepted.expires_at <= now);
     }
 
+    /// Whose connection it is, after a handshake with a token.
+    pub fn identity(&self) -> Option<&P> {
+        self.identity.as_ref().map(|accepted| &accepted.principal)
+    }
+
+    /// The token of the handshake has expired, and nothing is in flight: the connection ends.
+    pub fn expired(&mut self) -> Effects<P> {
+        let mut effects = Vec::new();
+        if self.phase != Phase::Closed {
+            self.signal(FrameKind::Error, "Token expired", &mut effects);
+            self.close(CloseReason::TokenExpired, &mut effects);
+        }
+        effects
+    }
+
     /// Takes a frame from the client.
     pub fn receive(&mut self, frame: &BinaryFrame) -> Effects<P> {
         let mut effects = Vec::new();
@@ -166,9 +181,11 @@ impl<P: Clone + PartialEq> Connection<P> {
                 let id = frame.raw_id().unwrap_or(b"null");
                 effects.push(self.answer(id, reply::result(id, result.as_bytes())));
             }
-            (Purpose::Message, Ok(accepted)) => self.serve(frame, beside, accepted.principal, &mut effects),
+            (Purpose::Message, Ok(accepted)) => {
+                self.serve(frame, beside, accepted.principal, true, &mut effects);
+            }
             (Purpose::Confirmation, Ok(accepted)) if self.is(&accepted.principal) => {
-                self.serve(frame, beside, accepted.principal, &mut effects);
+                self.serve(frame, beside, accepted.principal, true, &mut effects);
             }
             (purpose, _) => self.deny(purpose, &frame, &mut effects),
         }
@@ -292,7 +309,10 @@ impl<P: Clone + PartialEq> Connection<P> {
         let mut token = beside.token.clone();
         let purpose = match &self.identity {
             Some(_) if token.is_some() && self.settings.per_message_auth => Purpose::Confirmation,
-            Some(accepted) => return self.serve(frame, beside, accepted.principal.clone(), effects),
+            Some(accepted) => {
+                let principal = accepted.principal.clone();
+                return self.serve(frame, beside, principal, false, effects);
+            }
             None if self.dialect == Dialect::G && is_request && frame.method() == Method::Initialize => {
                 match params_token(&frame) {
                     Ok(None) => Purpose::Message,
@@ -333,7 +353,14 @@ impl<P: Clone + PartialEq> Connection<P> {
         }
     }
 
-    fn serve(&mut self, frame: Frame, beside: Beside, principal: P, effects: &mut Effects<P>) {
+    fn serve(
+        &mut self,
+        frame: Frame,
+        beside: Beside,
+        principal: P,
+        is_judged: bool,
+        effects: &mut Effects<P>,
+    ) {
         if self.dialect == Dialect::G && speaks_mcp(&frame) {
             self.takes_messages = true;
         }
@@ -344,7 +371,7 @@ impl<P: Clone + PartialEq> Connection<P> {
         }
         let Beside { named, token } = beside;
         let is_mcp = self.takes_messages;
-        effects.push(Effect::Serve(Served { frame, named, token, principal, is_mcp }));
+        effects.push(Effect::Serve(Served { frame, named, token, is_judged, principal, is_mcp }));
     }
 
     fn is(&self, principal: &P) -> bool {

@@ -21,7 +21,6 @@ use bridge_mcp::translate::{to_legacy, to_modern};
 use bridge_mcp::version::Era;
 use bridge_policy::backoff::{Backoff, Schedule};
 use bridge_policy::refusal::{Reason, Refusal};
-use bridge_runtime::tasks;
 use tokio::sync::{Notify, watch};
 
 use super::{Cluster, fetch};
@@ -197,7 +196,7 @@ impl Owner for CatalogueOwner {
     }
 
     fn request(&self, _: Frame, _: bool) -> Taken {
-        Taken::No
+        Taken::Outside
     }
 }
 
@@ -209,9 +208,9 @@ impl Cluster {
 }
 
 /// Keeps the catalogue of `cluster` for `era` until the cluster closes.
-pub(super) fn keep(cluster: Arc<Cluster>, era: Era) {
-    let tracker = cluster.keepers.clone();
-    tasks::spawn("catalogue", tracker.track_future(async move { run(&cluster, era).await }));
+pub(super) fn keep(cluster: &Arc<Cluster>, era: Era) {
+    let keeper = Arc::clone(cluster);
+    cluster.track("catalogue", async move { run(&keeper, era).await });
 }
 
 async fn run(cluster: &Arc<Cluster>, era: Era) {

@@ -16,9 +16,10 @@ use bridge_transport::backend::websocket::WebSocketServer;
 use bridge_transport::websocket::Settings;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
+use tokio_util::task::TaskTracker;
 
 use super::ClusterError;
-use crate::upstream::{Endpoints, HttpTarget, Place, SseTarget, TcpTarget, WebSocketTarget};
+use crate::upstream::{Endpoints, HttpServer, HttpTarget, Place, SseTarget, TcpTarget, WebSocketTarget};
 
 /// Time between the pings to WebSocket servers.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -120,6 +121,7 @@ struct Maker<'a> {
     name: &'a Arc<str>,
     clients: &'a Clients,
     limits: &'a Limits,
+    work: &'a TaskTracker,
 }
 
 /// All places of a backend, in configuration order.
@@ -128,9 +130,10 @@ pub(super) fn all(
     name: &Arc<str>,
     clients: &Clients,
     limits: &Limits,
+    work: &TaskTracker,
 ) -> Result<(Arc<Endpoints>, Vec<Endpoint>), ClusterError> {
     let standing = Endpoints::new(backend.targets().count());
-    let maker = Maker { backend, name, clients, limits };
+    let maker = Maker { backend, name, clients, limits, work };
     let make = |(position, target): (usize, &Target)| {
         let place = standing.place(position);
         maker.reach(target, &place).map(|reach| Endpoint { place, reach })
@@ -156,14 +159,13 @@ impl Maker<'_> {
     }
 
     fn http(&self, http: &HttpBackend, place: &Place) -> Result<Arc<HttpTarget>, ClusterError> {
-        Ok(Arc::new(HttpTarget::new(
-            Arc::clone(self.name),
-            self.clients.http.clone(),
-            self.uri(&http.url)?,
-            self.headers(&http.headers)?,
-            self.limits.clone(),
-            place.clone(),
-        )))
+        let server = HttpServer {
+            client: self.clients.http.clone(),
+            uri: self.uri(&http.url)?,
+            headers: self.headers(&http.headers)?,
+        };
+        let (name, limits, work) = (Arc::clone(self.name), self.limits.clone(), self.work.clone());
+        Ok(Arc::new(HttpTarget::new(name, server, limits, place.clone(), work)))
     }
 
     fn sse(&self, sse: &SseBackend) -> Result<Arc<SseTarget>, ClusterError> {

@@ -11,9 +11,6 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::method::Method;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
-use bridge_runtime::tasks;
-use bridge_snapshot::StdioBackend;
-use bridge_transport::stdio::{Child, ChildSpec, StartError};
 use tokio_util::sync::CancellationToken;
 
 use super::endpoint::{Endpoint, Reach};
@@ -23,9 +20,6 @@ use crate::upstream::{
     Channel, Handshake, Hello, HttpLink, HttpTarget, Link, Opening, Owner, SseTarget, Wire, discover,
     initialize, initialized, mirror, verdict,
 };
-
-/// How long a child may take to end after its input was closed, and again after each stronger signal.
-const GRACE: std::time::Duration = std::time::Duration::from_secs(2);
 
 /// How a conversation begins.
 #[derive(Clone, Copy)]
@@ -316,7 +310,7 @@ impl Cluster {
         self.start_channel(era, wire, owner, stop)
     }
 
-    fn start_channel(
+    pub(super) fn start_channel(
         &self,
         era: Era,
         wire: Wire,
@@ -325,71 +319,6 @@ impl Cluster {
     ) -> Result<Arc<Link>, Refusal> {
         let name = Arc::clone(&self.name);
         Ok(Arc::new(Link::Channel(Channel::start(name, era, self.limits.clone(), wire, owner, stop)?)))
-    }
-
-    async fn start_child(
-        &self,
-        stdio: &StdioBackend,
-        era: Era,
-        owner: Arc<dyn Owner>,
-    ) -> Result<Arc<Link>, Refusal> {
-        let spec = self.child_spec(stdio);
-        let child = self.start_with_room(&spec).await.map_err(|error| self.not_started(&error))?;
-        let stop = self.closed.child_token();
-        let control = child.control;
-        let wire = Wire { outbound: child.input, inbound: child.output };
-        let link = self.start_channel(era, wire, owner, stop.clone())?;
-        let (name, freed) = (Arc::clone(&self.name), Arc::clone(&self.pool.freed));
-        tasks::spawn("child", async move {
-            let exit = tokio::select! {
-                exit = control.exited() => exit,
-                () = stop.cancelled() => control.stop(GRACE).await,
-            };
-            stop.cancel();
-            tracing::info!(backend = %name, pid = control.pid(), %exit, "child ended");
-            freed.notify_one();
-        });
-        Ok(link)
-    }
-
-    /// Starts a child. When there are as many as may be, one that only waits for another call of its client makes room.
-    async fn start_with_room(&self, spec: &ChildSpec) -> Result<Child, StartError> {
-        loop {
-            let freed = self.pool.freed.notified();
-            match self.shared.supervisor.start(spec).await {
-                Err(error @ StartError::TooMany { .. }) => {
-                    let Some(idle) = self.pool.evict() else { return Err(error) };
-                    idle.close().await;
-                    // Whoever opens has a time limit of its own; a child that does not end is killed before.
-                    freed.await;
-                }
-                started => return started,
-            }
-        }
-    }
-
-    fn child_spec(&self, stdio: &StdioBackend) -> ChildSpec {
-        ChildSpec {
-            name: self.name.to_string(),
-            command: stdio.command.clone(),
-            working_dir: stdio.working_dir.clone(),
-            env: stdio.env.iter().map(|(key, value)| (key.clone(), value.expose().to_owned())).collect(),
-            max_line: self.limits.max_bytes,
-            max_processes: stdio.max_processes,
-        }
-    }
-
-    fn not_started(&self, error: &StartError) -> Refusal {
-        tracing::warn!(backend = %self.name, %error, "child not started");
-        if let StartError::TooMany { limit, .. } = error {
-            let text = format_args!("{limit} of its processes run, its limit; try again");
-            return Refusal::backend(Reason::BackendBusy, &self.name, text);
-        }
-        Refusal::backend(
-            Reason::BackendUnavailable,
-            &self.name,
-            "it could not be started; the gateway's log says why",
-        )
     }
 
     pub(crate) fn silent(&self) -> Refusal {

@@ -21,9 +21,10 @@ use bridge_runtime::tasks;
 use bytes::Bytes;
 use http::HeaderMap;
 use tokio::time::Instant;
+use tokio_util::task::TaskTracker;
 
 use super::handle::Kind;
-use super::parked::{Claim, ParkedLimits};
+use super::parked::{Claim, Held, ParkedLimits};
 use super::pool::Lease;
 use crate::gateway::Gateway;
 use crate::upstream::{Answer, Event, Link, Messages, OnLeave, UpstreamError, cancellation};
@@ -46,6 +47,8 @@ pub(super) struct Running {
     pub(super) limits: ParkedLimits,
     pub(super) backend_limits: Limits,
     pub(super) claim: Claim,
+    /// What waits for the call while it is parked, beside the gateway that stops.
+    pub(super) awaited: Option<TaskTracker>,
     /// The client's request; after a wait, the one that repeated it.
     pub(super) request: Frame,
     /// The log level that the client asked for.
@@ -96,11 +99,11 @@ impl ToLegacyCall {
         running.gathering = None;
         let (gateway, limits, claim) = (Arc::clone(&running.gateway), running.limits, running.claim.clone());
         let ticket = gateway.parked.ticket(&claim, Kind::Waiting, limits.ttl)?;
+        let held = Held::new(gateway.drain.guard(), running.awaited.as_ref());
         let id = running.request.raw_id().unwrap_or(b"null");
         let answer = running.questions.input_required(id, &ticket.handle, SERVER_INFO);
         let waiting = Box::new(Self { inner: Some(running) });
-        let in_flight = gateway.drain.guard();
-        gateway.parked.park(&ticket, claim, waiting, limits, in_flight).map_err(|refused| {
+        gateway.parked.park(&ticket, claim, waiting, limits, held).map_err(|refused| {
             drop(refused);
             Refusal::new(
                 Reason::TooManyParked,
@@ -121,11 +124,17 @@ impl ToLegacyCall {
     }
 
     /// Goes on with a request that repeats the parked one: its answers go to the server.
-    pub(super) async fn resume(&mut self, retry: &Frame, level: Option<Box<str>>) -> Result<(), Refusal> {
+    pub(super) async fn resume(
+        &mut self,
+        retry: &Frame,
+        level: Option<Box<str>>,
+        awaited: Option<TaskTracker>,
+    ) -> Result<(), Refusal> {
         let ended = || Refusal::new(Reason::CallExpired, "this call has ended");
         let running = self.inner.as_mut().ok_or_else(ended)?;
         running.request = retry.clone();
         running.level = level;
+        running.awaited = awaited;
         for reply in running.questions.answer(retry) {
             let link = running.link().ok_or_else(ended)?;
             link.tell(reply).await.map_err(|error| {
@@ -160,7 +169,7 @@ impl Running {
     }
 
     fn backend(&self) -> &str {
-        self.lease.as_ref().map_or("", Lease::backend)
+        self.lease.as_ref().map_or("", |lease| &lease.cluster().name)
     }
 
     /// Sends the request.
@@ -309,7 +318,8 @@ impl Drop for Running {
         if last_words.is_empty() {
             return;
         }
-        tasks::spawn("leave-call", async move {
+        let cluster = Arc::clone(lease.cluster());
+        cluster.track("leave-call", async move {
             say(&link, last_words).await;
             drop(lease);
         });

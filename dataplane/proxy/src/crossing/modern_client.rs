@@ -76,7 +76,8 @@ async fn call(
         None => begin(context, cluster, frame, claim).await?,
         Some(state) => match context.gateway.parked.take(&state, &claim)? {
             Taken::Call(mut call) => {
-                context.or_end(&cluster.name, call.resume(frame, level_of(frame))).await??;
+                let resumed = call.resume(frame, level_of(frame), context.awaited.clone());
+                context.or_end(&cluster.name, resumed).await??;
                 Begun::Messages(call)
             }
             Taken::Again { urls } => match to_legacy::urls_answered(frame, urls) {
@@ -134,6 +135,7 @@ async fn begin(
         },
         backend_limits: context.plan.backend_limits.clone(),
         claim,
+        awaited: context.awaited.clone(),
         request: frame.clone(),
         level: level_of(frame),
         sent: numbered(context, frame)?,

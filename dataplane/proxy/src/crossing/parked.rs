@@ -17,6 +17,8 @@ use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::drain::InFlight;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
+use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::call::ToLegacyCall;
 use super::handle::{Handle, HandleKey, Kind, Opened, principal_digest};
@@ -81,11 +83,20 @@ pub(crate) struct Parked {
     waiting: Mutex<Waiting<Kept>>,
 }
 
-/// A call, for whose client a gateway that stops waits as for any other.
 struct Kept {
     call: Box<ToLegacyCall>,
     #[allow(dead_code, reason = "held for its Drop")]
-    in_flight: InFlight,
+    held: Held,
+}
+
+/// A parked call as those see it that wait for calls before they end: a gateway that stops, and the client's connection.
+#[allow(dead_code, reason = "held for their Drop")]
+pub(super) struct Held(InFlight, Option<TaskTrackerToken>);
+
+impl Held {
+    pub(super) fn new(in_flight: InFlight, connection: Option<&TaskTracker>) -> Self {
+        Self(in_flight, connection.map(TaskTracker::token))
+    }
 }
 
 /// What waits. `C` is a call.
@@ -144,10 +155,10 @@ impl Parked {
         claim: Claim,
         call: Box<ToLegacyCall>,
         limits: ParkedLimits,
-        in_flight: InFlight,
+        held: Held,
     ) -> Result<(), Box<ToLegacyCall>> {
         let (bytes, expires) = (call.size(), Instant::now() + limits.ttl);
-        let entry = Entry { claim, expires, bytes, call: Kept { call, in_flight } };
+        let entry = Entry { claim, expires, bytes, call: Kept { call, held } };
         self.waiting.lock().insert(ticket.wait, entry, limits).map_err(|refused| refused.call.call)
     }
 

@@ -13,7 +13,6 @@ use bridge_mcp::method::Method;
 use bridge_mcp::translate::to_legacy;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
-use bridge_runtime::tasks;
 use bytes::Bytes;
 use http::HeaderMap;
 use parking_lot::Mutex;
@@ -45,7 +44,7 @@ pub(super) struct Key {
     pub(super) client_info: Bytes,
 }
 
-/// A legacy conversation.
+/// A legacy conversation. It ends when nobody uses or keeps it any more: a session is deleted, a child is stopped.
 pub(super) struct Conversation {
     pub(super) link: Arc<Link>,
     pub(super) handshake: Handshake,
@@ -139,8 +138,8 @@ impl Lease {
         }
     }
 
-    pub(super) fn backend(&self) -> &str {
-        &self.cluster.name
+    pub(super) fn cluster(&self) -> &Arc<Cluster> {
+        &self.cluster
     }
 
     /// Gives the conversation back after a call that came to its end.
@@ -159,12 +158,11 @@ impl Drop for Lease {
         *self.conversation.inbox.current.lock() = None;
         let conversation = Arc::clone(&self.conversation);
         refuse_rest(&conversation, self.inbox.take());
-        if !self.is_clean {
-            return close(conversation);
+        // What is not kept ends here.
+        if self.is_clean {
+            drop(self.cluster.pool.keep(self.key.clone(), conversation));
+            self.cluster.pool.freed.notify_one();
         }
-        let surplus = self.cluster.pool.keep(self.key.clone(), conversation);
-        surplus.into_iter().for_each(close);
-        self.cluster.pool.freed.notify_one();
     }
 }
 
@@ -249,8 +247,8 @@ impl Pool {
                 let text = "too many kinds of clients use this backend at once; send the request again later";
                 return Err(Refusal::new(Reason::Exhausted, text));
             };
-            let evicted = shared.remove(&oldest).and_then(|shared| shared.slot.take());
-            evicted.into_iter().for_each(close);
+            // Its conversation ends with it.
+            shared.remove(&oldest);
         }
         let entry = shared.entry(key.clone()).or_insert_with(|| Shared { slot: Arc::default(), used: now });
         entry.used = now;
@@ -273,20 +271,16 @@ impl Pool {
             keep
         });
         drop(shared);
-        ended.into_iter().for_each(close);
+        // Outside of the locks: ending a conversation does work.
+        drop(ended);
     }
 
-    /// Ends all conversations.
+    /// Ends all conversations, those of calls in flight with their calls.
     pub(crate) fn clear(&self) {
-        let idle: Vec<_> = self.idle.lock().drain(..).map(|idle| idle.conversation).collect();
-        let shared: Vec<_> =
-            self.shared.lock().drain().filter_map(|(_, shared)| shared.slot.take()).collect();
-        idle.into_iter().chain(shared).for_each(close);
+        let idle: Vec<_> = self.idle.lock().drain(..).collect();
+        let shared: Vec<_> = self.shared.lock().drain().collect();
+        drop((idle, shared));
     }
-}
-
-fn close(conversation: Arc<Conversation>) {
-    tasks::spawn("close-link", async move { conversation.link.close().await });
 }
 
 /// What a server says that names no call: it is about the one call that has the conversation to itself, or about none.

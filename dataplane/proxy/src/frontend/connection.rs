@@ -7,8 +7,8 @@
 //! writes the rest of the outbox and closes. Dropping the connection ends everything that the client has begun.
 //!
 //! ```text
-//! serving ──drain or stop──▶ leaving: requests are refused, those in flight finish ──▶ over
-//!    └──────────────────────── the client left: drop ────────────────────────────────────┴──▶ ended
+//! serving ──drain, stop, or the token's expiry──▶ leaving: requests are refused, those in flight finish ──▶ over
+//!    └─────────────────────────────── the client left: drop ────────────────────────────────────────────────┴──▶ ended
 //! ```
 //!
 //! Requests are served at once and answered in any order. Everything else that a client says is taken in its order.
@@ -19,6 +19,7 @@ mod call;
 mod in_flight;
 mod inbound;
 mod outbox;
+mod validity;
 
 use std::sync::Arc;
 
@@ -28,6 +29,7 @@ use bridge_mcp::id::Id;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::method::Method;
 use bridge_mcp::version::{Era, Version};
+use bridge_policy::denial::Denial;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_policy::route::Scope;
@@ -46,9 +48,9 @@ use crate::upstream::Hello;
 use admission::Admission;
 use call::Call;
 use in_flight::InFlight;
-use outbox::Sender;
+use validity::Validity;
 
-pub(crate) use inbound::{Destination, Dialect, Inbound};
+pub(crate) use inbound::{Destination, Dialect, Inbound, Sender};
 pub(crate) use outbox::{Outbound, Outbox};
 
 /// Requests of one connection at once. Listens are not among them; they have a limit of their own.
@@ -61,6 +63,15 @@ pub(crate) struct Connection {
     shared: Arc<Shared>,
     notes: mpsc::Sender<Note>,
     stop: CancellationToken,
+}
+
+/// Why a connection is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    /// The gateway, or the listener, goes away.
+    Leaving,
+    /// The credential with which it was opened is void.
+    Expired,
 }
 
 /// A notification or an answer of the client's.
@@ -77,8 +88,13 @@ struct Shared {
     hello: Mutex<Option<Hello>>,
     admission: Admission,
     in_flight: Arc<InFlight>,
-    outbound: Sender,
+    outbound: outbox::Sender,
     requests: TaskTracker,
+    /// Calls that wait for another request of this client.
+    parked: TaskTracker,
+    validity: Validity,
+    /// The credential is void: nothing new is told.
+    expired: CancellationToken,
     /// No new requests are taken.
     leaving: CancellationToken,
     closed: CancellationToken,
@@ -99,6 +115,9 @@ impl Connection {
             in_flight: Arc::new(InFlight::new(closed.clone())),
             outbound,
             requests: TaskTracker::new(),
+            parked: TaskTracker::new(),
+            validity: Validity::new(),
+            expired: CancellationToken::new(),
             leaving: CancellationToken::new(),
             closed,
             ending: gateway.ending.child_token(),
@@ -145,17 +164,33 @@ impl Connection {
         self.shared.outbound.send(answer).await;
     }
 
+    /// From now on it lasts no longer than the credential of `principal`, or a later one of its messages.
+    pub(crate) fn bind(&self, principal: &Principal) {
+        self.shared.validity.bind(principal);
+    }
+
     /// Completes when the gateway leaves this client and nothing of it is in flight any more.
-    pub(crate) async fn over(&self) {
+    pub(crate) async fn over(&self) -> Over {
         let drained = async {
             self.shared.gateway.drain.started().await;
             tokio::time::sleep(LAME_DUCK).await;
         };
-        tokio::select! {
-            () = self.stop.cancelled() => {}
-            () = drained => {}
+        let why = tokio::select! {
+            () = self.stop.cancelled() => Over::Leaving,
+            () = drained => Over::Leaving,
+            () = self.shared.validity.expired() => {
+                self.shared.expired.cancel();
+                Over::Expired
+            }
+        };
+        self.shared.parked.close();
+        loop {
+            self.finished().await;
+            if why == Over::Expired || self.shared.parked.is_empty() {
+                return why;
+            }
+            self.shared.parked.wait().await;
         }
-        self.finished().await;
     }
 
     /// Takes no more requests, and completes when nothing of this client is in flight any more.
@@ -167,6 +202,7 @@ impl Connection {
 
     fn context(&self, plan: Arc<Plan>, inbound: &Inbound<'_>, frame: &Frame) -> Result<Context, Refusal> {
         let principal = inbound.principal(&self.shared.gateway, &plan)?;
+        self.shared.validity.extend(&principal);
         let scope = inbound.destination.scope(&plan, frame)?;
         Ok(self.shared.context(plan, scope, principal))
     }
@@ -261,7 +297,7 @@ impl Drop for Connection {
 impl Shared {
     fn context(&self, plan: Arc<Plan>, scope: Scope, principal: Principal) -> Context {
         let (gateway, ending) = (Arc::clone(&self.gateway), self.ending.clone());
-        Context { gateway, plan, scope, principal, ending }
+        Context { gateway, plan, scope, principal, ending, awaited: Some(self.parked.clone()) }
     }
 
     /// Answers a request with a refusal. Nothing else is answered.
@@ -277,10 +313,14 @@ impl Shared {
     /// Judges a request on a connection that is about to end. What continues a call may, as long as the connection waits
     /// for something else.
     fn admit_late(&self, frame: &Frame) -> Result<(), Refusal> {
+        if self.expired.is_cancelled() {
+            let detail = "the token with which this connection was opened has expired; open another";
+            return Err(Refusal { detail: detail.to_owned(), ..Refusal::denied(Denial::TokenExpired) });
+        }
         if !self.gateway.parked.is_continued_by(frame) {
             return Err(pipeline::shutting_down());
         }
-        if self.requests.is_empty() {
+        if self.requests.is_empty() && self.parked.is_empty() {
             let text = "this connection ends; the call still waits for a moment, and may have been executed in part: \
                         send the request again on a new connection";
             return Err(Refusal::new(Reason::CallExpired, text));

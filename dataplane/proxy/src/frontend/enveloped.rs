@@ -12,7 +12,7 @@ use http::{HeaderValue, Method, Request, StatusCode};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Destination, Inbound};
+use super::connection::{Connection, Destination, Inbound, Sender};
 use crate::pipeline::{Context, Reply, read, respond};
 
 /// Answers one POST. What becomes of the message is said with 200, as the original does; 400 is for what is no message.
@@ -37,7 +37,11 @@ pub(crate) async fn serve(context: Context, stop: CancellationToken, request: Re
     let inbound = Inbound {
         message: envelope.payload,
         destination: Destination::Original { target: envelope.namespace.as_ref() },
-        principal: Some(&context.principal),
+        // A token of its own counts, else that of the request.
+        sender: match envelope.token {
+            Some(_) => Sender::Connection(&context.principal),
+            None => Sender::Verified(&context.principal),
+        },
         token: envelope.token.as_ref().map(Token::expose),
         id: envelope.id.as_deref(),
         unasked: true,

@@ -26,7 +26,7 @@ use http::{HeaderValue, Method, Request};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Destination, Inbound, Outbox};
+use super::connection::{Connection, Destination, Inbound, Outbox, Sender};
 use crate::gateway::Gateway;
 use crate::pipeline::{Context, Reply, read, refuse, respond};
 use crate::session::SessionId;
@@ -105,6 +105,7 @@ impl Addressed {
         };
         let endpoint = format!("{}?sessionId={}", self.messages, id.as_str());
         let (connection, outbox) = Connection::open(gateway, stop);
+        connection.bind(&context.principal);
         let client = Arc::new(Client {
             id,
             connection,
@@ -162,8 +163,8 @@ impl Addressed {
 impl Client {
     async fn receive_mcp(&self, context: &Context, message: Bytes) {
         let destination = Destination::Scope(&self.scope);
-        let principal = Some(&context.principal);
-        let inbound = Inbound { message, destination, principal, token: None, id: None, unasked: false };
+        let sender = Sender::Verified(&context.principal);
+        let inbound = Inbound { message, destination, sender, token: None, id: None, unasked: false };
         self.connection.receive(inbound).await;
     }
 
@@ -182,7 +183,11 @@ impl Client {
         let inbound = Inbound {
             message,
             destination: Destination::Original { target: chosen.as_ref() },
-            principal: Some(&context.principal),
+            // A token of its own counts, else that of the request.
+            sender: match token {
+                Some(_) => Sender::Connection(&context.principal),
+                None => Sender::Verified(&context.principal),
+            },
             token: token.as_ref().map(Token::expose),
             id: id.as_deref(),
             unasked: true,
@@ -215,7 +220,7 @@ struct Stream {
     client: Arc<Client>,
     endpoint: Option<String>,
     outbox: Outbox,
-    /// The gateway leaves; only what waits is still written.
+    /// The gateway leaves, or the token has expired; only what waits is still written.
     leaving: bool,
 }
 
@@ -228,7 +233,7 @@ impl EventSource for Stream {
             tokio::select! {
                 biased;
                 next = self.outbox.next() => return next.map(|outbound| self.event(outbound.message)),
-                () = self.client.connection.over() => self.leaving = true,
+                _ = self.client.connection.over() => self.leaving = true,
             }
         }
         self.outbox.waiting().map(|outbound| self.event(outbound.message))

@@ -22,7 +22,7 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connection::{Connection, Destination, Inbound, Outbound, Outbox};
+use super::connection::{Connection, Destination, Inbound, Outbound, Outbox, Sender};
 use crate::gateway::Gateway;
 use socket::Socket;
 
@@ -177,7 +177,7 @@ async fn client(
     let over = async {
         tokio::select! {
             () = finished => {}
-            () = connection.over() => {}
+            _ = connection.over() => {}
         }
     };
     if let Err(error) = write(output, &mut outbox, over).await {
@@ -218,7 +218,7 @@ async fn receive(message: bytes::Bytes, connection: &Connection) {
     let inbound = Inbound {
         message,
         destination: Destination::Scope(&Scope::Merged),
-        principal: None,
+        sender: Sender::Unknown,
         token: None,
         id: None,
         unasked: false,

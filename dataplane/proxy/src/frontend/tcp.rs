@@ -28,7 +28,7 @@ use tokio::sync::{Notify, mpsc};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{self, Connection, Destination, Inbound, Outbound, Outbox};
+use super::connection::{self, Connection, Destination, Inbound, Outbound, Outbox, Over, Sender};
 use crate::access::{self, Credentials};
 use crate::gateway::Gateway;
 use crate::observe::tcp::{Direction, ProtocolError, TcpMeter};
@@ -211,7 +211,12 @@ impl Client {
                 Effect::Send(frame) => drop(signals.send(frame).await),
                 Effect::Authenticate(token) => {
                     let outcome = self.judge(token.as_ref().map(Token::expose));
-                    effects.extend(self.machine.lock().authenticated(outcome));
+                    let mut machine = self.machine.lock();
+                    let before = machine.identity().is_some();
+                    effects.extend(machine.authenticated(outcome));
+                    if let Some(principal) = machine.identity().filter(|_| !before) {
+                        connection.bind(principal);
+                    }
                 }
                 Effect::Serve(served) => serve_message(connection, &served).await,
                 Effect::Close(reason) => return Err(Ended::Closed(reason)),
@@ -258,7 +263,13 @@ impl Client {
                     let effects = self.machine.lock().shut_down();
                     ended = self.queue_all(writer, effects);
                 }
-                () = &mut over => ended = Some(Ended::Over),
+                why = &mut over => ended = match why {
+                    Over::Leaving => Some(Ended::Over),
+                    Over::Expired => {
+                        let effects = self.machine.lock().expired();
+                        self.queue_all(writer, effects)
+                    }
+                },
             }
             while ended.is_none()
                 && writer.queued() < TOGETHER
@@ -358,10 +369,15 @@ async fn serve_message(connection: &Connection, served: &Served<Principal>) {
     } else {
         Destination::Original { target: served.named.as_ref() }
     };
+    let sender = if served.is_judged {
+        Sender::Verified(&served.principal)
+    } else {
+        Sender::Connection(&served.principal)
+    };
     let inbound = Inbound {
         message: served.frame.bytes().clone(),
         destination,
-        principal: Some(&served.principal),
+        sender,
         token: served.token.as_ref().map(Token::expose),
         id: served.frame.raw_id(),
         unasked: true,

@@ -9,6 +9,7 @@ mod form;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use bridge_policy::denial::Denial;
 use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_policy::route::Scope;
@@ -20,7 +21,7 @@ use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
 use tokio_util::sync::CancellationToken;
 
-use super::connection::{Connection, Outbox};
+use super::connection::{Connection, Outbox, Over};
 use crate::gateway::Gateway;
 use crate::listener::Underlying;
 use crate::pipeline::{Context, Reply, refuse, respond};
@@ -97,6 +98,7 @@ impl Client {
         };
         let (mut reader, mut writer) = websocket::split(upgraded, Role::Server, self.settings.clone()).await;
         let (connection, mut outbox) = Connection::open(&self.gateway, self.stop.clone());
+        connection.bind(&self.principal);
         tracing::debug!(scope = %self.scope, "websocket client");
         let ended = tokio::select! {
             read = self.read(&mut reader, &connection) => read,
@@ -105,6 +107,9 @@ impl Client {
         // Before the last words, which a lost client may be slow to take.
         drop(connection);
         match ended {
+            Ok(Closing::Policy) => {
+                websocket::close(reader, writer, Closing::Policy, Denial::TokenExpired.text()).await;
+            }
             Ok(why) => websocket::close(reader, writer, why, "").await,
             Err(error) => {
                 tracing::debug!(%error, "websocket client left");
@@ -131,7 +136,7 @@ async fn write(
 ) -> Result<Closing, SocketError> {
     let over = connection.over();
     tokio::pin!(over);
-    loop {
+    let why = loop {
         let first = tokio::select! {
             biased;
             next = outbox.next() => next,
@@ -139,21 +144,24 @@ async fn write(
                 beat?;
                 continue;
             }
-            () = &mut over => None,
+            why = &mut over => break why,
         };
-        let Some(first) = first else { break };
+        let Some(first) = first else { break Over::Leaving };
         writer.feed(form::written(first, now())).await?;
         for _ in 1..TOGETHER {
             let Some(next) = outbox.waiting() else { break };
             writer.feed(form::written(next, now())).await?;
         }
         writer.flush().await?;
-    }
+    };
     while let Some(last) = outbox.waiting() {
         writer.feed(form::written(last, now())).await?;
     }
     writer.flush().await?;
-    Ok(Closing::Away)
+    Ok(match why {
+        Over::Leaving => Closing::Away,
+        Over::Expired => Closing::Policy,
+    })
 }
 
 fn now() -> u64 {

@@ -10,6 +10,8 @@ use bridge_mcp::limits::Limits;
 use bridge_mcp::merge::ListKind;
 use bridge_mcp::subscription::{Filter, Supported, acknowledged, finished, tag};
 use bridge_mcp::version::Era;
+use bridge_policy::denial::Denial;
+use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_transport::frontend::events::{EventSource, StreamEvent};
@@ -22,8 +24,9 @@ use super::keep::notification;
 use super::route::by_uri;
 use super::watch::Watch;
 use super::{Change, settled_view};
+use crate::access;
 use crate::cluster::Cluster;
-use crate::pipeline::{Context, Reply, listen_permit, respond};
+use crate::pipeline::{Context, Reply, error_of, listen_permit, respond};
 
 /// Updates that may wait for a slow client.
 const UPDATES: usize = 64;
@@ -96,6 +99,7 @@ struct Unconfirmed {
 /// One open listen.
 pub(crate) struct Listen {
     id: Bytes,
+    principal: Principal,
     filter: Filter,
     unconfirmed: Vec<Unconfirmed>,
     confirm_until: Instant,
@@ -124,11 +128,13 @@ impl Listen {
             let (confirm, confirmed) = oneshot::channel();
             unconfirmed.push(Unconfirmed { uris: uris.clone(), confirmed });
             let limits = context.plan.backend_limits.clone();
-            let watch = Watch { cluster, uris, limits, updates: updates_in.clone() };
+            let principal = context.principal.clone();
+            let watch = Watch { cluster, principal, uris, limits, updates: updates_in.clone() };
             tasks::spawn("listen", watch.run(confirm, stop.clone()));
         }
         let source = Self {
             id: Bytes::copy_from_slice(frame.raw_id().unwrap_or(b"null")),
+            principal: context.principal.clone(),
             filter,
             unconfirmed,
             confirm_until: Instant::now() + CONFIRM_WAIT,
@@ -164,6 +170,10 @@ impl Listen {
                 () = self.draining.cancelled() => {
                     self.ended = true;
                     return finished(&self.id);
+                }
+                () = access::expired(&self.principal) => {
+                    self.ended = true;
+                    return error_of(Some(&self.id), &Refusal::denied(Denial::TokenExpired));
                 }
                 change = self.changes.recv() => {
                     match change {

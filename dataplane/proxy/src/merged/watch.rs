@@ -8,6 +8,7 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::method::Method;
 use bridge_mcp::subscription::Filter;
+use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use serde_json::json;
 use tokio::sync::{mpsc, oneshot};
@@ -23,6 +24,8 @@ const RETRY: Duration = Duration::from_secs(1);
 /// What to watch, and where updates go.
 pub(super) struct Watch {
     pub(super) cluster: Arc<Cluster>,
+    /// Whose listen it is.
+    pub(super) principal: Principal,
     pub(super) uris: Vec<Box<str>>,
     pub(super) limits: Limits,
     pub(super) updates: mpsc::Sender<Frame>,
@@ -97,7 +100,7 @@ impl Watch {
     /// The same at a server of the legacy generation.
     async fn follow_legacy(&self, confirm: &mut Option<oneshot::Sender<Filter>>) -> Result<bool, Refusal> {
         let confirmed = async |watched: Filter| self.confirmed(confirm, watched).await;
-        watch_legacy(&self.cluster, &self.uris, &self.updates, confirmed).await
+        watch_legacy(&self.cluster, &self.principal, &self.uris, &self.updates, confirmed).await
     }
 
     /// The backend watches from now on.

@@ -10,10 +10,11 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
 use bridge_mcp::method::Method;
 use bridge_policy::refusal::{Reason, Refusal};
+use bridge_runtime::tasks;
 use bridge_transport::frontend::body::ReplyBody;
 use bytes::Bytes;
 use http::HeaderMap;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use super::{Context, Reply, legacy_stream, respond};
 use crate::cluster::Cluster;
@@ -35,15 +36,52 @@ pub(crate) async fn forward(
     frame: &Frame,
 ) -> Result<Reply, Refusal> {
     let permit = cluster.permit()?;
-    let subscribes = matches!(frame.method(), Method::ResourcesSubscribe | Method::ResourcesUnsubscribe);
     if frame.method() == Method::ResourcesSubscribe && !session.settings.has_room() {
         return Err(Refusal::new(Reason::Exhausted, "this session has as many subscriptions as it may have"));
     }
-    let Some((conversation, call, answer)) =
-        context.or_end(&cluster.name, send(session, cluster, frame)).await??
-    else {
-        return Ok(respond::accepted());
-    };
+    let (conversation, _) = context.or_end(&cluster.name, session.converse(cluster)).await??;
+    if matches!(*conversation.link, Link::ToModern(_)) {
+        return Box::pin(serve_apart(context, session, cluster, frame, permit, conversation)).await;
+    }
+    serve(context, session, cluster, frame, permit, conversation).await
+}
+
+/// Serves a request to its end, also when its client leaves. A modern server takes the end of a request for its
+/// cancellation; a legacy client that loses its connection has cancelled nothing.
+async fn serve_apart(
+    context: &Context,
+    session: &Arc<Session>,
+    cluster: &Arc<Cluster>,
+    frame: &Frame,
+    permit: OwnedSemaphorePermit,
+    conversation: Conversation,
+) -> Result<Reply, Refusal> {
+    let (context, session, cluster, frame) =
+        (context.clone(), Arc::clone(session), Arc::clone(cluster), frame.clone());
+    let (name, in_flight) = (Arc::clone(&cluster.name), context.gateway.drain.guard());
+    let (reply_in, reply) = oneshot::channel();
+    tasks::spawn("crossed-call", async move {
+        // Nobody may wait for it any more.
+        drop(reply_in.send(serve(&context, &session, &cluster, &frame, permit, conversation).await));
+        drop(in_flight);
+    });
+    reply.await.unwrap_or_else(|_| {
+        let text = "the call ended without an answer; the request may have been executed";
+        Err(Refusal::backend(Reason::BackendLost, &name, text))
+    })
+}
+
+async fn serve(
+    context: &Context,
+    session: &Arc<Session>,
+    cluster: &Arc<Cluster>,
+    frame: &Frame,
+    permit: OwnedSemaphorePermit,
+    conversation: Conversation,
+) -> Result<Reply, Refusal> {
+    let sent = context.or_end(&cluster.name, send(session, cluster, frame, conversation)).await??;
+    let Some((conversation, call, answer)) = sent else { return Ok(respond::accepted()) };
+    let subscribes = matches!(frame.method(), Method::ResourcesSubscribe | Method::ResourcesUnsubscribe);
     let held = Held { permit, call };
     if subscribes {
         let limit = cluster.config.request_timeout;
@@ -89,10 +127,10 @@ async fn send(
     session: &Arc<Session>,
     cluster: &Arc<Cluster>,
     frame: &Frame,
+    mut conversation: Conversation,
 ) -> Result<Option<(Conversation, CallGuard, Answer)>, Refusal> {
     let id = frame.id().unwrap_or(Id::Int(0));
     for last in [false, true] {
-        let (conversation, _) = session.converse(cluster).await?;
         let call = session.calls.enter(id.clone(), &conversation.link);
         let asked = tokio::select! {
             asked = ask(&conversation.link, frame, cluster) => asked,
@@ -100,7 +138,7 @@ async fn send(
         };
         match asked {
             Ok(answer) => return Ok(Some((conversation, call, answer))),
-            Err(UpstreamError::SessionLost) if !last => {}
+            Err(UpstreamError::SessionLost) if !last => (conversation, _) = session.converse(cluster).await?,
             Err(error) => return Err(error.into_refusal(&cluster.name)),
         }
     }

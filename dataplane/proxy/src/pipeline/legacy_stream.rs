@@ -7,14 +7,17 @@ use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Version;
+use bridge_policy::principal::Principal;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
+use bridge_transport::frontend::events::{EventSource, StreamEvent};
 use bridge_transport::frontend::request::{accepts, text};
 use http::HeaderMap;
 
 use super::legacy::find;
 use super::legacy_call::{Held, refuse_question, timed_out};
 use super::{Context, Reply, error_of, refuse, respond, stopped};
+use crate::access;
 use crate::cluster::Cluster;
 use crate::session::{Conversation, Session, StreamLog};
 use crate::upstream::{Event, Link, Messages, cancellation};
@@ -58,10 +61,30 @@ pub(super) async fn get(context: &Context, headers: &HeaderMap) -> Reply {
             let text = "Last-Event-ID names no stream of this session, or one that is no longer kept";
             return refuse(&context.gateway, &Refusal::new(Reason::BadMessage, text));
         };
-        return respond::events(log.reader(Some(after), false), keep_alive);
+        return respond::events(bearing(context, log.reader(Some(after), false)), keep_alive);
     }
     session.start_listening().await;
-    respond::events(session.streams.standalone().reader(None, primed), keep_alive)
+    respond::events(bearing(context, session.streams.standalone().reader(None, primed)), keep_alive)
+}
+
+/// A stream that ends when the token does with which it was opened; the client may open another.
+struct Bearing<S> {
+    source: S,
+    principal: Principal,
+}
+
+fn bearing<S>(context: &Context, source: S) -> Bearing<S> {
+    Bearing { source, principal: context.principal.clone() }
+}
+
+impl<S: EventSource> EventSource for Bearing<S> {
+    async fn next(&mut self) -> Option<StreamEvent> {
+        tokio::select! {
+            biased;
+            () = access::expired(&self.principal) => None,
+            event = self.source.next() => event,
+        }
+    }
 }
 
 /// Clients before 2025-11-25 do not expect events without data.

@@ -9,6 +9,8 @@ use bridge_mcp::envelope::Kind;
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::subscription::finished;
+use bridge_policy::denial::Denial;
+use bridge_policy::principal::Principal;
 use bridge_policy::refusal::Refusal;
 use bridge_runtime::drain::InFlight;
 use bridge_transport::frontend::events::{EventSource, StreamEvent};
@@ -19,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::legacy_call::timed_out;
 pub(crate) use super::modern::status_of;
 use super::{Context, Reply, error_of, respond, stopped};
+use crate::access;
 use crate::cluster::Cluster;
 use crate::upstream::{Event, Messages};
 
@@ -78,6 +81,7 @@ fn events(context: &Context, stream: Stream, first: Option<Event>, silent_for: D
         silent_for,
         deadline,
         limits: context.plan.backend_limits.clone(),
+        principal: context.principal.clone(),
         ended: false,
         in_flight: context.gateway.drain.guard(),
         draining: context.gateway.drain.token(),
@@ -93,6 +97,7 @@ struct Source {
     silent_for: Duration,
     deadline: Instant,
     limits: Limits,
+    principal: Principal,
     ended: bool,
     #[allow(dead_code, reason = "held for its Drop")]
     in_flight: InFlight,
@@ -120,6 +125,8 @@ impl Source {
                 let id = self.stream.request.raw_id().unwrap_or(b"null");
                 Ok(Event::Answer(finished(id)))
             }
+            // What was begun with a good token may end without; a listen has no end of its own.
+            () = access::expired(&self.principal), if is_listen => Err(Refusal::denied(Denial::TokenExpired)),
             () = self.ending.cancelled() => Err(stopped(&self.stream.backend.name)),
         }
     }

@@ -25,6 +25,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Response, StatusCode, Uri};
 use hyper::body::Incoming;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
 use super::{Answer, Event, HttpStream, Messages, Place, UpstreamError, error_code, parse_answer};
 
@@ -37,7 +38,7 @@ pub(crate) const NAME: HeaderName = HeaderName::from_static("mcp-name");
 /// gives the client a typed error.
 const HOLD: usize = 64 * 1024;
 /// How long a message without an answer may take.
-const TELL: Duration = Duration::from_secs(5);
+pub(super) const TELL: Duration = Duration::from_secs(5);
 
 /// An endpoint with what every conversation with it shares.
 pub(crate) struct HttpTarget {
@@ -49,21 +50,30 @@ pub(crate) struct HttpTarget {
     pub(super) limits: Limits,
     /// Which of the backend's endpoints it is.
     place: Place,
+    /// Where the ends of sessions are waited for.
+    pub(super) farewells: TaskTracker,
+}
+
+/// Where a server is, and how it is asked.
+pub(crate) struct HttpServer {
+    pub(crate) client: HttpClient,
+    pub(crate) uri: Uri,
+    /// Configured headers.
+    pub(crate) headers: HeaderMap,
 }
 
 impl HttpTarget {
     pub(crate) fn new(
         backend: Arc<str>,
-        client: HttpClient,
-        uri: Uri,
-        configured: HeaderMap,
+        server: HttpServer,
         limits: Limits,
         place: Place,
+        farewells: TaskTracker,
     ) -> Self {
-        let mut post = configured;
+        let HttpServer { client, uri, headers: mut post } = server;
         post.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        Self { backend, client, uri, post, limits, place }
+        Self { backend, client, uri, post, limits, place, farewells }
     }
 
     /// Headers of a POST in a conversation.
@@ -88,6 +98,8 @@ pub(crate) struct HttpLink {
     version: Option<Version>,
     session: Option<HeaderValue>,
     open: AtomicBool,
+    /// The server knows the session no more, or is being told that it has ended.
+    pub(super) parted: AtomicBool,
     /// Ends the notification stream.
     pub(super) stop: CancellationToken,
     pub(super) listening: AtomicBool,
@@ -102,6 +114,7 @@ impl HttpLink {
             version: (era == Era::Modern).then_some(Version::NEWEST_MODERN),
             session: None,
             open: AtomicBool::new(true),
+            parted: AtomicBool::new(false),
             stop,
             listening: AtomicBool::new(false),
         }
@@ -114,7 +127,7 @@ impl HttpLink {
     }
 
     /// Headers of a POST.
-    fn post_headers(&self) -> HeaderMap {
+    pub(super) fn post_headers(&self) -> HeaderMap {
         self.target.headers(self.version, self.session.as_ref())
     }
 
@@ -258,7 +271,7 @@ impl HttpLink {
         let bytes = bytes.map_err(|error| self.broken(error))?;
         let answer = Frame::parse(bytes.clone(), &self.target.limits).ok().filter(Frame::is_response);
         if self.session.is_some() && session_is_lost(request, status, answer.as_ref(), &bytes) {
-            self.lose();
+            self.forgotten();
             return Err(UpstreamError::SessionLost);
         }
         if let Some(answer) = answer {
@@ -284,7 +297,7 @@ impl HttpLink {
         let response = sent.map_err(|error| self.failed(&error))?;
         let status = response.status();
         if status == StatusCode::NOT_FOUND && self.session.is_some() {
-            self.lose();
+            self.forgotten();
             return Err(UpstreamError::SessionLost);
         }
         if !status.is_success() {
@@ -322,26 +335,6 @@ impl HttpLink {
             ),
         }
         .into()
-    }
-
-    /// Ends a legacy session. Best effort: a backend may not know DELETE (405).
-    pub(crate) async fn close(&self) {
-        self.lose();
-        if self.session.is_none() {
-            return;
-        }
-        let headers = self.post_headers();
-        let deleted = self.target.client.send(Method::DELETE, &self.target.uri, headers, Bytes::new());
-        if !matches!(tokio::time::timeout(TELL, deleted).await, Ok(Ok(_))) {
-            tracing::debug!(backend = %self.target.backend, "session not deleted");
-        }
-    }
-}
-
-/// Nobody can send on it any more, so its notification stream may end.
-impl Drop for HttpLink {
-    fn drop(&mut self) {
-        self.stop.cancel();
     }
 }
 

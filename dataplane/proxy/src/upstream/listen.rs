@@ -74,7 +74,7 @@ async fn run(link: &Weak<Link>, resumer: &Resumer, owner: &dyn Owner, opened: on
             // The session is gone; whoever needs it next opens another.
             Err(StatusCode::NOT_FOUND) => {
                 if let Some(Link::Http(http)) = link.upgrade().as_deref() {
-                    http.lose();
+                    http.forgotten();
                 }
                 return;
             }

@@ -5,7 +5,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result, ensure};
 use bridge_tests::fake::Fake;
 use bridge_tests::process::Signal;
-use bridge_tests::{Era, Gateway, PATIENCE, TestServer};
+use bridge_tests::{Era, Gateway, PATIENCE, Peer, TestServer, WebSocket};
 use rustix::process::{Pid, kill_process};
 use serde_json::json;
 
@@ -178,5 +178,24 @@ fn a_gateway_that_stops_cancels_what_nobody_continues() -> Result<()> {
     let call = fake.wait_asked(|asked| asked.method() == "tools/call")?;
     let cancelled = fake.wait_asked(|asked| asked.method() == "notifications/cancelled")?;
     ensure!(cancelled.message["params"]["requestId"] == call.message["id"], "{cancelled:?}");
+    let answered = fake.wait_asked(|asked| asked.message["id"] == "q")?;
+    ensure!(answered.message["result"]["action"] == "cancel", "{answered:?}");
+    gateway.process().wait_exit(PATIENCE).map(drop)
+}
+
+#[test]
+fn a_connection_is_not_left_while_its_client_may_continue_a_call() -> Result<()> {
+    let (mut gateway, _fake) = asking()?;
+    let url = gateway.url("/mcp/fixture");
+    let connect = || -> Result<_> { Ok(Peer::new(WebSocket::connect(&url)?)) };
+    let (mut client, mut idle) = (connect()?, connect()?);
+    let call = json!({ "name": "work" });
+    let parked = Parked::of(&call, client.modern("tools/call", &call)?)?;
+    gateway.process().signal(Signal::TERM)?;
+    ensure!(idle.read()?.is_none(), "who waits for nothing is left soon");
+
+    let result = client.modern("tools/call", &parked.retry(|_| accept(&json!({ "name": "ann" })))?)?;
+    ensure!(text(&result) == "accept", "{result}");
+    ensure!(client.read()?.is_none(), "and everybody in the end");
     gateway.process().wait_exit(PATIENCE).map(drop)
 }

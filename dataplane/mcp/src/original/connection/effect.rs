@@ -46,6 +46,8 @@ pub struct Served<P> {
     pub named: Option<Namespace>,
     /// The token that came with it.
     pub token: Option<Token>,
+    /// It was authenticated for itself just now: [`Effect::Authenticate`] was about it.
+    pub is_judged: bool,
     /// On whose behalf.
     pub principal: P,
     /// The client has shown that it speaks the protocol itself, and gets its notifications and questions.
@@ -92,6 +94,9 @@ pub enum CloseReason {
     /// A token was refused.
     #[error("authentication failed")]
     AuthenticationFailed,
+    /// The token of the handshake is void.
+    #[error("token expired")]
+    TokenExpired,
     /// The gateway leaves and nothing is in flight.
     #[error("shutting down")]
     ShuttingDown,

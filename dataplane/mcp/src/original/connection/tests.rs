@@ -74,7 +74,9 @@ fn told(effects: Effects<&'static str>) -> Vec<String> {
         Effect::Serve(served) => {
             let id = text(served.frame.raw_id().unwrap_or(b"-"));
             let named = served.named.as_ref().map_or("*", Namespace::as_str);
-            format!("serve {id} {} in {named} for {}", served.frame.method_name(), served.principal)
+            // Of whom nothing was asked for this very message.
+            let known = if served.is_judged { "" } else { "known " };
+            format!("serve {id} {} in {named} for {known}{}", served.frame.method_name(), served.principal)
         }
         Effect::Close(reason) => format!("close: {reason}"),
     };
@@ -101,18 +103,27 @@ fn the_handshake_of_dialect_g_answers_session_and_expiry() {
             r#"Response {"jsonrpc":"2.0","result":{"expiresAt":"2025-01-01T00:00:00.000000005Z","sessionId":"00112233445566778899aabbccddeeff"},"id":"init-1"}"#
         ]
     );
-    assert_eq!(script.request(LIST), ["serve 1 tools/list in k8s for ann"]);
+    assert_eq!(script.request(LIST), ["serve 1 tools/list in k8s for known ann"]);
     assert_eq!(
         script.request(r#"{"jsonrpc":"2.0","method":"initialize","params":{"token":"T"},"id":2}"#),
-        ["serve 2 initialize in * for ann"],
+        ["serve 2 initialize in * for known ann"],
         "a second one is a request like any other"
     );
     script.finish("2", "{}");
     script.0.expire(Duration::new(1_735_689_600, 4));
-    assert_eq!(script.request(LIST), ["serve 1 tools/list in k8s for ann"], "not yet");
+    assert_eq!(script.request(LIST), ["serve 1 tools/list in k8s for known ann"], "not yet");
     script.finish("1", "{}");
     script.0.expire(Duration::new(1_735_689_600, 5));
     assert_eq!(script.request(LIST), ["authenticate nobody"]);
+}
+
+#[test]
+fn a_connection_ends_with_the_token_of_its_handshake() {
+    let mut script = Script::greeted();
+    assert_eq!(script.0.identity(), Some(&ANN));
+    assert_eq!(told(script.0.expired()), ["Error Token expired", "close: token expired"]);
+    assert!(told(script.0.expired()).is_empty(), "once");
+    assert_eq!(Script::negotiated(Dialect::G).0.identity(), None);
 }
 
 #[test]
@@ -157,7 +168,7 @@ fn a_token_beside_a_message_must_be_of_the_same_person() {
 
     let mut script = Script::greeted();
     script.0.settings.per_message_auth = false;
-    assert_eq!(script.request(wrapped), ["serve 2 ping in * for ann"]);
+    assert_eq!(script.request(wrapped), ["serve 2 ping in * for known ann"]);
 }
 
 #[test]
@@ -259,7 +270,7 @@ fn what_is_no_message_is_answered_or_closed_and_never_served() {
 fn notifications_are_served_and_never_close() {
     let mut script = Script::greeted();
     let notification = r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#;
-    assert_eq!(script.request(notification), ["serve - notifications/initialized in * for ann"]);
+    assert_eq!(script.request(notification), ["serve - notifications/initialized in * for known ann"]);
     assert!(script.request(r#"{"jsonrpc":"2.0","method":"a..b"}"#).is_empty());
     let mut script = Script::negotiated(Dialect::R);
     script.request(&format!(r#"{{"mcp_payload":{notification}}}"#));
@@ -285,7 +296,7 @@ fn a_request_that_its_client_cancels_is_not_answered() {
     let mut script = Script::greeted();
     script.request(LIST);
     script.request(LIST);
-    assert_eq!(script.request(cancel), ["serve - notifications/cancelled in * for ann"]);
+    assert_eq!(script.request(cancel), ["serve - notifications/cancelled in * for known ann"]);
     assert_eq!(script.finish("1", "{}"), ["Response {}"], "the earlier one is still in flight");
     assert!(script.finish("1", "{}").is_empty());
     script.request(r#"{"jsonrpc":"2.0","method":"initialize","params":{},"id":1}"#);
@@ -341,8 +352,8 @@ fn only_clients_that_show_the_protocol_itself_get_more_than_answers() {
     );
     assert_eq!(script.0.notice(notice()).unwrap().kind, FrameKind::Request);
     let answer = r#"{"jsonrpc":"2.0","result":{},"id":"asked"}"#;
-    assert_eq!(script.give(FrameKind::Response, answer), ["serve \"asked\"  in * for ann"]);
-    assert_eq!(script.request(answer), ["serve \"asked\"  in * for ann"]);
+    assert_eq!(script.give(FrameKind::Response, answer), ["serve \"asked\"  in * for known ann"]);
+    assert_eq!(script.request(answer), ["serve \"asked\"  in * for known ann"]);
 
     let mut script = Script::negotiated(Dialect::R);
     script.request(

@@ -131,6 +131,7 @@ impl Shared {
             tokio::select! {
                 () = listens => {}
                 () = moved => {}
+                () = shared.expired.cancelled() => {}
                 () = shared.closed.cancelled() => {}
             }
         });

@@ -20,14 +20,25 @@ pub(crate) struct Inbound<'a> {
     pub(crate) message: Bytes,
     /// Which backends it is for.
     pub(crate) destination: Destination<'a>,
-    /// As whom the connection authenticated; `None` where each message does so for itself.
-    pub(crate) principal: Option<&'a Principal>,
+    /// Who is known to have sent it.
+    pub(crate) sender: Sender<'a>,
     /// The token that came with the message.
     pub(crate) token: Option<&'a str>,
     /// Raw id beside the message, for an error when its own cannot be read.
     pub(crate) id: Option<&'a [u8]>,
     /// Whether a session is opened for a client that does not ask for one: the original needed none.
     pub(crate) unasked: bool,
+}
+
+/// Who is known to have sent a message.
+#[derive(Clone, Copy)]
+pub(crate) enum Sender<'a> {
+    /// Nobody yet: the message authenticates for itself.
+    Unknown,
+    /// Whoever opened the connection.
+    Connection(&'a Principal),
+    /// This one: a credential of this very message was verified.
+    Verified(&'a Principal),
 }
 
 /// Which backends a message is for.
@@ -62,9 +73,12 @@ impl Inbound<'_> {
     /// As whom the message is served. Judged for each message: tokens expire, and policies are reloaded.
     pub(super) fn principal(&self, gateway: &Gateway, plan: &Plan) -> Result<Principal, Refusal> {
         let credentials = Credentials::from_token(self.token);
-        match self.principal {
-            Some(connection) => access::authenticate_message(gateway, plan, connection, credentials),
-            None => access::authenticate(gateway, plan, credentials),
+        match self.sender {
+            Sender::Unknown => access::authenticate(gateway, plan, credentials),
+            Sender::Connection(principal) => {
+                access::authenticate_message(gateway, plan, principal, credentials)
+            }
+            Sender::Verified(principal) => Ok(principal.clone()),
         }
     }
 

@@ -1,4 +1,5 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use bridge_runtime::drain::Drain;
 use bridge_runtime::readiness::Readiness;
@@ -37,7 +38,7 @@ impl Client {
                 Dialect::Mcp => Destination::Scope(&Scope::Merged),
                 Dialect::Original => Destination::Original { target: None },
             },
-            principal: Some(&anonymous),
+            sender: Sender::Connection(&anonymous),
             token: None,
             id: None,
             unasked: self.dialect == Dialect::Original,
@@ -132,7 +133,7 @@ async fn a_client_that_never_reads_is_read_no_further() {
             taken += 1;
         }
     };
-    let patient = std::time::Duration::from_hours(1);
+    let patient = Duration::from_hours(1);
     assert!(tokio::time::timeout(patient, flood).await.is_err());
     assert!((MAX_REQUESTS..2 * MAX_REQUESTS).contains(&taken), "{taken} requests were taken");
 }
@@ -145,7 +146,7 @@ async fn a_drain_refuses_what_is_new_and_is_over_when_nothing_is_in_flight() {
     gateway.drain.start();
     let late = client.ask(&request(&json!(1), "tools/list")).await;
     assert_eq!(late["error"]["data"], json!({ "reason": "shutting_down", "retry": "safe" }));
-    client.connection.over().await;
+    assert_eq!(client.connection.over().await, Over::Leaving);
     assert!(client.outbox.waiting().is_none());
 }
 
@@ -161,4 +162,44 @@ async fn the_original_s_clients_need_no_initialize_and_read_answers_only() {
     assert_eq!(client.ask(&request(&json!("x"), "ping")).await["id"], "x");
     assert!(client.outbox.waiting().is_none());
     assert_eq!(gateway.sessions.len(), 1);
+}
+
+/// A gateway that takes tokens, one with each message. There is none that this test could make.
+fn guarded() -> Arc<Gateway> {
+    let gateway = gateway();
+    let config = bridge_snapshot::Jwt {
+        issuer: None,
+        audience: None,
+        secret_env: Some("SECRET".to_owned()),
+        public_key_file: None,
+        per_message: true,
+        cache_ttl: Duration::ZERO,
+    };
+    let keys = bridge_auth::Keys::load(&config, &|_| Some("0123456789abcdef0123456789abcdef".to_owned()));
+    let authenticator = Box::new(bridge_auth::Authenticator::new(&config, keys.unwrap()));
+    let gate = crate::access::Gate::Tokens { authenticator, per_message: true };
+    gateway.plan.store(Arc::new(gateway.plan.load().with_gate(gate)));
+    gateway
+}
+
+#[tokio::test]
+async fn who_was_verified_for_a_message_is_not_judged_for_it_again() {
+    let (connection, mut outbox) = Connection::open(&guarded(), CancellationToken::new());
+    let whoever = Principal::anonymous();
+    let mut ping = async |sender: Sender<'_>, token: Option<&str>| -> Value {
+        let message = Bytes::from(request(&json!(1), "ping"));
+        let destination = Destination::Scope(&Scope::Merged);
+        connection.receive(Inbound { message, destination, sender, token, id: None, unasked: false }).await;
+        serde_json::from_slice(&outbox.next().await.unwrap().message).unwrap()
+    };
+    let verified = ping(Sender::Verified(&whoever), Some("not.even.read")).await;
+    assert_eq!(verified["result"], json!({}), "{verified}");
+    for (sender, token, code) in [
+        (Sender::Connection(&whoever), None, "AUTH_MISSING_TOKEN"),
+        (Sender::Connection(&whoever), Some("not.a.token"), "AUTH_INVALID_TOKEN"),
+        (Sender::Unknown, None, "AUTH_MISSING_TOKEN"),
+    ] {
+        let refused = ping(sender, token).await;
+        assert_eq!(refused["error"]["data"]["code"], code, "{refused}");
+    }
 }

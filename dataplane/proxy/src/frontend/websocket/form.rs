@@ -15,7 +15,7 @@ use bridge_policy::principal::Principal;
 use bridge_policy::route::Scope;
 use bytes::Bytes;
 
-use crate::frontend::connection::{Connection, Destination, Dialect, Inbound, Outbound};
+use crate::frontend::connection::{Connection, Destination, Dialect, Inbound, Outbound, Sender};
 
 /// How this client speaks, as far as it is known.
 #[derive(Default)]
@@ -37,7 +37,7 @@ impl Reading {
                     .receive(Inbound {
                         message,
                         destination,
-                        principal: Some(principal),
+                        sender: Sender::Connection(principal),
                         token: None,
                         id: None,
                         unasked: true,
@@ -53,7 +53,7 @@ impl Reading {
                 let inbound = Inbound {
                     message: payload,
                     destination: Destination::Original { target: chosen.as_ref() },
-                    principal: Some(principal),
+                    sender: Sender::Connection(principal),
                     token: token.as_ref().map(Token::expose),
                     id: id.as_deref(),
                     unasked: true,
