@@ -105,10 +105,12 @@ fn work(queue: &Mutex<VecDeque<Group>>, rows: &Mutex<Vec<Row>>) -> Result<()> {
         let mut failed = false;
         for cell in cells {
             let row = run(&place, cell);
-            let faults = row.outcomes.iter().filter(|outcome| matches!(outcome, Outcome::Fails(_))).count();
-            failed |= faults > 0;
+            let faults = row.faults();
+            failed |= !faults.is_empty();
             // Past the test runner's capture: minutes without a word look like a hang.
-            writeln!(std::io::stderr(), "{cell}: {faults} faults, {:.1} s", row.took.as_secs_f64())?;
+            let mut told = std::io::stderr();
+            writeln!(told, "{cell}: {} faults, {:.1} s", faults.len(), row.took.as_secs_f64())?;
+            faults.iter().try_for_each(|fault| writeln!(told, "    {fault}"))?;
             rows.lock().push(row);
         }
         if failed {

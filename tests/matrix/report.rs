@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::time::Duration;
 
-use crate::behaviours;
+use crate::behaviours::{self, Behaviour};
 use crate::cell::Cell;
 use crate::expect::Why;
 
@@ -32,6 +32,16 @@ impl Row {
         let outcomes = behaviours::ALL.iter().map(|_| Outcome::Fails(why.to_owned())).collect();
         Self { cell, outcomes, took: Duration::ZERO }
     }
+
+    /// What failed, and why.
+    pub(crate) fn faults(&self) -> Vec<String> {
+        let outcomes = behaviours::ALL.iter().zip(&self.outcomes);
+        let fault = |(behaviour, outcome): (&Behaviour, &Outcome)| match outcome {
+            Outcome::Fails(why) => Some(format!("{}: {why}", behaviour.name)),
+            Outcome::Works | Outcome::Lost(_) => None,
+        };
+        outcomes.filter_map(fault).collect()
+    }
 }
 
 /// The table and the list of faults.
@@ -57,14 +67,12 @@ pub(crate) fn render(rows: &[Row]) -> (String, Vec<String>) {
                     *losses.entry((behaviour.name, why.to_string())).or_default() += 1;
                     "lost"
                 }
-                Outcome::Fails(why) => {
-                    faults.push(format!("{}: {}: {why}", row.cell, behaviour.name));
-                    "FAIL"
-                }
+                Outcome::Fails(_) => "FAIL",
             };
             let _ = write!(text, " {mark:0$} |", behaviour.name.len());
         }
         let _ = writeln!(text, " {:>7.1} |", row.took.as_secs_f64());
+        faults.extend(row.faults().into_iter().map(|fault| format!("{}: {fault}", row.cell)));
     }
     text.push('\n');
     for ((behaviour, why), cells) in losses {

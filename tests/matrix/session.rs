@@ -84,6 +84,11 @@ impl Session {
         self.result("logging/setLevel", &json!({ "level": level })).map(drop)
     }
 
+    /// Asks for no more logs: a modern client need not. A legacy one can only raise its level.
+    pub(crate) fn no_logs(&mut self) {
+        self.level = None;
+    }
+
     /// Sends a request and waits for its result.
     pub(crate) fn result(&mut self, method: &str, params: &Value) -> Result<Value> {
         self.request(method, params)?.map_err(|error| anyhow!("{method}: {error}"))

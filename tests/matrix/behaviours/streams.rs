@@ -45,6 +45,7 @@ pub(super) fn log(session: &mut Session, _: Cell) -> Result<()> {
     session.log_level("error")?;
     session.call("test_tool_with_logging", &json!({}))?;
     ensure!(session.seen("notifications/message") == 0, "logs below the level came");
+    session.no_logs();
     Ok(())
 }
 

@@ -31,6 +31,9 @@ use crate::upstream::{Answer, Event, Link, Messages, OnLeave, UpstreamError, can
 
 /// How long more questions are waited for after one: servers that ask several things ask them at once.
 const GATHER: Duration = Duration::from_millis(20);
+/// How long log messages are waited for after an answer over HTTP, and since the last one, where the server puts them on
+/// the session's own stream: two streams have no order.
+const LATE_LOGS: Duration = Duration::from_millis(100);
 /// The gateway's own implementation info, raw.
 pub(super) const SERVER_INFO: &[u8] =
     concat!(r#"{"name":"mcp-gateway","version":""#, env!("CARGO_PKG_VERSION"), r#""}"#).as_bytes();
@@ -60,6 +63,8 @@ pub(super) struct Running {
     pub(super) lease: Option<Lease>,
     pub(super) questions: Questions,
     pub(super) gathering: Option<Instant>,
+    /// The answer, while log messages may still come.
+    pub(super) answered: Option<Bytes>,
 }
 
 impl ToLegacyCall {
@@ -73,6 +78,14 @@ impl ToLegacyCall {
             let Some(running) = &mut self.inner else {
                 return Err(Refusal::new(Reason::BackendLost, "this call has ended"));
             };
+            if let Some(answer) = running.answered.clone() {
+                let late = tokio::time::timeout(LATE_LOGS, running.outside()).await;
+                let Ok(Some(late)) = late else { return self.end(&answer) };
+                match running.take(&late) {
+                    Step::Notice(frame) => return Ok(Event::Notice(frame)),
+                    _ => continue,
+                }
+            }
             let step = match running.gathering {
                 None => running.step().await,
                 Some(until) => match tokio::time::timeout_at(until, running.step()).await {
@@ -84,12 +97,15 @@ impl ToLegacyCall {
             match step? {
                 Step::Nothing => {}
                 Step::Notice(frame) => return Ok(Event::Notice(frame)),
-                Step::Answer(bytes) => {
-                    let Some(running) = self.inner.take() else { continue };
-                    return running.finish(&bytes).map(Event::Answer);
-                }
+                Step::Answer(answer) if running.may_log_late() => running.answered = Some(answer),
+                Step::Answer(answer) => return self.end(&answer),
             }
         }
+    }
+
+    fn end(&mut self, answer: &Bytes) -> Result<Event, Refusal> {
+        let ended = || Refusal::new(Reason::BackendLost, "this call has ended");
+        self.inner.take().ok_or_else(ended)?.finish(answer).map(Event::Answer)
     }
 
     /// Hands the call over to wait for its client, and gives the answer that says what it waits for.
@@ -179,6 +195,15 @@ impl Running {
             lease.set_level(level).await;
         }
         lease.conversation.link.request(&self.sent, HeaderMap::new(), OnLeave::Cancel).await
+    }
+
+    /// The next message of the server's beside the call's own stream; `None` when there will be none.
+    async fn outside(&mut self) -> Option<Frame> {
+        self.lease.as_mut()?.inbox.as_mut()?.recv().await
+    }
+
+    fn may_log_late(&self) -> bool {
+        self.level.is_some() && self.lease.as_ref().is_some_and(Lease::may_log_late)
     }
 
     async fn step(&mut self) -> Result<Step, Refusal> {

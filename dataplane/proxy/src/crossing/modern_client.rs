@@ -143,6 +143,7 @@ async fn begin(
         questions: Questions::new(frame, first.conversation.handshake.version),
         lease: Some(first),
         gathering: None,
+        answered: None,
     });
     let mut again = true;
     let answer = loop {

@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_mcp::frame::Frame;
@@ -60,6 +61,8 @@ pub(crate) struct Pool {
     pub(crate) freed: Arc<Notify>,
     idle: Mutex<Vec<Idle>>,
     shared: Mutex<HashMap<Key, Shared>>,
+    /// The server was heard to log outside the streams of its calls.
+    logs_elsewhere: Arc<AtomicBool>,
 }
 
 struct Idle {
@@ -120,6 +123,12 @@ impl Lease {
             lease.inbox = Some(inbox);
         }
         Ok(lease)
+    }
+
+    /// Whether log messages about the call may come after its answer: on another stream than that.
+    pub(super) fn may_log_late(&self) -> bool {
+        matches!(*self.conversation.link, Link::Http(_))
+            && self.cluster.pool.logs_elsewhere.load(Ordering::Relaxed)
     }
 
     /// Tells the server from which level on the call wants logs. The conversation is this call's alone.
@@ -207,6 +216,7 @@ async fn open(cluster: &Arc<Cluster>, key: &Key) -> Result<Arc<Conversation>, Re
     let inbox = Arc::new(Inbox {
         backend: Arc::clone(&cluster.name),
         metrics: cluster.metrics().clone(),
+        logs_elsewhere: Arc::clone(&cluster.pool.logs_elsewhere),
         current: Mutex::default(),
     });
     let owner = Arc::clone(&inbox) as Arc<dyn Owner>;
@@ -287,6 +297,7 @@ impl Pool {
 struct Inbox {
     backend: Arc<str>,
     metrics: GatewayMetrics,
+    logs_elsewhere: Arc<AtomicBool>,
     current: Mutex<Option<mpsc::Sender<Frame>>>,
 }
 
@@ -300,6 +311,9 @@ impl Inbox {
 impl Owner for Inbox {
     fn notice(&self, frame: Frame) {
         let (method, lost) = (frame.method(), to_legacy::stray(&frame));
+        if method == Method::Message {
+            self.logs_elsewhere.store(true, Ordering::Relaxed);
+        }
         let is_heard = match method {
             Method::Message | Method::Cancelled => self.deliver(frame),
             // Between two calls it is most likely everybody's, and then the catalogue has heard it, too.
