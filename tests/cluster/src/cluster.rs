@@ -26,6 +26,7 @@ use crate::control_plane::{ControlPlane, PORT, client, node_name};
 use crate::images::Images;
 use crate::kubelet::node::{Host, Node};
 use crate::namespace::{self, node_address};
+use crate::resource_metrics;
 use crate::services::{self, Directory};
 
 /// How long any single wait may take before it fails: generous, because a loaded two-core machine starts programs slowly.
@@ -100,13 +101,15 @@ impl Cluster {
         let mut tasks = JoinSet::new();
         let host = Host::new(settings.images, settings.first_restart_delay, &logs)?;
         for index in 0..settings.nodes {
-            let name = node_name(index);
+            let identity = plane.node(index)?;
             let node = Node {
-                client: plane.client(&name, &format!("system:node:{name}"), "system:nodes").await?,
+                name: node_name(index),
                 address: node_address(index)?,
                 zone: ZONES[index % ZONES.len()].to_owned(),
+                client: plane.node_client(&identity).await?,
                 host: host.clone(),
-                name,
+                identity,
+                authority: plane.authority().to_owned(),
             };
             let host = host.clone();
             tasks.spawn(async move {
@@ -118,7 +121,16 @@ impl Cluster {
         let directory = Directory::watch(&plane.client("proxy", "system:kube-proxy", "").await?);
         tasks.spawn(services::proxy(directory.clone()));
         tasks.spawn(crate::dns::serve(directory));
-        Ok(Self { plane, client, binaries, dir, host, _tasks: tasks })
+        let identity = plane.serving("resource-metrics")?;
+        let measured = host.clone();
+        tasks.spawn(async move {
+            if let Err(error) = resource_metrics::serve(measured.clone(), identity).await {
+                measured.note(&format!("resource metrics ended: {error:#}"));
+            }
+        });
+        let cluster = Self { plane, client, binaries, dir, host, _tasks: tasks };
+        cluster.apply(resource_metrics::REGISTRATION).await?;
+        Ok(cluster)
     }
 
     /// A client that may do everything.

@@ -13,7 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::binaries::{Binaries, root};
 use crate::namespace::{KUBERNETES, MACHINE, SERVICES, STATE, node_address};
-use crate::pki::{self, Authority};
+use crate::pki::{self, Authority, Identity};
 
 /// Where the API server listens, on every address of the namespace.
 pub(crate) const PORT: u16 = 6443;
@@ -25,6 +25,7 @@ pub(crate) struct ControlPlane {
     /// Held for their drop.
     programs: Vec<Program>,
     authority: Authority,
+    nodes: Vec<Identity>,
 }
 
 struct Program {
@@ -50,13 +51,15 @@ impl ControlPlane {
             .collect::<Vec<_>>();
         authority.issue("apiserver", "kube-apiserver", "", &names)?;
         authority.issue("apiserver-kubelet-client", "kube-apiserver", "system:masters", &[])?;
+        let mut identities = Vec::new();
         for node in 0..nodes {
             let name = node_name(node);
             let names = [name.clone(), node_address(node)?.to_string()];
-            authority.issue(&name, &format!("system:node:{name}"), "system:nodes", &names)?;
+            let user = format!("system:node:{name}");
+            identities.push(authority.issue(&name, &user, "system:nodes", &names)?);
         }
 
-        let mut plane = Self { programs: Vec::new(), authority };
+        let mut plane = Self { programs: Vec::new(), authority, nodes: identities };
         let flags = Flags { dir: &dir, logs };
         plane.spawn(binaries, logs, "etcd", &flags.etcd())?;
         plane.spawn(binaries, logs, "kube-apiserver", &flags.api_server())?;
@@ -84,6 +87,26 @@ impl ControlPlane {
     /// A client with a new identity.
     pub(crate) async fn client(&self, file: &str, user: &str, group: &str) -> Result<Client> {
         client(&self.kubeconfig(file, user, group, PORT)?).await
+    }
+
+    /// What a node is known by, for its client and its server.
+    pub(crate) fn node(&self, index: usize) -> Result<Identity> {
+        self.nodes.get(index).cloned().context("no such node")
+    }
+
+    /// A client of a node.
+    pub(crate) async fn node_client(&self, identity: &Identity) -> Result<Client> {
+        client(&self.authority.kubeconfig(identity, &format!("https://127.0.0.1:{PORT}"))).await
+    }
+
+    /// For a server of this machine.
+    pub(crate) fn serving(&self, name: &str) -> Result<Identity> {
+        self.authority.issue(name, name, "", &[MACHINE.to_string()])
+    }
+
+    /// The authority of this cluster, PEM.
+    pub(crate) fn authority(&self) -> &str {
+        self.authority.pem()
     }
 
     /// A kubeconfig for the bearer of a token.

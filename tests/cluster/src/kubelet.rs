@@ -10,8 +10,9 @@
 //! | volumes | `volumes.rs`, `payload.rs` |
 //! | environment and command line | `environment.rs`, `fields.rs` |
 //! | probes | `probe.rs` |
-//! | commands in a container | `exec.rs` |
+//! | logs, commands, metrics for the API server | `server.rs`, `attach.rs`, `exec.rs`, `usage.rs` |
 
+mod attach;
 mod container;
 mod environment;
 mod exec;
@@ -21,5 +22,9 @@ mod payload;
 mod pod;
 mod probe;
 mod sandbox;
+mod server;
 mod status;
+pub(crate) mod usage;
 mod volumes;
+
+pub(crate) use attach::pairs as query;

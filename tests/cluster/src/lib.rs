@@ -20,6 +20,7 @@ mod images;
 mod kubelet;
 pub mod namespace;
 mod pki;
+mod resource_metrics;
 mod services;
 pub mod suite;
 

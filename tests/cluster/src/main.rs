@@ -118,7 +118,7 @@ the cluster is ready; in another terminal:
   export KUBECONFIG={}
   {} get nodes
 
-any kubectl will do. Pods and Services can be reached with: kubectl port-forward, or from their network:
+any kubectl will do. Pods and Services are reached from their network:
 
   nsenter --target \"$(pgrep -x kube-apiserver)\" --net -- curl http://CLUSTER-IP:PORT/
 

@@ -21,6 +21,7 @@ pub(crate) struct Authority {
 }
 
 /// A certificate, good for servers and clients, with its key; both as PEM.
+#[derive(Clone)]
 pub(crate) struct Identity {
     pub(crate) certificate: String,
     pub(crate) key: String,
@@ -38,6 +39,11 @@ impl Authority {
         write(&dir.join(format!("{name}.crt")), &pem)?;
         write(&dir.join(format!("{name}.key")), &key.serialize_pem())?;
         Ok(Self { issuer: Issuer::new(params, key), pem, dir: dir.to_owned() })
+    }
+
+    /// Its own certificate.
+    pub(crate) fn pem(&self) -> &str {
+        &self.pem
     }
 
     /// Issues to `user` of `group`, reachable as `names`; leaves `FILE.crt` and `FILE.key`.

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "cluster/access.rs"]
+mod access;
 #[path = "cluster/pods.rs"]
 mod pods;
 #[path = "cluster/resources.rs"]
@@ -20,6 +22,9 @@ fn main() -> ExitCode {
     suite::main(
         settings,
         tests![
+            access::a_person_reads_logs_and_runs_commands,
+            access::a_service_account_may_do_what_its_roles_say,
+            access::an_autoscaler_sees_load,
             pods::a_container_that_fails_is_started_again,
             pods::a_pod_has_time_to_end,
             pods::an_image_that_is_nowhere_is_reported,

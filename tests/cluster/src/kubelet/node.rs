@@ -24,8 +24,11 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::interval;
 
-use super::pod;
+use super::pod::{self, Shared};
+use super::server;
+use super::usage::{self, Sample};
 use crate::images::Images;
+use crate::pki::Identity;
 
 /// What a node has, for limits that a container does not set.
 pub(super) const CPU: &str = "8";
@@ -41,7 +44,9 @@ pub(crate) struct Host {
     first_delay: Duration,
     logs: PathBuf,
     log: Mutex<File>,
-    pods: AtomicU16,
+    addresses: AtomicU16,
+    /// By identity.
+    pods: Mutex<BTreeMap<String, Arc<Shared>>>,
 }
 
 impl Host {
@@ -52,20 +57,58 @@ impl Host {
             first_delay,
             logs: logs.join("pods"),
             log: Mutex::new(log),
-            pods: AtomicU16::new(0),
+            addresses: AtomicU16::new(0),
+            pods: Mutex::default(),
         }))
     }
 
     /// A number that no other pod of the cluster has.
     pub(super) fn next_number(&self) -> Result<u16> {
         let next = |number: u16| number.checked_add(1).filter(|next| *next < 0xfe00);
-        self.pods.fetch_update(Ordering::Relaxed, Ordering::Relaxed, next).ok().context("no address is left")
+        self.addresses
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, next)
+            .ok()
+            .context("no address is left")
     }
 
     /// The delay after so many failures in a row: doubled each time, at most 5 minutes.
     pub(super) fn back_off(&self, failures: u32) -> Duration {
         let factor = 2_u32.saturating_pow(failures.saturating_sub(1).min(16));
         self.first_delay.saturating_mul(factor).min(Duration::from_mins(5))
+    }
+
+    /// A pod runs here.
+    pub(super) fn enter(&self, pod: &Arc<Shared>) {
+        let uid = pod.pod.lock().metadata.uid.clone().unwrap_or_default();
+        self.pods.lock().insert(uid, Arc::clone(pod));
+    }
+
+    /// It does not any more.
+    pub(super) fn leave(&self, pod: &Pod) {
+        self.pods.lock().remove(pod.metadata.uid.as_deref().unwrap_or_default());
+    }
+
+    /// A pod by name.
+    pub(super) fn pod(&self, namespace: &str, name: &str) -> Result<Arc<Shared>> {
+        let pods = self.pods.lock();
+        let mut all = pods.values();
+        let found = all.find(|shared| {
+            let pod = shared.pod.lock();
+            pod.metadata.namespace.as_deref() == Some(namespace) && pod.metadata.name.as_deref() == Some(name)
+        });
+        found.cloned().with_context(|| format!("no pod {namespace}/{name} runs here"))
+    }
+
+    /// The pods of the node at `address`, or all.
+    pub(super) fn running(&self, address: Option<Ipv4Addr>) -> Vec<Arc<Shared>> {
+        let pods = self.pods.lock();
+        let of_node = |pod: &&Arc<Shared>| address.is_none_or(|address| pod.node.address == address);
+        pods.values().filter(of_node).cloned().collect()
+    }
+
+    /// What all containers of the cluster use.
+    pub(crate) fn usage(&self) -> Result<Vec<Sample>> {
+        usage::measure(&self.running(None))
     }
 
     /// Where the logs of a pod are.
@@ -90,6 +133,10 @@ pub(crate) struct Node {
     /// With the node's own identity, which sees only what its pods refer to.
     pub(crate) client: Client,
     pub(crate) host: Arc<Host>,
+    /// For its server.
+    pub(crate) identity: Identity,
+    /// Of the cluster, PEM.
+    pub(crate) authority: String,
 }
 
 impl Node {
@@ -97,7 +144,9 @@ impl Node {
     pub(crate) async fn run(self) -> Result<()> {
         let node = Arc::new(self);
         node.register().await.context("registering a node")?;
-        tokio::try_join!(node.renew(), node.pods())?;
+        let host = Arc::clone(&node.host);
+        let serving = server::serve(host, node.address, &node.identity, &node.authority);
+        tokio::try_join!(node.renew(), node.pods(), serving)?;
         Ok(())
     }
 

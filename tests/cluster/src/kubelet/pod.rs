@@ -59,6 +59,17 @@ impl Shared {
         self.running.lock().remove(container);
     }
 
+    /// A running container.
+    pub(super) fn inside(&self, container: &str) -> Result<Inside> {
+        let running = self.running.lock();
+        running.get(container).cloned().with_context(|| format!("container {container} is not running"))
+    }
+
+    /// All running containers by name.
+    pub(super) fn containers(&self) -> Vec<(String, u32)> {
+        self.running.lock().iter().map(|(name, inside)| (name.clone(), inside.pid)).collect()
+    }
+
     /// The file that a container writes to.
     pub(super) fn log(&self, container: &str) -> Result<PathBuf> {
         let pod = self.pod.lock().clone();
@@ -83,6 +94,8 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
         changed: Notify::new(),
         running: Mutex::default(),
     });
+    let host = Arc::clone(&shared.node.host);
+    host.enter(&shared);
     let stop = Arc::new(Stop::default());
     let mut reporter = Reporter { shared: Arc::clone(&shared), last: PodStatus::default() };
     let mut life = AbortOnDropHandle::new(spawn("pod", live(Arc::clone(&shared), Arc::clone(&stop))));
@@ -111,6 +124,7 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
             reporter.report().await;
         }
     }
+    host.leave(&pod);
     if !forced {
         remove(&shared).await?;
     }
