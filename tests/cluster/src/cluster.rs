@@ -1,5 +1,6 @@
 //! A running cluster, as tests and people use it. Changes when they need another thing from it.
 
+use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, bail, ensure};
+use bridge_runtime::tasks::spawn;
 use k8s_openapi::api::core::v1::{Namespace, Pod, ServiceAccount};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
@@ -14,11 +16,13 @@ use kube::core::GroupVersionKind;
 use kube::discovery::{Scope, pinned_kind};
 use kube::runtime::wait::{await_condition, conditions};
 use kube::{Api, Client};
+use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::process::Command;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
+use tokio_util::task::AbortOnDropHandle;
 
 use crate::audit::{self, Request};
 use crate::binaries::{Binaries, root};
@@ -41,6 +45,8 @@ pub struct Settings {
     pub name: String,
     /// How many nodes, in three zones.
     pub nodes: usize,
+    /// How many more, after those, for pods that tolerate the taint `bridge-cluster/spare`: nodes to lose.
+    pub spare_nodes: usize,
     /// What can be run.
     pub images: Images,
     /// The delay before a failed container is started again; a real kubelet's is ten seconds.
@@ -56,6 +62,7 @@ impl Settings {
         Self {
             name: name.to_owned(),
             nodes: 3,
+            spare_nodes: 0,
             images: Images::default(),
             first_restart_delay: Duration::from_millis(500),
             port: PORT,
@@ -75,6 +82,8 @@ pub struct Cluster {
     binaries: Binaries,
     dir: PathBuf,
     host: Arc<Host>,
+    /// A node ends with its task.
+    nodes: Mutex<BTreeMap<usize, AbortOnDropHandle<()>>>,
     /// Held for their drop.
     _tasks: JoinSet<()>,
 }
@@ -86,37 +95,41 @@ impl Cluster {
     /// Outside of a namespace made for it, without the programs of a control plane, or when one of them fails.
     pub async fn start(settings: Settings) -> Result<Self> {
         let binaries = Binaries::find()?;
-        namespace::prepare(settings.nodes)?;
+        let count = settings.nodes + settings.spare_nodes;
+        namespace::prepare(count)?;
         let dir = settings.dir();
         if dir.exists() {
             fs::remove_dir_all(&dir)?;
         }
         let logs = dir.join("log");
         fs::create_dir_all(&logs)?;
-        let plane = ControlPlane::start(&binaries, &logs, settings.nodes).await?;
+        let plane = ControlPlane::start(&binaries, &logs, count).await?;
         let kubeconfig = plane.kubeconfig("person", "person", "system:masters", settings.port)?;
         crate::pki::write(&dir.join("kubeconfig"), &kubeconfig)?;
         let client = plane.client("test", "test", "system:masters").await?;
 
         let mut tasks = JoinSet::new();
+        let mut nodes = BTreeMap::new();
         let host = Host::new(settings.images, settings.first_restart_delay, &logs)?;
-        for index in 0..settings.nodes {
+        for index in 0..count {
             let identity = plane.node(index)?;
             let node = Node {
                 name: node_name(index),
                 address: node_address(index)?,
                 zone: ZONES[index % ZONES.len()].to_owned(),
+                spare: index >= settings.nodes,
                 client: plane.node_client(&identity).await?,
                 host: host.clone(),
                 identity,
                 authority: plane.authority().to_owned(),
             };
             let host = host.clone();
-            tasks.spawn(async move {
+            let running = spawn("node", async move {
                 if let Err(error) = node.run().await {
                     host.note(&format!("a node ended: {error:#}"));
                 }
             });
+            nodes.insert(index, AbortOnDropHandle::new(running));
         }
         let directory = Directory::watch(&plane.client("proxy", "system:kube-proxy", "").await?);
         tasks.spawn(services::proxy(directory.clone()));
@@ -128,9 +141,22 @@ impl Cluster {
                 measured.note(&format!("resource metrics ended: {error:#}"));
             }
         });
-        let cluster = Self { plane, client, binaries, dir, host, _tasks: tasks };
+        let nodes = Mutex::new(nodes);
+        let cluster = Self { plane, client, binaries, dir, host, nodes, _tasks: tasks };
         cluster.apply(resource_metrics::REGISTRATION).await?;
         Ok(cluster)
+    }
+
+    pub(crate) fn host(&self) -> &Host {
+        &self.host
+    }
+
+    pub(crate) fn plane(&self) -> &ControlPlane {
+        &self.plane
+    }
+
+    pub(crate) fn nodes(&self) -> &Mutex<BTreeMap<usize, AbortOnDropHandle<()>>> {
+        &self.nodes
     }
 
     /// A client that may do everything.
@@ -221,6 +247,11 @@ impl Cluster {
     /// Asks what [`Cluster::apply`] would do.
     pub async fn try_apply(&self, yaml: &str) -> Result<Vec<DynamicObject>> {
         self.apply_as(self.client(), yaml, &PatchParams::apply("test").force().dry_run()).await
+    }
+
+    /// Applies YAML documents as another manager, which owns only the fields that they have.
+    pub async fn apply_partly(&self, yaml: &str) -> Result<Vec<DynamicObject>> {
+        self.apply_as(self.client(), yaml, &PatchParams::apply("test-part").force()).await
     }
 
     /// Applies a file of the working tree.

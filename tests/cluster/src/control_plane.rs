@@ -8,6 +8,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use kube::Client;
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use parking_lot::Mutex;
 use tokio::process::{Child, Command};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
@@ -22,16 +23,33 @@ const START: Duration = Duration::from_mins(2);
 
 /// A running control plane; its programs end when this is dropped.
 pub(crate) struct ControlPlane {
-    /// Held for their drop.
-    programs: Vec<Program>,
+    programs: Mutex<Vec<Program>>,
     authority: Authority,
     nodes: Vec<Identity>,
 }
 
 struct Program {
     name: &'static str,
+    path: PathBuf,
+    flags: Vec<String>,
     child: Child,
     log: PathBuf,
+}
+
+impl Program {
+    fn start(name: &'static str, path: PathBuf, flags: Vec<String>, log: PathBuf) -> Result<Self> {
+        let file = File::options().create(true).append(true).open(&log);
+        let file = file.with_context(|| log.display().to_string())?;
+        let child = Command::new(&path)
+            .args(&flags)
+            .stdin(Stdio::null())
+            .stdout(file.try_clone()?)
+            .stderr(file)
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(|| format!("starting {name}"))?;
+        Ok(Self { name, path, flags, child, log })
+    }
 }
 
 impl ControlPlane {
@@ -59,10 +77,10 @@ impl ControlPlane {
             identities.push(authority.issue(&name, &user, "system:nodes", &names)?);
         }
 
-        let mut plane = Self { programs: Vec::new(), authority, nodes: identities };
+        let plane = Self { programs: Mutex::default(), authority, nodes: identities };
         let flags = Flags { dir: &dir, logs };
-        plane.spawn(binaries, logs, "etcd", &flags.etcd())?;
-        plane.spawn(binaries, logs, "kube-apiserver", &flags.api_server())?;
+        plane.spawn(binaries, logs, "etcd", flags.etcd())?;
+        plane.spawn(binaries, logs, "kube-apiserver", flags.api_server())?;
         plane.ready().await?;
         for (name, user) in
             [("kube-controller-manager", "controller-manager"), ("kube-scheduler", "scheduler")]
@@ -73,7 +91,7 @@ impl ControlPlane {
             if name == "kube-controller-manager" {
                 all.extend(flags.controllers());
             }
-            plane.spawn(binaries, logs, name, &all)?;
+            plane.spawn(binaries, logs, name, all)?;
         }
         Ok(plane)
     }
@@ -114,29 +132,35 @@ impl ControlPlane {
         self.authority.token_kubeconfig(token, &format!("https://127.0.0.1:{PORT}"))
     }
 
-    fn spawn(
-        &mut self,
-        binaries: &Binaries,
-        logs: &Path,
-        name: &'static str,
-        flags: &[String],
-    ) -> Result<()> {
+    /// The process of a program.
+    pub(crate) fn pid(&self, name: &str) -> Result<u32> {
+        let programs = self.programs.lock();
+        let program = programs.iter().find(|program| program.name == name).context("no such program")?;
+        program.child.id().context("it has ended")
+    }
+
+    /// Kills a program and starts it again.
+    pub(crate) async fn restart(&self, name: &str) -> Result<()> {
+        let mut program = {
+            let mut programs = self.programs.lock();
+            let index = programs.iter().position(|program| program.name == name);
+            programs.remove(index.context("no such program")?)
+        };
+        program.child.kill().await?;
+        let Program { name, path, flags, log, .. } = program;
+        let program = Program::start(name, path, flags, log)?;
+        self.programs.lock().push(program);
+        self.ready().await
+    }
+
+    fn spawn(&self, binaries: &Binaries, logs: &Path, name: &'static str, flags: Vec<String>) -> Result<()> {
         let log = logs.join(format!("{name}.log"));
-        let file = File::create(&log).with_context(|| log.display().to_string())?;
-        let child = Command::new(binaries.path(name))
-            .args(flags)
-            .stdin(Stdio::null())
-            .stdout(file.try_clone()?)
-            .stderr(file)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| format!("starting {name}"))?;
-        self.programs.push(Program { name, child, log });
+        self.programs.lock().push(Program::start(name, binaries.path(name), flags, log)?);
         Ok(())
     }
 
     /// The API server tells nobody when it is ready: it has to be asked again and again.
-    async fn ready(&mut self) -> Result<()> {
+    async fn ready(&self) -> Result<()> {
         let client = self.client("admin", "admin", "system:masters").await?;
         let deadline = Instant::now() + START;
         let mut tick = interval(Duration::from_millis(100));
@@ -145,7 +169,7 @@ impl ControlPlane {
             tick.tick().await;
             let request = http::Request::get("/readyz").body(Vec::new())?;
             let Err(answer) = client.request_text(request).await else { return Ok(()) };
-            for program in &mut self.programs {
+            for program in self.programs.lock().iter_mut() {
                 if let Some(status) = program.child.try_wait()? {
                     bail!("{} ended ({status}): {}", program.name, tail(&program.log));
                 }
@@ -153,7 +177,7 @@ impl ControlPlane {
             if Instant::now() >= deadline {
                 bail!(
                     "the API server is not ready after {START:?}: {answer}; see {}",
-                    logs_of(&self.programs)
+                    logs_of(&self.programs.lock())
                 );
             }
         }

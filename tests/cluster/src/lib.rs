@@ -9,6 +9,7 @@
 //! | to wait for a state | [`Cluster::until`], [`Cluster::until_available`] |
 //! | a client with few rights | [`Cluster::client_of`] |
 //! | what a person would see | [`Cluster::kubectl`] |
+//! | faults | [`Cluster::signal`], [`Cluster::set_connected`], [`Cluster::restart`], [`Cluster::lose_node`] |
 //! | who asked the API server for what | [`Cluster::audit`] |
 
 mod audit;
@@ -16,6 +17,7 @@ mod binaries;
 mod cluster;
 mod control_plane;
 mod dns;
+mod faults;
 mod images;
 mod kubelet;
 pub mod namespace;
@@ -28,3 +30,4 @@ pub use audit::{Object, Outcome, Request, User};
 pub use binaries::root;
 pub use cluster::{Cluster, PATIENCE, Settings};
 pub use images::{Images, Program};
+pub use rustix::process::Signal;

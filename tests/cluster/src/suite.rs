@@ -4,10 +4,12 @@ use std::future::Future;
 use std::os::unix::process::CommandExt as _;
 use std::pin::Pin;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::{env, io};
 
 use anyhow::{Context as _, Result};
 use libtest_mimic::{Arguments, Failed, Trial};
+use parking_lot::RwLock;
 use tokio::runtime::Builder;
 
 use crate::cluster::{Cluster, Settings};
@@ -24,9 +26,14 @@ macro_rules! tests {
     };
 }
 
-/// Runs the tests, at most one per core at a time, against one cluster in a namespace of its own.
-pub fn main(settings: impl FnOnce() -> Result<Settings>, tests: Vec<(&'static str, Test)>) -> ExitCode {
-    match run(settings, tests) {
+/// Runs tests against one cluster in a namespace of its own. Those of `shared` run at the same time, at most one per core;
+/// each of `alone` has the cluster for itself, to take parts of it away.
+pub fn main(
+    settings: impl FnOnce() -> Result<Settings>,
+    shared: Vec<(&'static str, Test)>,
+    alone: Vec<(&'static str, Test)>,
+) -> ExitCode {
+    match run(settings, shared, alone) {
         Ok(code) => code,
         Err(error) => {
             let _ = io::Write::write_fmt(&mut io::stderr(), format_args!("{error:#}\n"));
@@ -35,10 +42,15 @@ pub fn main(settings: impl FnOnce() -> Result<Settings>, tests: Vec<(&'static st
     }
 }
 
-fn run(settings: impl FnOnce() -> Result<Settings>, tests: Vec<(&'static str, Test)>) -> Result<ExitCode> {
+fn run(
+    settings: impl FnOnce() -> Result<Settings>,
+    shared: Vec<(&'static str, Test)>,
+    alone: Vec<(&'static str, Test)>,
+) -> Result<ExitCode> {
     let arguments = Arguments::from_args();
     if arguments.list {
-        let listed = tests.into_iter().map(|(name, _)| Trial::test(name, || Ok(()))).collect();
+        let all = shared.into_iter().chain(alone);
+        let listed = all.map(|(name, _)| Trial::test(name, || Ok(()))).collect();
         return Ok(libtest_mimic::run(&arguments, listed).exit_code());
     }
     if !namespace::inside() {
@@ -54,11 +66,15 @@ fn run(settings: impl FnOnce() -> Result<Settings>, tests: Vec<(&'static str, Te
         let _ = tokio::signal::ctrl_c().await;
         std::process::exit(130)
     });
-    let trials = tests.into_iter().map(|(name, test)| {
-        let handle = runtime.handle().clone();
+    let gate = Arc::new(RwLock::new(()));
+    let trial = |(name, test): (&'static str, Test), alone: bool| {
+        let (gate, handle) = (Arc::clone(&gate), runtime.handle().clone());
         Trial::test(name, move || {
+            let _held = if alone { (Some(gate.write()), None) } else { (None, Some(gate.read())) };
             handle.block_on(test(cluster)).map_err(|error| Failed::from(format!("{error:#}")))
         })
-    });
-    Ok(libtest_mimic::run(&arguments, trials.collect()).exit_code())
+    };
+    let mut trials: Vec<_> = shared.into_iter().map(|test| trial(test, false)).collect();
+    trials.extend(alone.into_iter().map(|test| trial(test, true)));
+    Ok(libtest_mimic::run(&arguments, trials).exit_code())
 }

@@ -4,6 +4,8 @@
 
 #[path = "cluster/access.rs"]
 mod access;
+#[path = "cluster/faults.rs"]
+mod faults;
 #[path = "cluster/pods.rs"]
 mod pods;
 #[path = "cluster/resources.rs"]
@@ -25,6 +27,8 @@ fn main() -> ExitCode {
             access::a_person_reads_logs_and_runs_commands,
             access::a_service_account_may_do_what_its_roles_say,
             access::an_autoscaler_sees_load,
+            faults::a_pod_that_is_cut_off_is_left_out_until_it_is_back,
+            faults::the_pods_of_a_lost_node_are_made_elsewhere,
             pods::a_container_that_fails_is_started_again,
             pods::a_pod_has_time_to_end,
             pods::an_image_that_is_nowhere_is_reported,
@@ -38,6 +42,7 @@ fn main() -> ExitCode {
             workloads::a_deleted_pod_is_replaced,
             workloads::a_deployment_serves_behind_its_service,
         ],
+        tests![faults::pods_serve_while_the_control_plane_is_away],
     )
 }
 
@@ -45,5 +50,5 @@ fn settings() -> Result<Settings> {
     let images = Images::default()
         .with("mcp-test-server", Program::at(root().join("target/debug/mcp-test-server"))?)
         .with("shell", Program::command(["sh"]));
-    Ok(Settings { images, ..Settings::new("test") })
+    Ok(Settings { images, spare_nodes: 1, ..Settings::new("test") })
 }

@@ -106,6 +106,21 @@ impl Host {
         pods.values().filter(of_node).cloned().collect()
     }
 
+    /// The process of a container.
+    pub(crate) fn pid(&self, pod: &Pod, container: &str) -> Result<u32> {
+        Ok(self.same(pod)?.inside(container)?.pid)
+    }
+
+    /// The link that connects a pod.
+    pub(crate) fn link(&self, pod: &Pod) -> Result<String> {
+        Ok(self.same(pod)?.sandbox.link.clone())
+    }
+
+    fn same(&self, pod: &Pod) -> Result<Arc<Shared>> {
+        let uid = pod.metadata.uid.as_deref().unwrap_or_default();
+        self.pods.lock().get(uid).cloned().context("this pod does not run")
+    }
+
     /// What all containers of the cluster use.
     pub(crate) fn usage(&self) -> Result<Vec<Sample>> {
         usage::measure(&self.running(None))
@@ -130,6 +145,8 @@ pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) address: Ipv4Addr,
     pub(crate) zone: String,
+    /// Only for pods that say so.
+    pub(crate) spare: bool,
     /// With the node's own identity, which sees only what its pods refer to.
     pub(crate) client: Client,
     pub(crate) host: Arc<Host>,
@@ -154,6 +171,8 @@ impl Node {
         let api: Api<core::Node> = Api::all(self.client.clone());
         let resources = json!({ "cpu": CPU, "memory": MEMORY, "pods": "500", "ephemeral-storage": "100Gi" });
         let now = Timestamp::now();
+        let spare = json!({ "key": "bridge-cluster/spare", "effect": "NoSchedule" });
+        let taints = if self.spare { vec![spare] } else { Vec::new() };
         let node = json!({
             "apiVersion": "v1",
             "kind": "Node",
@@ -163,6 +182,7 @@ impl Node {
                 "kubernetes.io/arch": "amd64",
                 "topology.kubernetes.io/zone": self.zone,
             } },
+            "spec": { "taints": taints },
             "status": {
                 "capacity": resources,
                 "allocatable": resources,

@@ -28,6 +28,8 @@ pub(super) struct Sandbox {
     pub(super) host: Ipv4Addr,
     /// For volumes and the writes of containers.
     pub(super) dir: PathBuf,
+    /// Its end of the pod's link.
+    pub(super) link: String,
     network: String,
 }
 
@@ -62,12 +64,13 @@ impl Sandbox {
         // The first 256 addresses of the range are for nodes.
         let address = Ipv4Addr::new(10, 244, high + 1, low);
         let network = format!("pod-{number}");
+        let link = format!("v{number}");
         let dir = PathBuf::from(STATE).join("pods").join(pod.metadata.uid.as_deref().unwrap_or_default());
         fs::create_dir_all(&dir)?;
         run(&format!(
             "ip netns add {network}
-            ip link add v{number} type veth peer name eth0 netns {network}
-            ip link set v{number} master pods up
+            ip link add {link} type veth peer name eth0 netns {network}
+            ip link set {link} master pods up
             ip -n {network} address add {address}/16 dev eth0
             ip -n {network} link set lo up
             ip -n {network} link set eth0 up
@@ -84,7 +87,7 @@ impl Sandbox {
         )?;
         let name = pod.metadata.name.as_deref().unwrap_or_default();
         fs::write(dir.join("hosts"), format!("127.0.0.1 localhost\n::1 localhost\n{address} {name}\n"))?;
-        Ok(Self { address, host, dir, network })
+        Ok(Self { address, host, dir, link, network })
     }
 
     /// Starts a container's program, and waits until it is what runs. It leads a process group and writes to `log`.

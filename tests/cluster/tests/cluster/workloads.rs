@@ -38,14 +38,14 @@ spec:
   ports: [{name: mcp, port: 80, targetPort: mcp}]
 "#;
 
-async fn fixture(cluster: &Cluster, namespace: &str) -> Result<()> {
+pub(crate) async fn fixture(cluster: &Cluster, namespace: &str) -> Result<()> {
     cluster.namespace(namespace).await?;
     cluster.apply(&FIXTURE.replace("NAMESPACE", namespace)).await?;
     cluster.until_available(namespace, "fixture").await
 }
 
 /// The head of the answer to an `initialize` at an address.
-async fn initialize(address: &str) -> Result<String> {
+pub(crate) async fn initialize(address: &str) -> Result<String> {
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
     let request = format!(
         "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
