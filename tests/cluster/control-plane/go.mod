@@ -1,7 +1,7 @@
 // Builds etcd, kube-apiserver, kube-controller-manager, kube-scheduler and kubectl from the Go
 // module proxy alone. k8s.io/kubernetes requires every staging module at v0.0.0 and maps them
 // to ./staging with replace directives, which count only in the main module: they are repeated
-// here, pointing at the published copies (v1.X.Y is v0.X.Y). ./set-version.sh rewrites this file
+// here, pointing at the published copies (v1.X.Y is v0.X.Y). ./set-version rewrites this file
 // for another version.
 module example.test/kube-control-plane
 

@@ -30,7 +30,9 @@ fn main() -> ExitCode {
             faults::a_pod_that_is_cut_off_is_left_out_until_it_is_back,
             faults::the_pods_of_a_lost_node_are_made_elsewhere,
             pods::a_container_that_fails_is_started_again,
+            pods::a_container_that_is_not_alive_is_started_again,
             pods::a_pod_has_time_to_end,
+            pods::a_sidecar_outlives_what_it_is_beside,
             pods::an_image_that_is_nowhere_is_reported,
             pods::readiness_follows_its_probe,
             resources::a_bad_resource_is_refused_in_words,
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
             volumes::a_pod_sees_its_volumes,
             workloads::a_deleted_pod_is_replaced,
             workloads::a_deployment_serves_behind_its_service,
+            workloads::a_rolling_update_loses_no_request,
         ],
         tests![faults::pods_serve_while_the_control_plane_is_away],
     )

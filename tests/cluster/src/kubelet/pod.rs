@@ -16,7 +16,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::time::{interval, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -30,6 +30,9 @@ use super::volumes::Volumes;
 /// How often the sources of volumes are read again.
 const RESYNC: Duration = Duration::from_secs(2);
 
+/// Before the API server is asked again that did not answer.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What the containers of a pod share.
 pub(super) struct Shared {
     pub(super) node: Arc<Node>,
@@ -38,7 +41,7 @@ pub(super) struct Shared {
     pub(super) sandbox: Sandbox,
     pub(super) volumes: Volumes,
     board: Mutex<Board>,
-    changed: Notify,
+    changed: watch::Sender<()>,
     running: Mutex<BTreeMap<String, Inside>>,
 }
 
@@ -46,7 +49,7 @@ impl Shared {
     /// Changes the board; the status follows.
     pub(super) fn change(&self, change: impl FnOnce(&mut Board)) {
         change(&mut self.board.lock());
-        self.changed.notify_one();
+        self.changed.send_replace(());
     }
 
     /// A container runs.
@@ -57,6 +60,16 @@ impl Shared {
     /// It does not any more.
     pub(super) fn leave(&self, container: &str) {
         self.running.lock().remove(container);
+    }
+
+    /// Waits until a container has started.
+    async fn started(&self, slot: Slot) {
+        let mut changes = self.changed.subscribe();
+        while !self.board.lock().is_started(slot) {
+            if changes.changed().await.is_err() {
+                return;
+            }
+        }
     }
 
     /// A running container.
@@ -91,7 +104,7 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
         node,
         pod: Mutex::new(Arc::clone(&pod)),
         board: Mutex::new(board),
-        changed: Notify::new(),
+        changed: watch::Sender::new(()),
         running: Mutex::default(),
     });
     let host = Arc::clone(&shared.node.host);
@@ -101,7 +114,9 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
     let mut life = AbortOnDropHandle::new(spawn("pod", live(Arc::clone(&shared), Arc::clone(&stop))));
     let mut ended = false;
     let mut forced = false;
-    shared.changed.notify_one();
+    let mut board = shared.changed.subscribe();
+    board.mark_changed();
+    let mut told = true;
     loop {
         let current = pods.borrow_and_update().clone();
         let deleted = current.metadata.deletion_timestamp.is_some() || forced;
@@ -118,15 +133,20 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
                 ended = true;
                 shared.change(|board| board.ended = Some(*well.as_ref().unwrap_or(&false)));
             }
-            () = shared.changed.notified() => {}
+            _ = board.changed() => {}
+            // The API server was away.
+            () = sleep(RETRY), if !told => {}
         }
         if !forced {
-            reporter.report().await;
+            told = reporter.report().await;
         }
     }
     host.leave(&pod);
     if !forced {
-        remove(&shared).await?;
+        while let Err(error) = remove(&shared).await {
+            host.note(&format!("{error:#}"));
+            sleep(RETRY).await;
+        }
     }
     shared.sandbox.remove()
 }
@@ -163,7 +183,10 @@ async fn live(shared: Arc<Shared>, stop: Arc<Stop>) -> bool {
         if init.restart_policy.as_deref() == Some("Always") {
             let sidecar = task(init, Slot::Init(index), Restart::Always, &after);
             sidecars.push(AbortOnDropHandle::new(spawn("sidecar", sidecar.run())));
-            continue;
+            tokio::select! {
+                () = shared.started(Slot::Init(index)) => continue,
+                _ = stop.wait() => break,
+            }
         }
         let restart = if policy == Restart::Never { policy } else { Restart::OnFailure };
         well = task(init, Slot::Init(index), restart, &stop).run().await;
@@ -199,12 +222,13 @@ struct Reporter {
 }
 
 impl Reporter {
-    async fn report(&mut self) {
+    /// Says whether it knows now.
+    async fn report(&mut self) -> bool {
         let pod = self.shared.pod.lock().clone();
         let host: Ipv4Addr = self.shared.node.address;
         let status = self.shared.board.lock().status(&pod, host, &self.last, Timestamp::now());
         if status == self.last {
-            return;
+            return true;
         }
         let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
         let (namespace, name) = (namespace.unwrap_or_default(), name.unwrap_or_default());
@@ -218,9 +242,15 @@ impl Reporter {
             }
         }
         match api.patch_status(name, &PatchParams::default(), &Patch::Strategic(patch)).await {
-            Ok(_) => self.last = status,
+            Ok(_) => {
+                self.last = status;
+                true
+            }
+            // Deleted in the meantime; the watch says so.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => true,
             Err(error) => {
                 self.shared.node.host.note(&format!("status of pod {namespace}/{name}: {error}"));
+                false
             }
         }
     }

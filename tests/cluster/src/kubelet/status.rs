@@ -52,6 +52,11 @@ impl Board {
         }
     }
 
+    /// Whether a container runs, and its startup probe has succeeded.
+    pub(super) fn is_started(&mut self, slot: Slot) -> bool {
+        self.entry(slot).is_some_and(|entry| entry.started == Some(true))
+    }
+
     /// A container cannot run yet, or not again yet.
     pub(super) fn waiting(&mut self, slot: Slot, reason: &str, message: &str) {
         let Some(entry) = self.entry(slot) else { return };

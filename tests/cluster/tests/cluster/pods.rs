@@ -110,3 +110,58 @@ pub(crate) async fn a_pod_has_time_to_end(cluster: &'static Cluster) -> Result<(
     }
     Ok(())
 }
+
+pub(crate) async fn a_container_that_is_not_alive_is_started_again(cluster: &'static Cluster) -> Result<()> {
+    cluster.namespace("alive").await?;
+    // The first start hangs, so to speak; the second finds that there was one.
+    let spec = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: hangs, namespace: alive}
+spec:
+  terminationGracePeriodSeconds: 1
+  containers:
+    - name: main
+      image: shell
+      args: [-c, "if test -e /state/again; then touch /tmp/alive; fi; touch /state/again; while :; do sleep 0.1; done"]
+      livenessProbe: {exec: {command: [test, -e, /tmp/alive]}, periodSeconds: 1, failureThreshold: 2}
+      volumeMounts: [{name: state, mountPath: /state}]
+  volumes: [{name: state, emptyDir: {}}]
+"#;
+    cluster.apply(spec).await?;
+    let api: Api<Pod> = Api::namespaced(cluster.client(), "alive");
+    let again = |pod: Option<&Pod>| container(pod).is_some_and(|it| it.restart_count == 1 && it.ready);
+    cluster.until(api, "hangs", "runs for the second time", again).await?;
+    Ok(())
+}
+
+pub(crate) async fn a_sidecar_outlives_what_it_is_beside(cluster: &'static Cluster) -> Result<()> {
+    cluster.namespace("sidecars").await?;
+    let spec = r#"
+apiVersion: v1
+kind: Pod
+metadata: {name: job, namespace: sidecars}
+spec:
+  restartPolicy: Never
+  initContainers:
+    - name: beside
+      image: shell
+      restartPolicy: Always
+      args: [-c, "trap 'test -e /shared/done && exit 0; exit 9' TERM; echo up >/shared/up; while :; do sleep 0.1; done"]
+      startupProbe: {exec: {command: [test, -e, /shared/up]}, periodSeconds: 1}
+      volumeMounts: [{name: shared, mountPath: /shared}]
+  containers:
+    - name: main
+      image: shell
+      args: [-ec, "test \"$(cat /shared/up)\" = up; touch /shared/done"]
+      volumeMounts: [{name: shared, mountPath: /shared}]
+  volumes: [{name: shared, emptyDir: {}}]
+"#;
+    cluster.apply(spec).await?;
+    until_phase(cluster, "sidecars", "job", "Succeeded").await?;
+    let found = Api::<Pod>::namespaced(cluster.client(), "sidecars").get("job").await?;
+    let beside = found.status.and_then(|status| status.init_container_statuses?.into_iter().next());
+    let ended = beside.and_then(|beside| beside.state?.terminated);
+    ensure!(ended.as_ref().is_some_and(|ended| ended.exit_code == 0), "{ended:?}");
+    Ok(())
+}

@@ -26,7 +26,7 @@ spec:
       containers:
         - name: server
           image: example.test/mcp-test-server:1
-          args: [--transport, http, --host, 0.0.0.0, --port, "8080"]
+          args: [--transport, http, --host, 0.0.0.0, --port, "8080", --allow-host, fixture]
           ports: [{name: mcp, containerPort: 8080}]
           readinessProbe: {tcpSocket: {port: mcp}, periodSeconds: 1}
 ---
@@ -48,7 +48,7 @@ pub(crate) async fn fixture(cluster: &Cluster, namespace: &str) -> Result<()> {
 pub(crate) async fn initialize(address: &str) -> Result<String> {
     let body = r#"{"jsonrpc":"2.0","id":1,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"test","version":"1"}}}"#;
     let request = format!(
-        "POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+        "POST /mcp HTTP/1.1\r\nHost: fixture\r\nContent-Type: application/json\r\n\
          Accept: application/json, text/event-stream\r\nContent-Length: {}\r\n\r\n{body}",
         body.len()
     );
@@ -116,5 +116,45 @@ pub(crate) async fn a_deleted_pod_is_replaced(cluster: &'static Cluster) -> Resu
     let after = pods(cluster, "replaced").await?;
     let names: BTreeSet<_> = after.iter().filter_map(|pod| pod.metadata.name.clone()).collect();
     ensure!(names.len() == 2 && !names.contains(&name), "{names:?} instead of {name}");
+    Ok(())
+}
+
+pub(crate) async fn a_rolling_update_loses_no_request(cluster: &'static Cluster) -> Result<()> {
+    fixture(cluster, "rolling").await?;
+    let services: Api<Service> = Api::namespaced(cluster.client(), "rolling");
+    let address =
+        services.get("fixture").await?.spec.and_then(|spec| spec.cluster_ip).context("an address")?;
+    let address = format!("{address}:80");
+    // A pod that ends waits until nobody is sent to it any more; one that starts counts when it answers.
+    let changed = FIXTURE.replace("NAMESPACE", "rolling").replace(
+        "          ports:",
+        "          lifecycle: {preStop: {sleep: {seconds: 2}}}\n          ports:",
+    );
+    cluster.apply(&changed).await?;
+    cluster.until_available("rolling", "fixture").await?;
+    cluster.apply(&changed.replace("mcp-test-server:1", "mcp-test-server:2")).await?;
+    let rolled = cluster.until_available("rolling", "fixture");
+    tokio::pin!(rolled);
+    let mut answered = 0;
+    loop {
+        tokio::select! {
+            biased;
+            outcome = &mut rolled => {
+                outcome?;
+                break;
+            }
+            answer = initialize(&address) => {
+                let answer = answer.with_context(|| format!("after {answered} answers"))?;
+                ensure!(answer.starts_with("HTTP/1.1 200"), "after {answered} answers: {answer:?}");
+                answered += 1;
+            }
+        }
+    }
+    ensure!(answered > 10, "only {answered} requests were made");
+    let all = pods(cluster, "rolling").await?.into_iter();
+    for pod in all.filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+        let image = pod.spec.and_then(|spec| spec.containers.into_iter().next()?.image);
+        ensure!(image.as_deref() == Some("example.test/mcp-test-server:2"), "{image:?}");
+    }
     Ok(())
 }
