@@ -16,6 +16,7 @@ use clap::Parser;
 use tokio::io::copy_bidirectional;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::process::Command;
+use tokio::runtime::Builder;
 use tokio::signal::unix::{SignalKind, signal};
 
 /// A Kubernetes cluster on this machine, in a network namespace of its own; pods are processes.
@@ -34,17 +35,23 @@ struct Args {
     port: u16,
 }
 
-#[tokio::main]
-async fn main() -> ExitCode {
-    let args = Args::parse();
-    let outcome = if namespace::inside() { inside(&args).await } else { outside(&args).await };
-    match outcome {
+fn main() -> ExitCode {
+    match run(&Args::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let _ = writeln!(io::stderr(), "{error:#}");
             ExitCode::FAILURE
         }
     }
+}
+
+fn run(args: &Args) -> Result<()> {
+    let runtime = Builder::new_multi_thread().enable_all().build()?;
+    let outcome = runtime
+        .block_on(async { if namespace::inside() { inside(args).await } else { outside(args).await } });
+    // A read of standard input may still be blocked on its thread; waiting for it would hold the exit.
+    runtime.shutdown_background();
+    outcome
 }
 
 /// Forwards until the cluster has ended.
