@@ -7,7 +7,7 @@ F ?= $(QUICKSTART)
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: bench build check-config clean conformance crds deny fuzz fuzz-check help interop lint matrix peers run test
+.PHONY: bench build check-config clean cluster cluster-binaries conformance crds deny fuzz fuzz-check help interop lint matrix peers run test test-cluster
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -41,6 +41,15 @@ bench: ## Cost of one hop beside a direct call, nginx and bare hyper
 	tests/peers/install nginx=nginx
 	$(CARGO) build --locked --release -p mcp-gateway -p bridge-bench
 	target/release/bridge-bench all
+
+cluster: build cluster-binaries ## A Kubernetes cluster on this machine with pods as processes, for kubectl; needs root
+	exec target/debug/bridge-cluster
+
+test-cluster: build cluster-binaries ## The tests that need a Kubernetes cluster; needs root
+	$(CARGO) test --locked -q -p bridge-cluster --test cluster
+
+cluster-binaries: ## Build the control plane of the test cluster once (Go), unless KUBEBUILDER_ASSETS is set
+	@test -n "$$KUBEBUILDER_ASSETS" || tests/cluster/control-plane/build "$(CURDIR)/target/cluster/bin"
 
 fuzz-check: ## Compile the fuzz targets and replay their corpus
 	tests/fuzz-check

@@ -42,12 +42,17 @@ const DRAIN: Duration = Duration::from_millis(500);
 const CLOSE: Duration = Duration::from_secs(2);
 
 /// Serves until the process is asked to stop. Says on standard error where, once it accepts connections.
-pub(crate) async fn run(shared: Arc<Shared>, address: SocketAddr, reply: ReplyKind) -> anyhow::Result<()> {
+pub(crate) async fn run(
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    allow_hosts: &[String],
+    reply: ReplyKind,
+) -> anyhow::Result<()> {
     let mut signal = StopSignal::watch()?;
     let listener = tokio::net::TcpListener::bind(address).await?;
     let address = listener.local_addr()?;
     let streams = CancellationToken::new();
-    let app = router(Arc::clone(&shared), address.ip(), reply, streams.clone());
+    let app = router(Arc::clone(&shared), address.ip(), allow_hosts, reply, streams.clone());
     announce(&format!("listening on http://{address}/mcp"))?;
 
     let stopping = shared.stopping.clone();
@@ -71,12 +76,24 @@ pub(crate) async fn run(shared: Arc<Shared>, address: SocketAddr, reply: ReplyKi
     }
 }
 
-fn router(shared: Arc<Shared>, host: IpAddr, reply: ReplyKind, streams: CancellationToken) -> Router {
+fn router(
+    shared: Arc<Shared>,
+    host: IpAddr,
+    more_hosts: &[String],
+    reply: ReplyKind,
+    streams: CancellationToken,
+) -> Router {
     let era = shared.era;
     let loopback = ["localhost", "127.0.0.1", "[::1]"];
     let origins = loopback.iter().flat_map(|name| [format!("http://{name}:*"), format!("https://{name}:*")]);
     let config = StreamableHttpServerConfig::default()
-        .with_allowed_hosts(loopback.iter().map(|name| (*name).to_owned()).chain([host.to_string()]))
+        .with_allowed_hosts(
+            loopback
+                .iter()
+                .map(|name| (*name).to_owned())
+                .chain([host.to_string()])
+                .chain(more_hosts.iter().cloned()),
+        )
         .with_allowed_origins(origins)
         .with_cancellation_token(streams)
         .with_legacy_session_mode(era != Era::Modern)

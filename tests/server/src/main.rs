@@ -50,6 +50,9 @@ struct Args {
     /// Port to listen on (not stdio); 0 picks a free one, which the `listening on` line names.
     #[arg(long, default_value_t = 0)]
     port: u16,
+    /// More names by which clients may address it (http only); without it, the address and those of this machine.
+    #[arg(long = "allow-host", value_name = "NAME")]
+    allow_hosts: Vec<String>,
     /// Form of the replies to modern requests (http only); a reply that has to stream always does.
     #[arg(long, value_enum, default_value_t = ReplyKind::Stream)]
     reply: ReplyKind,
@@ -105,7 +108,7 @@ fn serve(args: &Args) -> anyhow::Result<()> {
         let serving = async {
             match args.transport {
                 TransportKind::Stdio => stdio::run(shared).await,
-                TransportKind::Http => http::run(shared, address, args.reply).await,
+                TransportKind::Http => http::run(shared, address, &args.allow_hosts, args.reply).await,
                 TransportKind::Sse => sockets::run(shared, address, sockets::Kind::Sse).await,
                 TransportKind::Websocket => sockets::run(shared, address, sockets::Kind::WebSocket).await,
                 TransportKind::Tcp => sockets::run(shared, address, sockets::Kind::Binary).await,

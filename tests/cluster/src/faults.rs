@@ -1,0 +1,42 @@
+//! Faults on purpose: programs stopped and killed, pods cut off, nodes lost. Changes when a test needs another fault.
+
+use anyhow::{Context as _, Result};
+use k8s_openapi::api::core::v1::Pod;
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::cluster::Cluster;
+use crate::namespace;
+
+impl Cluster {
+    /// Sends a signal to the program of a container: `STOP` freezes it, `CONT` lets it go on, `KILL` ends it.
+    pub fn signal(&self, pod: &Pod, container: &str, signal: Signal) -> Result<()> {
+        send(self.host().pid(pod, container)?, signal)
+    }
+
+    /// Cuts a pod off from everything but itself, or connects it again.
+    pub fn set_connected(&self, pod: &Pod, connected: bool) -> Result<()> {
+        let link = self.host().link(pod)?;
+        namespace::run(&format!("ip link set {link} {}", if connected { "up" } else { "down" }))
+    }
+
+    /// Sends a signal to a program of the control plane: `etcd`, `kube-apiserver`, `kube-controller-manager` or
+    /// `kube-scheduler`.
+    pub fn signal_control_plane(&self, program: &str, signal: Signal) -> Result<()> {
+        send(self.plane().pid(program)?, signal)
+    }
+
+    /// Kills a program of the control plane and starts it again with the same flags and data, in a new log after the old.
+    pub async fn restart(&self, program: &str) -> Result<()> {
+        self.plane().restart(program).await
+    }
+
+    /// Loses a node: its programs are killed, and it is heard of no more.
+    pub fn lose_node(&self, index: usize) {
+        self.nodes().lock().remove(&index);
+    }
+}
+
+fn send(pid: u32, signal: Signal) -> Result<()> {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("it has ended")?;
+    kill_process(pid, signal).context("signalling")
+}
