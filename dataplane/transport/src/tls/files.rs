@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::Path;
 
+use rustls::RootCertStore;
 use rustls::pki_types::pem::{self, PemObject as _};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 
@@ -26,6 +27,17 @@ pub(super) fn certificates(
         return Err(wrong(file, what, problem));
     }
     Ok(certificates)
+}
+
+/// Everybody whose certificates are in a file, to vouch for others.
+pub(super) fn authorities(file: &Path, what: &'static str) -> Result<RootCertStore, TlsError> {
+    let mut roots = RootCertStore::empty();
+    for (index, certificate) in certificates(file, what)?.into_iter().enumerate() {
+        roots.add(certificate).map_err(|error| {
+            wrong(file, what, format!("certificate number {} cannot be used: {error}", index + 1))
+        })?;
+    }
+    Ok(roots)
 }
 
 /// The first private key of a file.

@@ -140,11 +140,5 @@ fn client_authorities(settings: &ServerSettings) -> Result<Option<(RootCertStore
         return Ok(None);
     }
     let file = settings.client_ca_file.as_ref().ok_or(TlsError::NoClientCa)?;
-    let mut roots = RootCertStore::empty();
-    for (index, certificate) in files::certificates(file, CLIENT_CA)?.into_iter().enumerate() {
-        roots.add(certificate).map_err(|error| {
-            files::wrong(file, CLIENT_CA, format!("certificate number {} cannot be used: {error}", index + 1))
-        })?;
-    }
-    Ok(Some((roots, file)))
+    Ok(Some((files::authorities(file, CLIENT_CA)?, file)))
 }
