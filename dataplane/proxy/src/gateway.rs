@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bridge_mcp::limits::Limits;
 use bridge_policy::refusal::Reason;
 use bridge_runtime::drain::Drain;
-use bridge_runtime::health::{BackendHealth, BackendState, Health, HealthSource};
+use bridge_runtime::health::{BackendHealth, BackendState, Configuration, Health, HealthSource};
 use bridge_snapshot::Snapshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
 use crate::cluster::{self, Cluster, Offer};
 use crate::crossing::Parked;
+use crate::discovery::Standing;
 use crate::frontend::sse;
 use crate::merged::Views;
 use crate::observe::GatewayMetrics;
@@ -109,13 +111,20 @@ impl Plan {
     }
 }
 
-/// Tells the health page about the backends of the current plan.
-pub(crate) struct PlanHealth(pub(crate) Arc<ArcSwap<Plan>>);
+/// Tells the health page about the backends of the current plan, and where it comes from.
+pub(crate) struct PlanHealth {
+    pub(crate) plan: Arc<ArcSwap<Plan>>,
+    pub(crate) standing: Option<Arc<Standing>>,
+}
 
 impl HealthSource for PlanHealth {
     fn backends(&self) -> Vec<BackendHealth> {
-        let plan = self.0.load();
+        let plan = self.plan.load();
         plan.clusters.iter().map(|cluster| health_of(cluster)).collect()
+    }
+
+    fn configuration(&self) -> Option<Configuration> {
+        self.standing.as_ref().map(|standing| standing.describe(Instant::now()))
     }
 }
 
@@ -139,7 +148,7 @@ fn health_of(cluster: &Cluster) -> BackendHealth {
     let reason = reason.map(|refusal| refusal.detail.clone());
     let spoken = eras.into_iter().zip(&offers).filter(|(_, offer)| matches!(offer, Offer::Ready(_)));
     let generations = spoken.map(|((_, word), _)| word).collect();
-    let (endpoints, failing_endpoints) = cluster.endpoint_counts(std::time::Instant::now());
+    let (endpoints, failing_endpoints) = cluster.endpoint_counts(Instant::now());
     BackendHealth {
         name: cluster.config.name.clone(),
         namespace: cluster.config.namespace.clone(),

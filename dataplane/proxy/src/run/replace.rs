@@ -1,0 +1,94 @@
+//! Another configuration for a gateway that serves: all of it, or nothing with the reason. Changes when something else
+//! can be replaced without a restart.
+
+use std::sync::Arc;
+
+use bridge_snapshot::{ContentHash, Listener, Snapshot};
+
+use super::{Server, StartError};
+use crate::access::Gate;
+use crate::config::Loaded;
+use crate::gateway::Plan;
+use crate::listener::{Bound, acceptor};
+
+impl Server {
+    /// Takes over another configuration: all of it, or nothing with the reason.
+    pub async fn reload(&mut self, loaded: Loaded) -> Result<(), StartError> {
+        self.replace(loaded.snapshot).await.map(drop)
+    }
+
+    /// The same, of the part of a configuration that can change. Gives its hash.
+    pub(crate) async fn replace(&mut self, snapshot: Snapshot) -> Result<ContentHash, StartError> {
+        let current = self.gateway.plan.load_full();
+        let gate = Gate::load(&snapshot.access)?;
+        let hash = snapshot.content_hash();
+        if *current.snapshot == snapshot {
+            self.reload_certificates()?;
+            self.gateway.plan.store(Arc::new(current.with_gate(gate)));
+            tracing::info!("configuration unchanged");
+            return Ok(hash);
+        }
+        let plan = Plan::build(snapshot, gate, &self.gateway.shared, Some(&current))?;
+        let (kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
+        let opened = self.locals.open(&plan.snapshot.local).await?;
+        // The last step that can fail.
+        self.reload_certificates()?;
+        let plan = Arc::new(plan);
+        for cluster in &plan.clusters {
+            if !current.clusters.iter().any(|running| Arc::ptr_eq(running, cluster)) {
+                cluster.start();
+            }
+        }
+        self.gateway.plan.store(Arc::clone(&plan));
+        self.gateway.views.rebuild(&self.gateway.plan);
+        let mut listeners = Vec::new();
+        for (position, mut running) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
+            match kept.iter().find(|(at, _)| *at == position) {
+                Some((_, config)) if running.update(config) => listeners.push(running),
+                _ => running.stop(),
+            }
+        }
+        listeners.extend(fresh.into_iter().map(|bound| bound.serve(Arc::clone(&self.gateway))));
+        self.listeners = listeners;
+        self.locals.take_over(&plan.snapshot.local, opened, &self.gateway);
+        for cluster in &current.clusters {
+            if !plan.clusters.iter().any(|kept| Arc::ptr_eq(kept, cluster)) {
+                cluster.close();
+                self.gateway.sessions.for_each(|session| session.part_from(&cluster.name));
+            }
+        }
+        if let Some(gate) = self.unconfigured.take() {
+            gate.release();
+        }
+        tracing::info!(hash = hash.short(), backends = plan.clusters.len(), "configuration loaded");
+        Ok(hash)
+    }
+
+    /// Which running listeners stay, and new ones, bound so that a port in use refuses the whole configuration.
+    async fn plan_listeners(
+        &self,
+        wanted: &[Listener],
+    ) -> Result<(Vec<(usize, Listener)>, Vec<Bound>), StartError> {
+        let mut kept = Vec::new();
+        let mut fresh = Vec::new();
+        for config in wanted {
+            let same = self.listeners.iter().position(|running| {
+                running.config.address == config.address && running.config.tls == config.tls
+            });
+            match same {
+                Some(position) => kept.push((position, config.clone())),
+                None => fresh.push(Bound::bind(config.clone(), acceptor(config)?).await?),
+            }
+        }
+        Ok((kept, fresh))
+    }
+
+    fn reload_certificates(&self) -> Result<(), StartError> {
+        for running in &self.listeners {
+            if let Some(tls) = running.tls() {
+                tls.reload()?;
+            }
+        }
+        Ok(())
+    }
+}
