@@ -6,9 +6,10 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use bridge_snapshot::push::{BackendPart, Resource};
+use bridge_snapshot::push::{BackendPart, Resource, SecretData};
 use bridge_snapshot::{
-    Access, Backend, EraPolicy, HttpBackend, Limits, Listener, Naming, Protocol, Sessions, Snapshot, Target,
+    Access, Backend, EraPolicy, HttpBackend, Limits, Listener, Material, Naming, Protocol, Secret, Sessions,
+    Snapshot, Target,
 };
 use serde_json::{Value, json};
 
@@ -198,4 +199,15 @@ pub fn part(name: &str, url: &str) -> BackendPart {
         max_concurrency: 100,
     };
     BackendPart { backend, credentials: Vec::new(), rank: 0 }
+}
+
+/// A Secret with these values.
+pub fn secret(name: &str, data: &[(&str, &str)]) -> Resource {
+    let value = |(key, value): &(&str, &str)| ((*key).to_owned(), Secret::new(*value));
+    Resource::Secret(name.to_owned(), SecretData { data: data.iter().map(value).collect() })
+}
+
+/// A value of a Secret.
+pub fn material(secret: &str, key: &str) -> Material {
+    Material::Key { secret: secret.to_owned(), key: key.to_owned() }
 }

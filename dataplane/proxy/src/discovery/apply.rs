@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bridge_snapshot::push::{Assembly, Entry, Key, LeftOut, Rejection, Resource, assemble};
+use bridge_snapshot::push::{Assembly, Entry, Key, LeftOut, Rejection, Resource, ResourceType, assemble};
 use bridge_snapshot::{Access, ContentHash};
 
 use super::blame::{Fresh, Resources, Trouble, blame};
@@ -37,7 +37,9 @@ impl Served {
                 whole.remove(key);
             }
             whole.extend(fresh.iter().map(|(key, (_, resource))| (key.clone(), Arc::clone(resource))));
-            let trouble = self.effect(&whole, server).await.err();
+            // A gateway that has just come is rejected when it needs what is not here; one that serves does without.
+            let strict = fresh.keys().any(|key| key.kind == ResourceType::Gateway);
+            let trouble = self.effect(&whole, strict, server).await.err();
             let blamed = trouble.as_ref().map(|trouble| blame(trouble, &fresh, &whole)).unwrap_or_default();
             if let Some(trouble) = &trouble
                 && blamed.is_empty()
@@ -55,14 +57,19 @@ impl Served {
         }
     }
 
-    async fn effect(&mut self, whole: &Resources, server: &mut Server) -> Result<(), Trouble> {
-        let Assembly { snapshot, left_out } = assemble(whole.values().map(Arc::as_ref));
+    async fn effect(&mut self, whole: &Resources, strict: bool, server: &mut Server) -> Result<(), Trouble> {
+        let Assembly { snapshot, left_out, missing } = assemble(whole.values().map(Arc::as_ref));
         let Some(snapshot) = snapshot else {
             tracing::warn!(
                 "the gateway's own part of the configuration is not here; nothing changes without it"
             );
             return Ok(());
         };
+        match missing.into_iter().next() {
+            Some(missing) if strict => return Err(missing.into()),
+            Some(missing) => tracing::error!(%missing, "configuration in effect without a part of it"),
+            None => {}
+        }
         snapshot.validate().map_err(Trouble::Defects)?;
         if let Access::Refuse { reason } = &snapshot.access {
             tracing::error!(%reason, "every request is refused");

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bridge_snapshot::Defect;
-use bridge_snapshot::push::{Entry, Key, Rejection, RejectionCode, Resource, ResourceType};
+use bridge_snapshot::push::{Entry, Key, Missing, Rejection, RejectionCode, Resource, ResourceType};
 
 use crate::run::StartError;
 
@@ -21,6 +21,9 @@ pub(super) enum Trouble {
     /// It contradicts itself. At least one defect.
     #[error("{}", join(.0))]
     Defects(Vec<Defect>),
+    /// It needs a Secret that is not here.
+    #[error(transparent)]
+    Missing(#[from] Missing),
     /// A part of it cannot be built.
     #[error(transparent)]
     Start(#[from] StartError),
@@ -46,7 +49,7 @@ pub(super) fn blame(trouble: &Trouble, fresh: &Fresh, whole: &Resources) -> Vec<
             let found = of_backend(&error.backend, fresh, whole);
             rejections.extend(reject(&found, fresh, RejectionCode::Invalid, &error.to_string()));
         }
-        Trouble::Start(_) => {}
+        Trouble::Missing(_) | Trouble::Start(_) => {}
     }
     if rejections.is_empty() {
         rejections = blame_the_rest(trouble, fresh);
@@ -59,7 +62,9 @@ pub(super) fn blame(trouble: &Trouble, fresh: &Fresh, whole: &Resources) -> Vec<
 /// What is left: the gateway, if it has just come, or else a secret that it needs, or else everything.
 fn blame_the_rest(trouble: &Trouble, fresh: &Fresh) -> Vec<Rejection> {
     let code = match trouble {
-        Trouble::Start(StartError::Listen(_) | StartError::Local(_)) => RejectionCode::Unavailable,
+        Trouble::Missing(_) | Trouble::Start(StartError::Listen(_) | StartError::Local(_)) => {
+            RejectionCode::Unavailable
+        }
         _ => RejectionCode::Invalid,
     };
     let of_type = |kind| fresh.keys().filter(|key| key.kind == kind).cloned().collect::<Vec<_>>();

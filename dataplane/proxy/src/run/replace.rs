@@ -4,12 +4,20 @@
 use std::sync::Arc;
 
 use bridge_snapshot::{ContentHash, Listener, Snapshot};
+use bridge_transport::tls;
 
 use super::{Server, StartError};
 use crate::access::Gate;
 use crate::config::Loaded;
 use crate::gateway::Plan;
 use crate::listener::{Bound, acceptor};
+
+/// A running listener that stays, with what it takes over.
+struct Kept {
+    position: usize,
+    config: Listener,
+    tls: Option<Arc<tls::Server>>,
+}
 
 impl Server {
     /// Takes over another configuration: all of it, or nothing with the reason.
@@ -29,10 +37,9 @@ impl Server {
             return Ok(hash);
         }
         let plan = Plan::build(snapshot, gate, &self.gateway.shared, Some(&current))?;
-        let (kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
+        let (mut kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
         let opened = self.locals.open(&plan.snapshot.local).await?;
-        // The last step that can fail.
-        self.reload_certificates()?;
+        // Nothing fails from here on.
         let plan = Arc::new(plan);
         for cluster in &plan.clusters {
             if !current.clusters.iter().any(|running| Arc::ptr_eq(running, cluster)) {
@@ -43,9 +50,13 @@ impl Server {
         self.gateway.views.rebuild(&self.gateway.plan);
         let mut listeners = Vec::new();
         for (position, mut running) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
-            match kept.iter().find(|(at, _)| *at == position) {
-                Some((_, config)) if running.update(config) => listeners.push(running),
-                _ => running.stop(),
+            match kept.iter().position(|kept| kept.position == position) {
+                Some(at) => {
+                    let Kept { config, tls, .. } = kept.swap_remove(at);
+                    running.update(config, tls);
+                    listeners.push(running);
+                }
+                None => running.stop(),
             }
         }
         listeners.extend(fresh.into_iter().map(|bound| bound.serve(Arc::clone(&self.gateway))));
@@ -64,20 +75,20 @@ impl Server {
         Ok(hash)
     }
 
-    /// Which running listeners stay, and new ones, bound so that a port in use refuses the whole configuration.
-    async fn plan_listeners(
-        &self,
-        wanted: &[Listener],
-    ) -> Result<(Vec<(usize, Listener)>, Vec<Bound>), StartError> {
-        let mut kept = Vec::new();
+    /// Which running listeners stay, with certificates read anew, and new ones, bound so that a port in use refuses the whole configuration.
+    async fn plan_listeners(&self, wanted: &[Listener]) -> Result<(Vec<Kept>, Vec<Bound>), StartError> {
+        let mut kept: Vec<Kept> = Vec::new();
         let mut fresh = Vec::new();
         for config in wanted {
-            let same = self.listeners.iter().position(|running| {
-                running.config.address == config.address && running.config.tls == config.tls
-            });
+            let (config, tls) = (config.clone(), acceptor(config)?);
+            let is_taken = |position: usize| kept.iter().any(|kept| kept.position == position);
+            let same =
+                self.listeners.iter().enumerate().find(|(position, running)| {
+                    running.config.address == config.address && !is_taken(*position)
+                });
             match same {
-                Some(position) => kept.push((position, config.clone())),
-                None => fresh.push(Bound::bind(config.clone(), acceptor(config)?).await?),
+                Some((position, _)) => kept.push(Kept { position, config, tls }),
+                None => fresh.push(Bound::bind(config, tls).await?),
             }
         }
         Ok((kept, fresh))

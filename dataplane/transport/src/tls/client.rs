@@ -14,7 +14,7 @@ use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
 use super::files::authorities;
-use super::{TlsError, provider};
+use super::{Pem, TlsError, provider};
 
 const ROOTS: &str = "CA file";
 /// Idle time after which the system probes whether a backend is still there.
@@ -32,7 +32,8 @@ impl Roots {
 
     /// Those of a PEM file, as it is at the first connection.
     pub fn file(file: PathBuf) -> Self {
-        Self(Arc::new(move || authorities(&file, ROOTS).map_err(|error| error.to_string())))
+        let pem = Pem::File(file);
+        Self(Arc::new(move || authorities(&pem, ROOTS).map_err(|error| error.to_string())))
     }
 
     /// Exactly these.
