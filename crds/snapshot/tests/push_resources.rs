@@ -44,6 +44,7 @@ fn gateway() -> Resource {
         naming: Naming::OnConflict,
         limits: Limits::default(),
         sessions: Sessions::default(),
+        log_level: None,
     }))
 }
 

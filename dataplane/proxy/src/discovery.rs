@@ -14,6 +14,7 @@ mod apply;
 mod blame;
 mod bootstrap;
 mod dial;
+mod files;
 mod link;
 mod pod;
 mod report;
@@ -21,7 +22,7 @@ mod saved;
 mod standing;
 
 pub use bootstrap::{Bootstrap, BootstrapError};
-pub use pod::run;
+pub use pod::{Logging, run};
 pub(crate) use standing::Standing;
 
 #[cfg(doc)]

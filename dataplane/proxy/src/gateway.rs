@@ -46,6 +46,7 @@ pub(crate) struct Plan {
     pub(crate) gate: Arc<Gate>,
     /// In configuration order.
     pub(crate) clusters: Vec<Arc<Cluster>>,
+    by_name: Arc<HashMap<Arc<str>, usize>>,
     by_namespace: Arc<HashMap<String, usize>>,
     /// Of one HTTP request.
     pub(crate) client_limits: Limits,
@@ -70,7 +71,7 @@ impl Plan {
                 // Of the limits, a running backend has taken in these only.
                 let same = plan.backend_limits == backend_limits
                     && plan.snapshot.limits.max_rounds == limits.max_rounds;
-                plan.clusters.iter().find(|cluster| same && cluster.config == *backend)
+                plan.named(&backend.name).filter(|cluster| same && cluster.config == *backend)
             });
             clusters.push(match running {
                 Some(cluster) => Arc::clone(cluster),
@@ -87,12 +88,15 @@ impl Plan {
             .enumerate()
             .map(|(position, cluster)| (cluster.config.namespace.clone(), position))
             .collect::<HashMap<_, _>>();
+        let names = clusters.iter().enumerate();
+        let by_name = names.map(|(position, cluster)| (Arc::clone(&cluster.name), position)).collect();
         let client_limits = Limits::client(limits.max_http_body, limits.max_depth);
         let connection_limits = Limits::client(limits.max_message, limits.max_depth);
         Ok(Self {
             snapshot: Arc::new(snapshot),
             gate: Arc::new(gate),
             clusters,
+            by_name: Arc::new(by_name),
             by_namespace: Arc::new(by_namespace),
             client_limits,
             connection_limits,
@@ -103,6 +107,16 @@ impl Plan {
     /// The same plan with other keys.
     pub(crate) fn with_gate(&self, gate: Gate) -> Self {
         Self { gate: Arc::new(gate), ..self.clone() }
+    }
+
+    /// The backend of this name.
+    fn named(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.get(*self.by_name.get(name)?)
+    }
+
+    /// Whether this very backend is part of it, and not another in its place.
+    pub(crate) fn runs(&self, cluster: &Arc<Cluster>) -> bool {
+        self.named(&cluster.name).is_some_and(|running| Arc::ptr_eq(running, cluster))
     }
 
     /// The backend of an unrenamed endpoint.
@@ -172,5 +186,6 @@ pub(crate) fn without_backends() -> Snapshot {
         naming: bridge_snapshot::Naming::OnConflict,
         limits: bridge_snapshot::Limits::default(),
         sessions: bridge_snapshot::Sessions::default(),
+        log_level: None,
     }
 }

@@ -11,7 +11,7 @@ use clap::Parser as _;
 use mcp_gateway::admin::Admin;
 use mcp_gateway::args::{Args, Command, version};
 use mcp_gateway::config::{self, LogFormat, LogSettings};
-use mcp_gateway::discovery::{self, Bootstrap};
+use mcp_gateway::discovery::{self, Bootstrap, Logging};
 use mcp_gateway::{Server, welcome};
 
 /// Wrong usage or configuration, as clap and sysexits.h have it.
@@ -98,9 +98,10 @@ fn serve_pod(args: &Args, file: &Path) -> ExitCode {
         Ok(bootstrap) => bootstrap,
         Err(error) => return complain(&error.to_string()),
     };
-    if let Err(error) = start_log(args, bootstrap.process().log) {
-        return complain(&error);
-    }
+    let log = match start_log(args, bootstrap.process().log) {
+        Ok(log) => log,
+        Err(error) => return complain(&error),
+    };
     for key in bootstrap.unknown_keys() {
         tracing::warn!(file = %file.display(), key, "this version knows no such key");
     }
@@ -115,7 +116,8 @@ fn serve_pod(args: &Args, file: &Path) -> ExitCode {
                 return complain(&format!("cannot listen for signals: {error}"));
             }
         };
-        match discovery::run(&bootstrap, shutdown, reload).await {
+        let logging = Logging { level: args.log_level, handle: &log };
+        match discovery::run(&bootstrap, logging, shutdown, reload).await {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 tracing::error!(%error, "cannot start");

@@ -22,6 +22,7 @@ use bridge_transport::backend::http::HttpClient;
 use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::stdio::{Supervisor, guard};
 use bridge_transport::tls::{self, Roots, TlsError};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
@@ -152,6 +153,11 @@ impl Server {
         &self.gateway
     }
 
+    /// What is served.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.gateway.plan.load().snapshot)
+    }
+
     /// Where clients connect: name, address and whether it is TLS.
     pub fn addresses(&self) -> impl Iterator<Item = (&str, std::net::SocketAddr, bool)> {
         self.listeners
@@ -264,6 +270,7 @@ fn unconfigured() -> Snapshot {
         naming: Naming::default(),
         limits: Limits::default(),
         sessions: Sessions::default(),
+        log_level: None,
     }
 }
 
@@ -311,7 +318,7 @@ pub(crate) fn build(
         drain,
         ending: CancellationToken::new(),
         shared,
-        listens: Arc::new(tokio::sync::Semaphore::new(max_listens)),
+        listens: Arc::new(Semaphore::new(max_listens.min(Semaphore::MAX_PERMITS))),
         plan,
     };
     Ok((Arc::new(gateway), metrics))

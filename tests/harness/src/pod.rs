@@ -159,6 +159,7 @@ pub fn snapshot() -> Snapshot {
         naming: Naming::default(),
         limits: Limits::default(),
         sessions: Sessions::default(),
+        log_level: None,
     }
 }
 

@@ -7,9 +7,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bridge_snapshot::push::{Assembly, Entry, Key, LeftOut, Rejection, Resource, ResourceType, assemble};
-use bridge_snapshot::{Access, ContentHash};
+use bridge_snapshot::{Access, ContentHash, Snapshot};
 
 use super::blame::{Fresh, Resources, Trouble, blame};
+use super::files::Files;
 use crate::run::Server;
 
 /// The resources that are served, decoded.
@@ -20,6 +21,8 @@ pub(super) struct Served {
     left_out: BTreeMap<String, String>,
     /// Of the configuration in effect; `None` before there is any.
     pub(super) hash: Option<ContentHash>,
+    /// Files that it names, as they were before they were read.
+    files: Files,
 }
 
 impl Served {
@@ -57,6 +60,21 @@ impl Served {
         }
     }
 
+    /// Reads files that the configuration names again, if they were replaced or `anyway`.
+    pub(super) async fn read_again(&mut self, anyway: bool, server: &mut Server) {
+        let snapshot = server.snapshot();
+        let files = Files::of(&snapshot).await;
+        if files == self.files && !anyway {
+            return;
+        }
+        // What cannot be used now is tried again when it is replaced again.
+        self.files = files;
+        match server.replace(Snapshot::clone(&snapshot)).await {
+            Ok(_) => tracing::info!("certificates and keys read again"),
+            Err(error) => tracing::error!(%error, "certificates and keys stay as they were"),
+        }
+    }
+
     async fn effect(&mut self, whole: &Resources, strict: bool, server: &mut Server) -> Result<(), Trouble> {
         let Assembly { snapshot, left_out, missing } = assemble(whole.values().map(Arc::as_ref));
         let Some(snapshot) = snapshot else {
@@ -74,7 +92,9 @@ impl Served {
         if let Access::Refuse { reason } = &snapshot.access {
             tracing::error!(%reason, "every request is refused");
         }
+        let files = Files::of(&snapshot).await;
         self.hash = Some(server.replace(snapshot).await?);
+        self.files = files;
         let left_out = left_out.into_iter().map(|LeftOut { backend, reason }| (backend, reason)).collect();
         for (backend, reason) in &left_out {
             if self.left_out.get(backend) != Some(reason) {

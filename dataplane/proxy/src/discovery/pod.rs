@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_runtime::log::LogHandle;
 use bridge_runtime::signal::{Reload, Shutdown};
 use bridge_snapshot::push::{
     Change, FromPod, Key, Leave, Nack, Rejection, Report, Resource, Saved, Step, Subscriber,
@@ -17,6 +18,7 @@ use super::link::{Event, Link};
 use super::report::report;
 use super::saved::Store;
 use super::standing::{Source, Standing};
+use crate::config::LogLevel;
 use crate::run::{Server, StartError};
 
 /// How long a pod that starts waits for an operator before it serves what was saved. An operator that cannot be reached
@@ -26,13 +28,23 @@ const FIRST: Duration = Duration::from_secs(3);
 const LOOK: Duration = Duration::from_secs(1);
 /// Shortest time between two writes of the last good configuration.
 const BETWEEN_SAVES: Duration = Duration::from_secs(1);
+/// How often it looks at the files that its configuration names. Mounts change within a minute or so.
+const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 /// How often a report that says nothing new is sent.
 const REPEAT: Duration = Duration::from_secs(30);
 /// How long the operator may take to read the last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
+/// How the pod's log is set.
+pub struct Logging<'a> {
+    /// The level that the command line insists on.
+    pub level: Option<LogLevel>,
+    /// Changes the level.
+    pub handle: &'a LogHandle,
+}
+
 /// A pod of a gateway.
-struct Pod {
+struct Pod<'a> {
     server: Server,
     subscriber: Subscriber,
     served: Served,
@@ -47,11 +59,16 @@ struct Pod {
     save_at: Option<Instant>,
     saved_at: Option<Instant>,
     reported: Option<(Report, Instant)>,
+    files_at: Option<Instant>,
+    logging: Logging<'a>,
+    /// The level that the bootstrap file names.
+    level: LogLevel,
 }
 
 /// Runs a pod until a signal asks it to leave.
 pub async fn run(
     bootstrap: &Bootstrap,
+    logging: Logging<'_>,
     mut shutdown: Shutdown,
     mut reload: Reload,
 ) -> Result<(), StartError> {
@@ -72,6 +89,9 @@ pub async fn run(
         save_at: None,
         saved_at: None,
         reported: None,
+        files_at: None,
+        logging,
+        level: bootstrap.log_level,
     };
     pod.remember().await;
     let mut look = tokio::time::interval(LOOK);
@@ -80,10 +100,10 @@ pub async fn run(
         let deadline = pod.next_deadline();
         tokio::select! {
             _ = shutdown.recv() => break,
-            () = reload.recv() => tracing::info!("SIGHUP ignored: the configuration comes from an operator"),
+            () = reload.recv() => pod.served.read_again(true, &mut pod.server).await,
             event = pod.link.next() => pod.happened(event).await,
             () = until(deadline) => pod.tick(Instant::now()).await,
-            _ = look.tick() => pod.look(Instant::now()),
+            _ = look.tick() => pod.look(Instant::now()).await,
         }
     }
     pod.leave(shutdown).await;
@@ -102,7 +122,7 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-impl Pod {
+impl Pod<'_> {
     /// Looks for a saved configuration, so that an operator need only send what is different.
     async fn remember(&mut self) {
         let Some((source, saved)) = self.store.load().await else { return };
@@ -225,6 +245,15 @@ impl Pod {
         self.patience = None;
         let rejected = self.subscriber.rejected().count();
         self.standing.serves(source, self.subscriber.revision(), hash.short(), rejected);
+        self.set_level();
+    }
+
+    fn set_level(&self) {
+        let configured = self.server.snapshot().log_level.map(bridge_snapshot::LogLevel::as_str);
+        let level = self.logging.level.map(LogLevel::name).or(configured).unwrap_or(self.level.name());
+        if let Err(error) = self.logging.handle.set_level(level) {
+            tracing::error!(%error, "log level not changed");
+        }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
@@ -250,8 +279,12 @@ impl Pod {
         }
     }
 
-    /// Tells the operator what is new.
-    fn look(&mut self, now: Instant) {
+    /// Tells the operator what is new, and notices files that were replaced.
+    async fn look(&mut self, now: Instant) {
+        if self.files_at.is_none_or(|at| at <= now) {
+            self.files_at = Some(now + LOOK_AT_FILES);
+            self.served.read_again(false, &mut self.server).await;
+        }
         if !self.link.is_open() {
             return;
         }

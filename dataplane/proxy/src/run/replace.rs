@@ -3,8 +3,10 @@
 
 use std::sync::Arc;
 
-use bridge_snapshot::{ContentHash, Listener, Snapshot};
+use bridge_runtime::tasks;
+use bridge_snapshot::{ContentHash, Limits, Listener, Snapshot};
 use bridge_transport::tls;
+use tokio::sync::Semaphore;
 
 use super::{Server, StartError};
 use crate::access::Gate;
@@ -42,10 +44,11 @@ impl Server {
         // Nothing fails from here on.
         let plan = Arc::new(plan);
         for cluster in &plan.clusters {
-            if !current.clusters.iter().any(|running| Arc::ptr_eq(running, cluster)) {
+            if !current.runs(cluster) {
                 cluster.start();
             }
         }
+        resize(&self.gateway.listens, &current.snapshot.limits, &plan.snapshot.limits);
         self.gateway.plan.store(Arc::clone(&plan));
         self.gateway.views.rebuild(&self.gateway.plan);
         let mut listeners = Vec::new();
@@ -63,7 +66,7 @@ impl Server {
         self.listeners = listeners;
         self.locals.take_over(&plan.snapshot.local, opened, &self.gateway);
         for cluster in &current.clusters {
-            if !plan.clusters.iter().any(|kept| Arc::ptr_eq(kept, cluster)) {
+            if !plan.runs(cluster) {
                 cluster.close();
                 self.gateway.sessions.for_each(|session| session.part_from(&cluster.name));
             }
@@ -101,5 +104,24 @@ impl Server {
             }
         }
         Ok(())
+    }
+}
+
+/// Gives room to more or fewer listens. Those that are open stay; room that they have is taken away when they end.
+fn resize(listens: &Arc<Semaphore>, before: &Limits, after: &Limits) {
+    let [before, after] = [before, after].map(|limits| limits.max_listens.min(Semaphore::MAX_PERMITS));
+    if let Some(more) = after.checked_sub(before) {
+        listens.add_permits(more);
+        return;
+    }
+    let fewer = before.saturating_sub(after);
+    let taken = fewer.saturating_sub(listens.forget_permits(fewer));
+    if let Some(taken) = u32::try_from(taken).ok().filter(|taken| *taken > 0) {
+        let listens = Arc::clone(listens);
+        tasks::spawn("shrink-listens", async move {
+            if let Ok(permits) = listens.acquire_many_owned(taken).await {
+                permits.forget();
+            }
+        });
     }
 }
