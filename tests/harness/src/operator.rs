@@ -14,7 +14,8 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bridge_snapshot::push::{
-    Effect, Entry, FromPod, Key, Publisher, PublisherSettings, Rejection, Report, Resource, StreamId, ToPod,
+    Effect, Entry, FromPod, HeldReason, Key, Publisher, PublisherSettings, Rejection, Report, Resource,
+    StreamId, ToPod,
 };
 use parking_lot::{Condvar, Mutex};
 use rustls::pki_types::PrivatePkcs8KeyDer;
@@ -47,7 +48,9 @@ struct State {
     publisher: Publisher,
     revision: u64,
     streams: StreamId,
-    senders: HashMap<StreamId, Sender<ToPod>>,
+    senders: HashMap<StreamId, Sender<String>>,
+    /// Resources that were sent.
+    sent: usize,
     effects: Vec<Effect>,
     tokens: Vec<String>,
     /// The only token that is good; any is when absent.
@@ -74,6 +77,7 @@ impl Operator {
             revision: 0,
             streams: 0,
             senders: HashMap::new(),
+            sent: 0,
             effects: Vec::new(),
             tokens: Vec::new(),
             good_token: None,
@@ -112,6 +116,11 @@ impl Operator {
     /// Withdraws a resource.
     pub fn withdraw(&self, key: Key) -> u64 {
         self.change([(key, None)])
+    }
+
+    /// Withdraws resources at once.
+    pub fn withdraw_all(&self, keys: impl IntoIterator<Item = Key>) -> u64 {
+        self.change(keys.into_iter().map(|key| (key, None)))
     }
 
     fn change(&self, entries: impl IntoIterator<Item = (Key, Option<Entry>)>) -> u64 {
@@ -157,6 +166,27 @@ impl Operator {
         let after = u64::try_from(after.as_millis()).unwrap_or(u64::MAX);
         let effects = state.publisher.go_away(|_| after);
         self.shared.carry_out(&mut state, effects);
+    }
+
+    /// Sends every pod a text as it is.
+    pub fn say(&self, text: &str) {
+        for sender in self.shared.state.lock().senders.values() {
+            // A stream that has ended takes nothing.
+            let _ = sender.send(text.to_owned());
+        }
+    }
+
+    /// Resources that were sent so far, over all streams.
+    pub fn sent(&self) -> usize {
+        self.shared.state.lock().sent
+    }
+
+    /// Waits until a pod holds a change; gives the reason.
+    pub fn wait_held(&self) -> Result<HeldReason> {
+        self.wait("change held", |effect| match effect {
+            Effect::Holds(_, held) => Some(held.reason),
+            _ => None,
+        })
     }
 
     /// Waits until a pod serves this revision; gives what it rejects.
@@ -219,9 +249,12 @@ impl Shared {
         for effect in effects {
             match &effect {
                 Effect::Send(id, message) => {
-                    if let Some(sender) = state.senders.get(id) {
+                    if let ToPod::Delta(delta) = message {
+                        state.sent += delta.upsert.len();
+                    }
+                    if let (Some(sender), Ok(text)) = (state.senders.get(id), message.to_json()) {
                         // A stream that has ended takes nothing.
-                        let _ = sender.send(message.clone());
+                        let _ = sender.send(text);
                     }
                 }
                 Effect::Close(id, _) => drop(state.senders.remove(id)),
@@ -315,11 +348,11 @@ fn serve(stream: TcpStream, shared: &Shared) -> Result<()> {
     ended
 }
 
-fn talk(mut socket: Socket, id: StreamId, messages: &Receiver<ToPod>, shared: &Shared) -> Result<()> {
+fn talk(mut socket: Socket, id: StreamId, messages: &Receiver<String>, shared: &Shared) -> Result<()> {
     loop {
         loop {
             match messages.try_recv() {
-                Ok(message) => socket.send(Message::text(message.to_json()?))?,
+                Ok(message) => socket.send(Message::text(message))?,
                 Err(TryRecvError::Empty) => break,
                 Err(TryRecvError::Disconnected) => return Ok(()),
             }

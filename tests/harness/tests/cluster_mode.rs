@@ -130,11 +130,14 @@ fn a_pod_tells_of_its_backends_and_sessions_and_says_goodbye() -> Result<()> {
     let _session = LegacySession::open(&format!("{url}/mcp/web"), &json!({}))?;
     let report = operator.wait_report(|report| {
         let backend = |name| report.backends.iter().find(|backend| backend.name == name);
-        let works = backend("web").is_some_and(|web| web.tools > 0 && web.healthy == 1);
+        let works =
+            backend("web").is_some_and(|web| web.tools > 0 && web.healthy == 1 && web.server.is_some());
         let fails = backend("gone").is_some_and(|gone| gone.problem.is_some() && gone.healthy == 0);
         report.sessions == 1 && works && fails
     })?;
     assert_eq!(report.listeners.len(), 1);
+    let server = report.backends.iter().find_map(|backend| backend.server.clone()).context("a server")?;
+    ensure!(!server.name.is_empty() && server.protocol.starts_with("20"), "{server:?}");
     pod.stop()?;
     operator
         .wait_report(|report| report.sessions == 0 && report.dropped == 0 && !report.backends.is_empty())?;

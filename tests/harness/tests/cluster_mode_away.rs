@@ -2,6 +2,7 @@
 //! can do alone.
 
 use anyhow::{Context as _, Result, ensure};
+use bridge_snapshot::push::{HeldReason, Key, ResourceType};
 use bridge_tests::pod::{Mounts, backend, gateway, snapshot};
 use bridge_tests::process::Signal;
 use bridge_tests::{Era, LegacySession, Operator, PATIENCE, Pod, TestServer};
@@ -193,4 +194,72 @@ fn the_next_operator_is_asked_when_one_does_not_answer() -> Result<()> {
     operator.publish(&[gateway(snapshot())])?;
     let mounts = Mounts::new(&[nowhere()?, operator.address(), nowhere()?], operator.authority())?;
     Pod::start(&mounts)?.wait_ready().map(drop)
+}
+
+#[test]
+fn a_container_that_restarts_is_sent_what_it_lacks_and_no_more() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot()), backend("web", fixture.url())])?;
+    let pod = Pod::start(&mounts)?;
+    pod.wait_ready()?;
+    mounts.last_known_good()?;
+    assert_eq!(operator.sent(), 2);
+    drop(pod);
+    let revision = operator.publish(&[backend("new", fixture.url())])?;
+    let pod = Pod::start(&mounts)?;
+    assert_eq!(operator.wait_serves(revision)?, []);
+    let url = pod.wait_ready()?;
+    assert_eq!(operator.sent(), 3);
+    assert_eq!(source(&pod)?, "stream");
+    for name in ["web", "new"] {
+        calls(&mut LegacySession::open(&format!("{url}/mcp/{name}"), &json!({}))?)?;
+    }
+    Ok(())
+}
+
+#[test]
+fn an_operator_that_talks_nonsense_is_left_and_not_quoted() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot()), backend("web", fixture.url())])?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    let mut session = open(&url)?;
+    let texts = [
+        "hunter2",
+        r#"{"delta":"hunter2"}"#,
+        r#"{"delta":{"seq":9,"revision":1,"last":true,"digest":"00000000000000000000000000000000"}}"#,
+        r#"{"go_away":{"retry_after_ms":0}}"#,
+    ];
+    for (text, streams) in texts.into_iter().zip(2..) {
+        operator.say(text);
+        operator.wait_streams(streams)?;
+        calls(&mut session)?;
+    }
+    ensure!(!pod.process().log().join("\n").contains("hunter2"), "what the operator said is in the log");
+    // A pod cannot be sent away for ever: this is an instant beyond the clock's range.
+    operator.say(r#"{"go_away":{"retry_after_ms":18446744073709551615}}"#);
+    pod.wait_log(|line| line["msg"] == "configuration stream left" && line["after"] != "0ns")?;
+    calls(&mut session)
+}
+
+#[test]
+fn the_removal_of_most_backends_is_held_and_clients_are_served() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    let names: Vec<_> = (0..12).map(|number| format!("backend-{number}")).collect();
+    let mut resources = vec![gateway(snapshot()), backend("web", fixture.url())];
+    resources.extend(names.iter().map(|name| backend(name, fixture.url())));
+    let revision = operator.publish(&resources)?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    operator.wait_serves(revision)?;
+    operator.withdraw_all(
+        names.iter().chain([&"web".to_owned()]).map(|name| Key::new(ResourceType::Backend, name)),
+    );
+    assert_eq!(operator.wait_held()?, HeldReason::MassRemoval);
+    calls(&mut open(&url)?)?;
+    ensure!(pod.metrics()?.contains("mcp_gateway_config_held_total 1"), "not counted");
+    Ok(())
 }

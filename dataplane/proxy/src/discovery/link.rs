@@ -25,6 +25,8 @@ const RETRY: Schedule = Schedule {
     max: Duration::from_secs(15),
     stable_after: Duration::from_secs(30),
 };
+/// No operator can send a pod away for longer.
+const LONGEST_ABSENCE: Duration = Duration::from_mins(1);
 /// Messages that wait for the operator: the state machine has at most one answer and one report on their way.
 const OUTBOUND: usize = 16;
 /// Messages that wait for this pod: the operator sends one change at a time.
@@ -136,7 +138,7 @@ impl Link {
             Some(after) => {
                 tracing::info!(operator = self.dialer.operator(), ?after, why, "configuration stream left");
                 self.dialer.pass_on();
-                self.state = State::Resting(Instant::now() + after);
+                self.state = State::Resting(Instant::now() + after.min(LONGEST_ABSENCE));
             }
             None => self.rest(why),
         }

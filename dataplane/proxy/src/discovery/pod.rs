@@ -30,6 +30,8 @@ const LOOK: Duration = Duration::from_secs(1);
 const BETWEEN_SAVES: Duration = Duration::from_secs(1);
 /// How often it looks at the files that its configuration names. Mounts change within a minute or so.
 const LOOK_AT_FILES: Duration = Duration::from_secs(2);
+/// How often a report is sent that only counts sessions anew.
+const SESSIONS: Duration = Duration::from_secs(5);
 /// How often a report that says nothing new is sent.
 const REPEAT: Duration = Duration::from_secs(30);
 /// How long the operator may take to read the last words.
@@ -289,11 +291,7 @@ impl Pod<'_> {
             return;
         }
         let report = report(&self.server, 0);
-        let is_due = match &self.reported {
-            Some((before, at)) => *before != report || now.saturating_duration_since(*at) >= REPEAT,
-            None => true,
-        };
-        if is_due {
+        if self.is_news(&report, now) {
             self.reported = Some((report.clone(), now));
             for step in self.subscriber.report(report, now) {
                 if let Step::Send(message) = step {
@@ -301,6 +299,14 @@ impl Pod<'_> {
                 }
             }
         }
+    }
+
+    /// Whether a report is to be sent. Sessions change all the time.
+    fn is_news(&self, report: &Report, now: Instant) -> bool {
+        let Some((before, at)) = &self.reported else { return true };
+        let age = now.saturating_duration_since(*at);
+        let same = Report { sessions: before.sessions, ..report.clone() } == *before;
+        !same || age >= REPEAT || (report.sessions != before.sessions && age >= SESSIONS)
     }
 
     /// Drains, then tells the operator how that went.

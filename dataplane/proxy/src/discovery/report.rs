@@ -5,13 +5,14 @@ use std::time::Instant;
 use bridge_mcp::merge::ListKind;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::Reason;
-use bridge_snapshot::push::{BackendReport, ListenerReport, Problem, Report};
+use bridge_snapshot::push::{BackendReport, ListenerReport, Problem, Report, Server};
 
-use crate::cluster::{Cluster, Offer};
-use crate::run::Server;
+use crate::cluster::{Cluster, Lists, Offer};
+use crate::run;
+use crate::upstream::ServerInfo;
 
 /// The state now. `dropped` are requests that were given up.
-pub(super) fn report(server: &Server, dropped: u64) -> Report {
+pub(super) fn report(server: &run::Server, dropped: u64) -> Report {
     let gateway = server.gateway();
     let plan = gateway.plan.load();
     let now = Instant::now();
@@ -35,6 +36,10 @@ fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
         Offer::Loading | Offer::Absent(_) => None,
     });
     let tools = count(tools.max().unwrap_or_default());
+    let server = offers.iter().find_map(|offer| match offer {
+        Offer::Ready(lists) => Some(about(lists)),
+        Offer::Loading | Offer::Absent(_) => None,
+    });
     let is_ready = offers.iter().any(|offer| matches!(offer, Offer::Ready(_)));
     let absent = offers.iter().filter_map(|offer| match offer {
         Offer::Absent(refusal) if !is_ready => Some(refusal.reason),
@@ -54,8 +59,13 @@ fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
         filtered: 0,
         conflicts: 0,
         protocol: cluster.protocol().map(str::to_owned),
-        server: None,
+        server,
     }
+}
+
+fn about(lists: &Lists) -> Server {
+    let ServerInfo { name, version } = lists.server().clone();
+    Server { name, version, protocol: lists.handshake.version.to_string() }
 }
 
 fn problem(reason: Reason) -> Problem {
