@@ -263,3 +263,20 @@ fn the_removal_of_most_backends_is_held_and_clients_are_served() -> Result<()> {
     ensure!(pod.metrics()?.contains("mcp_gateway_config_held_total 1"), "not counted");
     Ok(())
 }
+
+#[test]
+fn a_damaged_last_good_configuration_gives_way_to_the_cold_start() -> Result<()> {
+    let operator = Operator::start()?;
+    let first = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot())])?;
+    let pod = Pod::start(&first)?;
+    pod.wait_ready()?;
+    let saved = first.last_known_good()?;
+    let mounts = Mounts::new(&[nowhere()?], operator.authority())?;
+    std::fs::write(mounts.path("state/last-known-good.json"), saved.replace("1048576", "1048577"))?;
+    mounts.cold_start(&saved)?;
+    let pod = Pod::start(&mounts)?;
+    pod.wait_ready()?;
+    assert_eq!(source(&pod)?, "cold_start");
+    Ok(())
+}
