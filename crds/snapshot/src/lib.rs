@@ -6,6 +6,8 @@
 mod backend;
 mod hash;
 mod listener;
+mod log;
+mod material;
 mod policy;
 pub mod push;
 mod secret;
@@ -20,6 +22,8 @@ pub use hash::ContentHash;
 pub use listener::{
     Carries, ClientAuth, Listener, LocalListener, Place, Protocol, SsePaths, Tls, TlsVersion,
 };
+pub use log::LogLevel;
+pub use material::Material;
 pub use policy::{Access, Jwt, Limits, Sessions};
 pub use secret::Secret;
 pub use snapshot::Snapshot;

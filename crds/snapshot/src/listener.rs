@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Material;
+
 /// One listening socket.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Listener {
@@ -137,15 +139,15 @@ impl Listener {
     }
 }
 
-/// TLS of a listener. Files are read when the listener starts and again on reload.
+/// TLS of a listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Tls {
     /// PEM certificate chain, leaf first.
-    pub cert_file: PathBuf,
+    pub certificate: Material,
     /// PEM private key.
-    pub key_file: PathBuf,
+    pub key: Material,
     /// PEM certificates that sign client certificates.
-    pub client_ca_file: Option<PathBuf>,
+    pub client_ca: Option<Material>,
     /// Whether clients present certificates.
     pub client_auth: ClientAuth,
     /// Oldest version offered.

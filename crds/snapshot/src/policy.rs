@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Material;
+
 /// Who may use the gateway.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "mode", rename_all = "snake_case")]
@@ -23,15 +25,15 @@ pub enum Access {
     Jwt(Jwt),
 }
 
-/// Signed tokens (RFC 7519). Keys are named, never contained; whoever runs the snapshot loads them.
+/// Signed tokens (RFC 7519).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Jwt {
     /// Required `iss`; any when absent.
     pub issuer: Option<String>,
     /// Required member of `aud`; any when absent.
     pub audience: Option<String>,
-    /// Environment variable with the secret of HS256, HS384 and HS512.
-    pub secret_env: Option<String>,
+    /// The secret of HS256, HS384 and HS512.
+    pub secret: Option<Material>,
     /// PEM file with the RSA public key of RS256, RS384 and RS512.
     pub public_key_file: Option<PathBuf>,
     /// Whether each message on a connection carries a token, and not only its beginning.

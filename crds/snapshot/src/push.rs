@@ -39,7 +39,7 @@ mod resource;
 mod saved;
 mod subscriber;
 
-pub use assemble::{Assembly, LeftOut, assemble};
+pub use assemble::{Assembly, LeftOut, Missing, assemble};
 pub use debounce::Debounce;
 pub use entry::{Digest, Entry, Key, ResourceType, Version};
 pub use guard::{RegressionGuard, RemovalGuard, Verdict};

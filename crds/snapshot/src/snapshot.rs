@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, Backend, ContentHash, Defect, Limits, Listener, LocalListener, Naming, Sessions, validate,
+    Access, Backend, ContentHash, Defect, Limits, Listener, LocalListener, LogLevel, Naming, Sessions,
+    validate,
 };
 
 /// Everything that decides how requests are served. Immutable once built; replaced as a whole.
@@ -24,6 +25,9 @@ pub struct Snapshot {
     pub limits: Limits,
     /// Legacy sessions.
     pub sessions: Sessions,
+    /// Least severe level that is logged; whoever starts the process decides when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_level: Option<LogLevel>,
 }
 
 impl Snapshot {

@@ -48,6 +48,7 @@ fn snapshot(listeners: Vec<Listener>, backends: Vec<Backend>) -> Snapshot {
         naming: Naming::OnConflict,
         limits: Limits::default(),
         sessions: Sessions::default(),
+        log_level: None,
     }
 }
 

@@ -10,7 +10,8 @@ use bridge_snapshot::push::{
     ResourceType, SecretData, assemble,
 };
 use bridge_snapshot::{
-    Access, Backend, EraPolicy, HttpBackend, Limits, Naming, Secret, Sessions, Snapshot, Target, TcpBackend,
+    Access, Backend, ClientAuth, EraPolicy, HttpBackend, Jwt, Limits, Listener, Material, Naming, Protocol,
+    Secret, Sessions, Snapshot, Target, TcpBackend, Tls, TlsVersion,
 };
 
 fn http(url: &str) -> Target {
@@ -43,6 +44,7 @@ fn gateway() -> Resource {
         naming: Naming::OnConflict,
         limits: Limits::default(),
         sessions: Sessions::default(),
+        log_level: None,
     }))
 }
 
@@ -146,6 +148,68 @@ fn secrets_reach_every_target_and_nothing_else() {
     tcp.credentials = vec![token(Destination::Env("TOKEN".to_owned()))];
     let wrong = assemble(&[gateway(), secret(), Resource::Backend(Box::new(tcp))]);
     assert_eq!(wrong.left_out[0].reason, r#"such a server takes no credential as Env("TOKEN")"#);
+}
+
+fn guarded() -> Resource {
+    let material = |key: &str| Material::Key { secret: "team-a/tools".to_owned(), key: key.to_owned() };
+    let tls = Tls {
+        certificate: material("token"),
+        key: Material::File("/k".into()),
+        client_ca: None,
+        client_auth: ClientAuth::None,
+        min_version: TlsVersion::V13,
+    };
+    let listener = |name: &str, tls| Listener {
+        name: name.to_owned(),
+        address: ([127, 0, 0, 1], 1).into(),
+        protocols: vec![Protocol::StreamableHttp],
+        tls,
+        allowed_origins: Vec::new(),
+        allowed_hosts: Vec::new(),
+        max_connections: 1,
+        max_connections_per_ip: 0,
+    };
+    let Resource::Gateway(mut gateway) = gateway() else { panic!() };
+    gateway.listeners = vec![listener("plain", None), listener("tls", Some(tls))];
+    gateway.access = Access::Jwt(Jwt {
+        issuer: None,
+        audience: None,
+        secret: Some(material("token")),
+        public_key_file: None,
+        per_message: false,
+        cache_ttl: Duration::ZERO,
+    });
+    Resource::Gateway(gateway)
+}
+
+#[test]
+fn secrets_reach_listeners_and_access() {
+    let assembly = assemble(&[guarded(), secret()]);
+    assert_eq!(assembly.missing, []);
+    assert!(!format!("{assembly:?}").contains("hunter2"));
+    let snapshot = assembly.snapshot.unwrap();
+    let value = Material::Value {
+        origin: "secret team-a/tools, key token".to_owned(),
+        value: Secret::new("hunter2"),
+    };
+    assert_eq!(snapshot.listeners[1].tls.as_ref().unwrap().certificate, value);
+    assert!(matches!(snapshot.access, Access::Jwt(jwt) if jwt.secret == Some(value)));
+}
+
+#[test]
+fn without_its_secret_a_listener_is_not_opened_and_access_refuses() {
+    let assembly = assemble(&[guarded()]);
+    let missing: Vec<_> = assembly.missing.iter().map(ToString::to_string).collect();
+    assert_eq!(
+        missing,
+        [
+            "listeners[tls].tls.certificate: secret `team-a/tools` with key `token` is not here",
+            "access.secret: secret `team-a/tools` with key `token` is not here",
+        ]
+    );
+    let snapshot = assembly.snapshot.unwrap();
+    assert_eq!(snapshot.listeners.iter().map(|listener| &*listener.name).collect::<Vec<_>>(), ["plain"]);
+    assert!(matches!(snapshot.access, Access::Refuse { .. }));
 }
 
 #[test]

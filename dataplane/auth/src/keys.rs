@@ -8,7 +8,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bridge_policy::denial::Denial;
-use bridge_snapshot::Jwt;
+use bridge_snapshot::{Jwt, Material};
 use jsonwebtoken::crypto::JwtVerifier;
 use jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER;
 use jsonwebtoken::{Algorithm, AlgorithmFamily, DecodingKey, DecodingKeyKind};
@@ -40,6 +40,25 @@ pub enum KeyError {
     /// The secret is not there.
     #[error("the environment variable that `auth.jwt.secret_key_env` names is not set or empty")]
     NoSecret,
+    /// The secret has no bytes.
+    #[error("the secret of the tokens is empty")]
+    EmptySecret,
+    /// The secret is one of a Secret that has not come.
+    #[error("key `{key}` of the Secret `{secret}`, the secret of the tokens, is not here")]
+    SecretAway {
+        /// Name of the Secret.
+        secret: String,
+        /// Key within it.
+        key: String,
+    },
+    /// The file with the secret cannot be read.
+    #[error("cannot read the secret of the tokens `{file}`: {source}")]
+    UnreadableSecret {
+        /// The file, as configured.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// The file cannot be read.
     #[error("cannot read the public key `{file}`: {source}")]
     Unreadable {
@@ -87,10 +106,7 @@ impl Keys {
     /// Loads what `config` names; `env` reads the environment, the file system is read directly. All of it, or an error:
     /// half of a policy is not the policy.
     pub fn load(config: &Jwt, env: &dyn Fn(&str) -> Option<String>) -> Result<Self, KeyError> {
-        let secret = config.secret_env.as_ref().map(|name| {
-            let value = env(name).filter(|value| !value.is_empty());
-            value.map(|value| DecodingKey::from_secret(value.as_bytes())).ok_or(KeyError::NoSecret)
-        });
+        let secret = config.secret.as_ref().map(|material| read_secret(material, env));
         let public = config.public_key_file.as_deref().map(read_rsa);
         let keys = Self { secret: secret.transpose()?, public: public.transpose()? };
         if keys.secret.is_none() && keys.public.is_none() {
@@ -121,6 +137,25 @@ impl Keys {
 /// Whether `file` holds a public key that [`Keys::load`] would take.
 pub fn read_public_key(file: &Path) -> Result<(), KeyError> {
     read_rsa(file).map(drop)
+}
+
+fn read_secret(material: &Material, env: &dyn Fn(&str) -> Option<String>) -> Result<DecodingKey, KeyError> {
+    let content = match material {
+        Material::Env(name) => env(name).unwrap_or_default().into_bytes(),
+        Material::Value { value, .. } => value.expose().as_bytes().to_vec(),
+        Material::File(file) => {
+            let unreadable = |source| KeyError::UnreadableSecret { file: file.clone(), source };
+            fs::read(file).map_err(unreadable)?
+        }
+        Material::Key { secret, key } => {
+            return Err(KeyError::SecretAway { secret: secret.clone(), key: key.clone() });
+        }
+    };
+    match (content.is_empty(), material) {
+        (false, _) => Ok(DecodingKey::from_secret(&content)),
+        (true, Material::Env(_)) => Err(KeyError::NoSecret),
+        (true, _) => Err(KeyError::EmptySecret),
+    }
 }
 
 fn read_rsa(file: &Path) -> Result<DecodingKey, KeyError> {

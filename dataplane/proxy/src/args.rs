@@ -18,6 +18,10 @@ pub struct Args {
     #[arg(short, long, value_name = "FILE", env = "CONFIG_PATH", default_value = DEFAULT_CONFIG, global = true)]
     pub config: PathBuf,
 
+    /// Run as a pod of an operator's gateway: this file says where operators are, and they send the configuration.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    pub cluster_config: Option<PathBuf>,
+
     /// Least severe level that is logged: trace, debug, info, warn, error. Wins over the file and the environment.
     #[arg(long, value_name = "LEVEL", global = true)]
     pub log_level: Option<LogLevel>,

@@ -105,7 +105,7 @@ impl Verdict {
 #[derive(Debug, thiserror::Error)]
 #[error("backend `{backend}`: {problem}")]
 pub struct ClusterError {
-    backend: String,
+    pub(crate) backend: String,
     problem: String,
 }
 

@@ -2,18 +2,20 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use arc_swap::ArcSwap;
 use bridge_mcp::limits::Limits;
 use bridge_policy::refusal::Reason;
 use bridge_runtime::drain::Drain;
-use bridge_runtime::health::{BackendHealth, BackendState, Health, HealthSource};
+use bridge_runtime::health::{BackendHealth, BackendState, Configuration, Health, HealthSource};
 use bridge_snapshot::Snapshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
 use crate::cluster::{self, Cluster, Offer};
 use crate::crossing::Parked;
+use crate::discovery::Standing;
 use crate::frontend::sse;
 use crate::merged::Views;
 use crate::observe::GatewayMetrics;
@@ -44,6 +46,7 @@ pub(crate) struct Plan {
     pub(crate) gate: Arc<Gate>,
     /// In configuration order.
     pub(crate) clusters: Vec<Arc<Cluster>>,
+    by_name: Arc<HashMap<Arc<str>, usize>>,
     by_namespace: Arc<HashMap<String, usize>>,
     /// Of one HTTP request.
     pub(crate) client_limits: Limits,
@@ -68,7 +71,7 @@ impl Plan {
                 // Of the limits, a running backend has taken in these only.
                 let same = plan.backend_limits == backend_limits
                     && plan.snapshot.limits.max_rounds == limits.max_rounds;
-                plan.clusters.iter().find(|cluster| same && cluster.config == *backend)
+                plan.named(&backend.name).filter(|cluster| same && cluster.config == *backend)
             });
             clusters.push(match running {
                 Some(cluster) => Arc::clone(cluster),
@@ -85,12 +88,15 @@ impl Plan {
             .enumerate()
             .map(|(position, cluster)| (cluster.config.namespace.clone(), position))
             .collect::<HashMap<_, _>>();
+        let names = clusters.iter().enumerate();
+        let by_name = names.map(|(position, cluster)| (Arc::clone(&cluster.name), position)).collect();
         let client_limits = Limits::client(limits.max_http_body, limits.max_depth);
         let connection_limits = Limits::client(limits.max_message, limits.max_depth);
         Ok(Self {
             snapshot: Arc::new(snapshot),
             gate: Arc::new(gate),
             clusters,
+            by_name: Arc::new(by_name),
             by_namespace: Arc::new(by_namespace),
             client_limits,
             connection_limits,
@@ -103,19 +109,36 @@ impl Plan {
         Self { gate: Arc::new(gate), ..self.clone() }
     }
 
+    /// The backend of this name.
+    fn named(&self, name: &str) -> Option<&Arc<Cluster>> {
+        self.clusters.get(*self.by_name.get(name)?)
+    }
+
+    /// Whether this very backend is part of it, and not another in its place.
+    pub(crate) fn runs(&self, cluster: &Arc<Cluster>) -> bool {
+        self.named(&cluster.name).is_some_and(|running| Arc::ptr_eq(running, cluster))
+    }
+
     /// The backend of an unrenamed endpoint.
     pub(crate) fn cluster(&self, namespace: &str) -> Option<&Arc<Cluster>> {
         self.clusters.get(*self.by_namespace.get(namespace)?)
     }
 }
 
-/// Tells the health page about the backends of the current plan.
-pub(crate) struct PlanHealth(pub(crate) Arc<ArcSwap<Plan>>);
+/// Tells the health page about the backends of the current plan, and where it comes from.
+pub(crate) struct PlanHealth {
+    pub(crate) plan: Arc<ArcSwap<Plan>>,
+    pub(crate) standing: Option<Arc<Standing>>,
+}
 
 impl HealthSource for PlanHealth {
     fn backends(&self) -> Vec<BackendHealth> {
-        let plan = self.0.load();
+        let plan = self.plan.load();
         plan.clusters.iter().map(|cluster| health_of(cluster)).collect()
+    }
+
+    fn configuration(&self) -> Option<Configuration> {
+        self.standing.as_ref().map(|standing| standing.describe(Instant::now()))
     }
 }
 
@@ -139,7 +162,7 @@ fn health_of(cluster: &Cluster) -> BackendHealth {
     let reason = reason.map(|refusal| refusal.detail.clone());
     let spoken = eras.into_iter().zip(&offers).filter(|(_, offer)| matches!(offer, Offer::Ready(_)));
     let generations = spoken.map(|((_, word), _)| word).collect();
-    let (endpoints, failing_endpoints) = cluster.endpoint_counts(std::time::Instant::now());
+    let (endpoints, failing_endpoints) = cluster.endpoint_counts(Instant::now());
     BackendHealth {
         name: cluster.config.name.clone(),
         namespace: cluster.config.namespace.clone(),
@@ -163,5 +186,6 @@ pub(crate) fn without_backends() -> Snapshot {
         naming: bridge_snapshot::Naming::OnConflict,
         limits: bridge_snapshot::Limits::default(),
         sessions: bridge_snapshot::Sessions::default(),
+        log_level: None,
     }
 }

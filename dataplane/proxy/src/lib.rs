@@ -8,6 +8,7 @@ pub mod args;
 mod cluster;
 pub mod config;
 mod crossing;
+pub mod discovery;
 mod frontend;
 mod gateway;
 mod listener;

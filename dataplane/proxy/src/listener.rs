@@ -9,7 +9,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use bridge_runtime::tasks;
 use bridge_snapshot::{Carries, Listener};
 use bridge_transport::frontend::body::Held;
@@ -65,7 +65,7 @@ pub(crate) struct Running {
     pub(crate) config: Listener,
     pub(crate) address: SocketAddr,
     current: Arc<ArcSwap<Listener>>,
-    tls: Option<Arc<tls::Server>>,
+    tls: Arc<ArcSwapOption<tls::Server>>,
     stop: CancellationToken,
     connections: TaskTracker,
 }
@@ -82,11 +82,12 @@ impl Bound {
         let Self { config, address, socket, tls } = self;
         tracing::info!(listener = %config.name, %address, tls = tls.is_some(), "listening");
         let current = Arc::new(ArcSwap::from_pointee(Listener { address, ..config.clone() }));
+        let tls = Arc::new(ArcSwapOption::from(tls));
         let (stop, connections) = (CancellationToken::new(), TaskTracker::new());
         let shared = Arc::new(Shared {
             gateway,
             listener: Arc::clone(&current),
-            tls: tls.clone(),
+            tls: Arc::clone(&tls),
             stop: stop.clone(),
             open: Mutex::default(),
             connections: connections.clone(),
@@ -97,19 +98,16 @@ impl Bound {
 }
 
 impl Running {
-    /// Takes over settings that need no new socket. `false` when a new socket is needed.
-    pub(crate) fn update(&mut self, config: &Listener) -> bool {
-        if self.config.address != config.address || self.config.tls.is_some() != config.tls.is_some() {
-            return false;
-        }
-        self.config = config.clone();
+    /// Takes over the settings of a listener of the same address, for connections to come.
+    pub(crate) fn update(&mut self, config: Listener, tls: Option<Arc<tls::Server>>) {
         self.current.store(Arc::new(Listener { address: self.address, ..config.clone() }));
-        true
+        self.config = config;
+        self.tls.store(tls);
     }
 
-    /// Swaps certificates of connections to come.
-    pub(crate) fn tls(&self) -> Option<&tls::Server> {
-        self.tls.as_deref()
+    /// What connections to come are to be secured with.
+    pub(crate) fn tls(&self) -> Option<Arc<tls::Server>> {
+        self.tls.load_full()
     }
 
     /// Accepts no more; open connections end after the answer that they wait for.
@@ -127,7 +125,7 @@ impl Running {
 struct Shared {
     gateway: Arc<Gateway>,
     listener: Arc<ArcSwap<Listener>>,
-    tls: Option<Arc<tls::Server>>,
+    tls: Arc<ArcSwapOption<tls::Server>>,
     stop: CancellationToken,
     open: Mutex<Open>,
     connections: TaskTracker,
@@ -155,7 +153,7 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
                 Err(status) => {
                     shared.gateway.metrics.connection_rejected();
                     // A TLS client could not read it, and who speaks something else would not understand it.
-                    if shared.tls.is_none() && shared.listener.load().carries() == Carries::Http {
+                    if shared.tls.load().is_none() && shared.listener.load().carries() == Carries::Http {
                         tasks::spawn("refuse-connection", refuse(stream, status));
                     }
                 }
@@ -243,7 +241,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, slot: Slot) {
     if let Err(error) = stream.set_nodelay(true) {
         tracing::debug!(%error, "nodelay not set");
     }
-    let Some(acceptor) = &shared.tls else {
+    let Some(acceptor) = shared.tls.load_full() else {
         return carry(&shared, stream, open).await;
     };
     let plain_too = shared.listener.load().takes_plain_too();
@@ -251,7 +249,7 @@ async fn connection(shared: Arc<Shared>, stream: TcpStream, slot: Slot) {
         if plain_too && !begins_with_tls(&stream).await? {
             return Ok(Err(stream));
         }
-        handshake::accept(acceptor, stream).await.map(Ok)
+        handshake::accept(&acceptor, stream).await.map(Ok)
     };
     match tokio::time::timeout(HANDSHAKE, secured).await {
         Ok(Ok(Ok(stream))) => carry(&shared, stream, open).await,

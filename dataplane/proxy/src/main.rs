@@ -11,6 +11,7 @@ use clap::Parser as _;
 use mcp_gateway::admin::Admin;
 use mcp_gateway::args::{Args, Command, version};
 use mcp_gateway::config::{self, LogFormat, LogSettings};
+use mcp_gateway::discovery::{self, Bootstrap, Logging};
 use mcp_gateway::{Server, welcome};
 
 /// Wrong usage or configuration, as clap and sysexits.h have it.
@@ -32,7 +33,10 @@ fn main() -> ExitCode {
         }
         Some(Command::Admin(command)) => administer(&command),
         Some(Command::Schema) => print(&format!("{:#}\n", config::schema())),
-        None => serve(&args),
+        None => match &args.cluster_config {
+            Some(bootstrap) => serve_pod(&args, bootstrap),
+            None => serve(&args),
+        },
     }
 }
 
@@ -84,6 +88,43 @@ fn serve(args: &Args) -> ExitCode {
     };
     let code = runtime.block_on(run(args, loaded, changes, &log));
     // A read of standard input cannot be called off; it must not hold the process.
+    runtime.shutdown_background();
+    code
+}
+
+/// Serves what an operator sends.
+fn serve_pod(args: &Args, file: &Path) -> ExitCode {
+    let bootstrap = match Bootstrap::load(file, &environment) {
+        Ok(bootstrap) => bootstrap,
+        Err(error) => return complain(&error.to_string()),
+    };
+    let log = match start_log(args, bootstrap.process().log) {
+        Ok(log) => log,
+        Err(error) => return complain(&error),
+    };
+    for key in bootstrap.unknown_keys() {
+        tracing::warn!(file = %file.display(), key, "this version knows no such key");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}")),
+    };
+    let code = runtime.block_on(async {
+        let (shutdown, reload) = match (Shutdown::listen(), Reload::listen()) {
+            (Ok(shutdown), Ok(reload)) => (shutdown, reload),
+            (Err(error), _) | (_, Err(error)) => {
+                return complain(&format!("cannot listen for signals: {error}"));
+            }
+        };
+        let logging = Logging { level: args.log_level, handle: &log };
+        match discovery::run(&bootstrap, logging, shutdown, reload).await {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                tracing::error!(%error, "cannot start");
+                complain(&error.to_string())
+            }
+        }
+    });
     runtime.shutdown_background();
     code
 }

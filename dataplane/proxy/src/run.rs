@@ -2,6 +2,8 @@
 //!
 //! Changes when the gateway gets another part, or another phase of life.
 
+mod replace;
+
 use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -13,25 +15,27 @@ use bridge_runtime::admin::{AdminServer, BindError, Pages};
 use bridge_runtime::drain::Drain;
 use bridge_runtime::health::Health;
 use bridge_runtime::metrics::{Metrics, MetricsError};
-use bridge_runtime::readiness::Readiness;
+use bridge_runtime::readiness::{self, Readiness};
 use bridge_runtime::tasks;
-use bridge_snapshot::{Access, Limits, Listener, Snapshot};
+use bridge_snapshot::{Access, Limits, Naming, Sessions, Snapshot};
 use bridge_transport::backend::http::HttpClient;
 use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::stdio::{Supervisor, guard};
 use bridge_transport::tls::{self, Roots, TlsError};
+use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
 use crate::cluster::{self, Clients, ClusterError};
 use crate::config::{Loaded, ProcessSettings};
 use crate::crossing::{HandleKey, Parked};
+use crate::discovery::Standing;
 use crate::frontend::sse;
 use crate::frontend::stdio::{LocalError, Locals};
 use crate::gateway::{Gateway, Plan, PlanHealth};
 use crate::listener::{Bound, LAME_DUCK, ListenError, Running, acceptor};
 use crate::merged::{Views, keep_views};
-use crate::observe::{GatewayMetrics, keep_gauges};
+use crate::observe::{ConfigCollector, GatewayMetrics, keep_gauges};
 use crate::session::SessionTable;
 
 /// How often idle sessions are looked for.
@@ -91,19 +95,38 @@ pub struct Server {
     listeners: Vec<Running>,
     locals: Locals,
     admin_stop: CancellationToken,
+    /// Released by the first configuration, where that comes after the start.
+    unconfigured: Option<readiness::Gate>,
 }
 
 impl Server {
     /// Starts everything; returns when the listeners are open. Backends are contacted in the background.
     pub async fn start(loaded: Loaded) -> Result<Self, StartError> {
-        let Loaded { snapshot, process, .. } = loaded;
-        if let Access::Refuse { reason } = &snapshot.access {
+        if let Access::Refuse { reason } = &loaded.snapshot.access {
             tracing::error!(%reason, "every request will be refused");
         }
+        Self::begin(loaded.snapshot, &loaded.process, None).await
+    }
+
+    /// Starts what needs no configuration. The process is ready when one has come by [`Server::replace`]; `standing` says
+    /// on the pages where it is from.
+    pub(crate) async fn start_empty(
+        process: &ProcessSettings,
+        standing: Arc<Standing>,
+    ) -> Result<Self, StartError> {
+        Self::begin(unconfigured(), process, Some(standing)).await
+    }
+
+    async fn begin(
+        snapshot: Snapshot,
+        process: &ProcessSettings,
+        standing: Option<Arc<Standing>>,
+    ) -> Result<Self, StartError> {
         let drain = Drain::new();
         let readiness = Readiness::new(drain.clone());
         let listening = readiness.gate("listeners");
-        let (gateway, metrics) = build(snapshot, drain, &readiness)?;
+        let unconfigured = standing.is_some().then(|| readiness.gate("configuration"));
+        let (gateway, metrics) = build(snapshot, drain, &readiness, standing)?;
         let plan = gateway.plan.load_full();
         let mut bound = Vec::new();
         for listener in &plan.snapshot.listeners {
@@ -112,7 +135,7 @@ impl Server {
         let mut locals = Locals::default();
         let opened = locals.open(&plan.snapshot.local).await?;
         let admin_stop = CancellationToken::new();
-        serve_admin(&process, &gateway, metrics, &admin_stop).await?;
+        serve_admin(process, &gateway, metrics, &admin_stop).await?;
         for cluster in &plan.clusters {
             cluster.start();
         }
@@ -122,82 +145,17 @@ impl Server {
         let listeners = bound.into_iter().map(|bound| bound.serve(Arc::clone(&gateway))).collect();
         locals.take_over(&plan.snapshot.local, opened, &gateway);
         listening.release();
-        Ok(Self { gateway, listeners, locals, admin_stop })
+        Ok(Self { gateway, listeners, locals, admin_stop, unconfigured })
     }
 
-    /// Takes over another configuration: all of it, or nothing with the reason.
-    pub async fn reload(&mut self, loaded: Loaded) -> Result<(), StartError> {
-        let current = self.gateway.plan.load_full();
-        let gate = Gate::load(&loaded.snapshot.access)?;
-        if *current.snapshot == loaded.snapshot {
-            self.reload_certificates()?;
-            self.gateway.plan.store(Arc::new(current.with_gate(gate)));
-            tracing::info!("configuration unchanged");
-            return Ok(());
-        }
-        let plan = Plan::build(loaded.snapshot, gate, &self.gateway.shared, Some(&current))?;
-        let (kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
-        let opened = self.locals.open(&plan.snapshot.local).await?;
-        // The last step that can fail.
-        self.reload_certificates()?;
-        let plan = Arc::new(plan);
-        for cluster in &plan.clusters {
-            if !current.clusters.iter().any(|running| Arc::ptr_eq(running, cluster)) {
-                cluster.start();
-            }
-        }
-        self.gateway.plan.store(Arc::clone(&plan));
-        self.gateway.views.rebuild(&self.gateway.plan);
-        let mut listeners = Vec::new();
-        for (position, mut running) in std::mem::take(&mut self.listeners).into_iter().enumerate() {
-            match kept.iter().find(|(at, _)| *at == position) {
-                Some((_, config)) if running.update(config) => listeners.push(running),
-                _ => running.stop(),
-            }
-        }
-        listeners.extend(fresh.into_iter().map(|bound| bound.serve(Arc::clone(&self.gateway))));
-        self.listeners = listeners;
-        self.locals.take_over(&plan.snapshot.local, opened, &self.gateway);
-        for cluster in &current.clusters {
-            if !plan.clusters.iter().any(|kept| Arc::ptr_eq(kept, cluster)) {
-                cluster.close();
-                self.gateway.sessions.for_each(|session| session.part_from(&cluster.name));
-            }
-        }
-        tracing::info!(
-            hash = plan.snapshot.content_hash().short(),
-            backends = plan.clusters.len(),
-            "configuration loaded"
-        );
-        Ok(())
+    /// What everything shares.
+    pub(crate) fn gateway(&self) -> &Gateway {
+        &self.gateway
     }
 
-    /// Which running listeners stay, and new ones, bound so that a port in use refuses the whole configuration.
-    async fn plan_listeners(
-        &self,
-        wanted: &[Listener],
-    ) -> Result<(Vec<(usize, Listener)>, Vec<Bound>), StartError> {
-        let mut kept = Vec::new();
-        let mut fresh = Vec::new();
-        for config in wanted {
-            let same = self.listeners.iter().position(|running| {
-                running.config.address == config.address && running.config.tls == config.tls
-            });
-            match same {
-                Some(position) => kept.push((position, config.clone())),
-                None => fresh.push(Bound::bind(config.clone(), acceptor(config)?).await?),
-            }
-        }
-        Ok((kept, fresh))
-    }
-
-    fn reload_certificates(&self) -> Result<(), StartError> {
-        for running in &self.listeners {
-            if let Some(tls) = running.tls() {
-                tls.reload()?;
-            }
-        }
-        Ok(())
+    /// What is served.
+    pub(crate) fn snapshot(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.gateway.plan.load().snapshot)
     }
 
     /// Where clients connect: name, address and whether it is TLS.
@@ -230,8 +188,8 @@ impl Server {
         crate::welcome::summary(&self.gateway).await
     }
 
-    /// Stops taking requests and waits for those in flight; `hurry` ends the wait.
-    pub async fn stop(self, hurry: impl Future<Output = ()>) {
+    /// Stops taking requests and waits for those in flight; `hurry` ends the wait. Gives how many were given up.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) -> u64 {
         let timeout = self.gateway.plan.load().snapshot.limits.drain_timeout;
         // Said once it is true: whoever reads it may ask the probes next.
         self.gateway.drain.start();
@@ -254,7 +212,8 @@ impl Server {
         }
         // They cannot be continued any more: their servers are told, and their clients when they come.
         self.gateway.parked.clear();
-        if self.gateway.drain.in_flight() > 0 {
+        let given_up = self.gateway.drain.in_flight();
+        if given_up > 0 {
             self.gateway.ending.cancel();
             // Nobody waits for clients that do not read what they are told.
             drop(self.gateway.drain.finished(LAST_WORDS).await);
@@ -277,6 +236,7 @@ impl Server {
         self.gateway.shared.supervisor.shutdown(CHILD_GRACE).await;
         self.admin_stop.cancel();
         tracing::info!("stopped");
+        given_up as u64
     }
 
     /// Ends the gateway's own conversations with the backends.
@@ -309,10 +269,25 @@ impl Server {
     }
 }
 
+/// Nobody can connect, and if somebody could, nobody would be served.
+fn unconfigured() -> Snapshot {
+    Snapshot {
+        listeners: Vec::new(),
+        local: Vec::new(),
+        backends: Vec::new(),
+        access: Access::Refuse { reason: "no configuration has come yet".to_owned() },
+        naming: Naming::default(),
+        limits: Limits::default(),
+        sessions: Sessions::default(),
+        log_level: None,
+    }
+}
+
 pub(crate) fn build(
     snapshot: Snapshot,
     drain: Drain,
     readiness: &Readiness,
+    standing: Option<Arc<Standing>>,
 ) -> Result<(Arc<Gateway>, Metrics), StartError> {
     let metrics = Metrics::new()?;
     let shared = Arc::new(cluster::Shared {
@@ -338,7 +313,10 @@ pub(crate) fn build(
         Gate::Closed
     });
     let plan = Arc::new(ArcSwap::from_pointee(Plan::build(snapshot, gate, &shared, None)?));
-    let source = Arc::new(PlanHealth(Arc::clone(&plan)));
+    if let Some(standing) = &standing {
+        ConfigCollector::register(metrics.registry(), Arc::clone(standing))?;
+    }
+    let source = Arc::new(PlanHealth { plan: Arc::clone(&plan), standing });
     let gateway = Gateway {
         views: Views::new(CursorKey::new(random()?)),
         parked: Parked::new(handles),
@@ -349,7 +327,7 @@ pub(crate) fn build(
         drain,
         ending: CancellationToken::new(),
         shared,
-        listens: Arc::new(tokio::sync::Semaphore::new(max_listens)),
+        listens: Arc::new(Semaphore::new(max_listens.min(Semaphore::MAX_PERMITS))),
         plan,
     };
     Ok((Arc::new(gateway), metrics))

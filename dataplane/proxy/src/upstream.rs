@@ -30,8 +30,8 @@ use crate::crossing::{ToLegacyCall, ToModern, ToModernCall};
 pub(crate) use channel::{Channel, ChannelCall, Wire};
 pub(crate) use endpoints::{Endpoints, Place};
 pub(crate) use handshake::{
-    Handshake, Hello, Opening, discover, error_code, initialize, initialized, modern_request, own_request,
-    verdict, with_member,
+    Handshake, Hello, Opening, ServerInfo, discover, error_code, initialize, initialized, modern_request,
+    own_request, verdict, with_member,
 };
 pub(crate) use http::{HttpLink, HttpServer, HttpTarget, SESSION_ID, mirror};
 pub(crate) use http_stream::HttpStream;

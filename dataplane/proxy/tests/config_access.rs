@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use bridge_snapshot::{Access, Jwt};
+use bridge_snapshot::{Access, Jwt, Material};
 use mcp_gateway::config::{self, Loaded};
 
 fn with_auth(auth: &str) -> Loaded {
@@ -58,7 +58,7 @@ fn jwt_names_its_keys_and_holds_none() {
     let expected = Jwt {
         issuer: Some("idp".to_owned()),
         audience: None,
-        secret_env: Some("THE_SECRET".to_owned()),
+        secret: Some(Material::Env("THE_SECRET".to_owned())),
         public_key_file: Some("/nonexistent/key.pem".into()),
         per_message: true,
         cache_ttl: std::time::Duration::from_mins(1),
@@ -113,7 +113,7 @@ fn without_a_named_key_the_documented_variables_count() {
         let env = |name: &str| set.contains(&name).then(|| "x".to_owned());
         let loaded = config::parse("auth: {}\n", "g.yaml", &env).unwrap();
         assert!(
-            matches!(&loaded.snapshot.access, Access::Jwt(jwt) if jwt.secret_env.as_deref() == Some(expected)),
+            matches!(&loaded.snapshot.access, Access::Jwt(jwt) if jwt.secret == Some(Material::Env(expected.to_owned()))),
             "{:?}",
             loaded.snapshot.access
         );

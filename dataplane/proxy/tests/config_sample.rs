@@ -3,7 +3,7 @@
 
 use std::path::{Path, PathBuf};
 
-use bridge_snapshot::{Access, Place, Target, TlsVersion};
+use bridge_snapshot::{Access, Material, Place, Target, TlsVersion};
 use mcp_gateway::config::{self, Loaded};
 
 fn example(name: &str) -> PathBuf {
@@ -53,15 +53,15 @@ fn the_original_sample_means_what_it_says() {
     assert_eq!(local, [&socket, &Place::StandardStreams]);
     let tls = main.tls.as_ref().unwrap();
     assert_eq!(
-        (tls.cert_file.as_path(), tls.min_version),
-        (Path::new("/etc/mcp-gateway/tls/tls.crt"), TlsVersion::V13)
+        (&tls.certificate, tls.min_version),
+        (&Material::File("/etc/mcp-gateway/tls/tls.crt".into()), TlsVersion::V13)
     );
     assert_eq!(
         main.allowed_origins,
         ["https://app.example.com", "https://dashboard.example.com", "http://localhost:3000"]
     );
     assert!(
-        matches!(&snapshot.access, Access::Jwt(jwt) if jwt.secret_env.as_deref() == Some("JWT_SECRET_KEY")
+        matches!(&snapshot.access, Access::Jwt(jwt) if jwt.secret == Some(Material::Env("JWT_SECRET_KEY".to_owned()))
             && jwt.audience.as_deref() == Some("mcp-gateway") && !jwt.per_message && jwt.cache_ttl.as_secs() == 300),
         "{:?}",
         snapshot.access

@@ -54,10 +54,26 @@ pub struct BackendHealth {
     pub failing_endpoints: usize,
 }
 
+/// Where the configuration comes from, when that is not a file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Configuration {
+    /// Whether there is any.
+    pub healthy: bool,
+    /// Its origin in a word.
+    pub source: Option<&'static str>,
+    /// The same for people, with how fresh it is.
+    pub message: String,
+}
+
 /// Who knows the backends.
 pub trait HealthSource: Send + Sync {
     /// All configured backends, in the order they shall appear. Called once per page view; must not block.
     fn backends(&self) -> Vec<BackendHealth>;
+
+    /// Where they come from; `None` for a file.
+    fn configuration(&self) -> Option<Configuration> {
+        None
+    }
 }
 
 /// An answer to one page view.
@@ -142,10 +158,18 @@ impl Health {
         let check = |healthy: bool, message: &str| json!({"healthy": healthy, "message": message, "timestamp": timestamp});
         let per_backend: Map<String, Value> =
             backends.iter().map(|backend| (backend.name.clone(), describe(backend))).collect();
-        let subsystems = json!({
+        let mut subsystems = json!({
             "readiness": {"healthy": ready, "message": ready_text},
             "backends": per_backend,
         });
+        let discovery = match self.source.configuration() {
+            None => check(true, "backends come from the configuration"),
+            Some(Configuration { healthy, source, message }) => {
+                subsystems["configuration"] =
+                    json!({"healthy": healthy, "source": source, "message": message});
+                check(healthy, &message)
+            }
+        };
         let status = if healthy { "healthy" } else { "unhealthy" };
         // Both published shapes of the original's page in one object: monitors were written against either.
         let body = json!({
@@ -156,7 +180,7 @@ impl Health {
             "healthy_endpoints": healthy_endpoints,
             "namespaces": namespaces,
             "checks": {
-                "service_discovery": check(true, "backends come from the configuration"),
+                "service_discovery": discovery,
                 "endpoints": check(reachable, &endpoints_text),
             },
             "timestamp": timestamp,

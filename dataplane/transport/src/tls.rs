@@ -5,6 +5,7 @@
 
 mod client;
 mod files;
+mod pem;
 mod server;
 
 use std::io;
@@ -14,6 +15,7 @@ use std::sync::Arc;
 use rustls::crypto::CryptoProvider;
 
 pub use client::{Roots, client_config, connector, upgradable_connector};
+pub use pem::Pem;
 pub use server::{ClientAuth, MinVersion, Server, ServerSettings};
 
 /// Why TLS cannot be set up. Each names the file to look at; none contains key material.
@@ -48,7 +50,7 @@ pub enum TlsError {
         key_file: PathBuf,
     },
     /// Client certificates are to be verified against nothing.
-    #[error("client certificates are asked for, but no `client_ca_file` says whose are accepted")]
+    #[error("client certificates are asked for, but no `client_ca` says whose are accepted")]
     NoClientCa,
     /// The library refused the combination.
     #[error("TLS settings: {0}")]

@@ -19,6 +19,7 @@
 //! | a client of the original on TCP | [`Binary::g`], [`Binary::r`] |
 //! | exact bytes on a socket | [`http::Connection`] |
 //! | tokens, good and bad | [`tokens::Issuer`] |
+//! | a gateway that an operator configures | [`Operator::start`] and [`Pod::start`] |
 //! | any other program | [`Process::spawn`] |
 //!
 //! ```no_run
@@ -44,8 +45,10 @@ pub mod http;
 pub mod legacy;
 pub mod metrics;
 pub mod modern;
+pub mod operator;
 pub mod peer;
 pub mod peers;
+pub mod pod;
 pub mod process;
 pub mod published;
 pub mod raw;
@@ -65,7 +68,9 @@ pub use exchange::{Exchange, Reply, RpcError};
 pub use gateway::Gateway;
 pub use legacy::LegacySession;
 pub use modern::ModernClient;
+pub use operator::Operator;
 pub use peer::Peer;
+pub use pod::Pod;
 pub use process::Process;
 pub use published::Published;
 pub use remote::Remote;

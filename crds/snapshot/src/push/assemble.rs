@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 
 use super::resource::{BackendPart, Credential, Destination, Endpoints, Resource, SecretData};
 use super::{Key, ResourceType};
-use crate::{Secret, Snapshot, Target};
+use crate::{Access, Jwt, Listener, Material, Secret, Snapshot, Target};
+
+/// By name.
+type Secrets<'a> = BTreeMap<&'a str, &'a SecretData>;
 
 /// What came of the resources.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -14,6 +17,21 @@ pub struct Assembly {
     pub snapshot: Option<Snapshot>,
     /// Backends that are not in it.
     pub left_out: Vec<LeftOut>,
+    /// Secrets that its own part needs and that are not here. Listeners that need them are left out; access that needs
+    /// one refuses everybody.
+    pub missing: Vec<Missing>,
+}
+
+/// A value of a Secret that is referred to and not here.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {secret} with key `{key}` is not here")]
+pub struct Missing {
+    /// The field that refers to it.
+    pub field: String,
+    /// The Secret.
+    pub secret: Key,
+    /// Key within it.
+    pub key: String,
 }
 
 /// A backend that cannot be served now. The rest is: what is missing may come any time.
@@ -50,14 +68,56 @@ pub fn assemble<'a>(resources: impl IntoIterator<Item = &'a Resource>) -> Assemb
             Err(reason) => left_out.push(LeftOut { backend: part.backend.name.clone(), reason }),
         }
     }
-    let snapshot = gateway.map(|gateway| Snapshot { backends, ..Snapshot::clone(gateway) });
-    Assembly { snapshot, left_out }
+    let mut missing = Vec::new();
+    let snapshot = gateway.map(|gateway| {
+        let mut snapshot = Snapshot { backends, ..Snapshot::clone(gateway) };
+        snapshot.listeners.retain_mut(|listener| keep_listener(listener, &secrets, &mut missing));
+        give_access(&mut snapshot.access, &secrets, &mut missing);
+        snapshot
+    });
+    Assembly { snapshot, left_out, missing }
+}
+
+/// Gives a listener its certificates. Whether it can be opened.
+fn keep_listener(listener: &mut Listener, secrets: &Secrets<'_>, missing: &mut Vec<Missing>) -> bool {
+    let Some(tls) = &mut listener.tls else { return true };
+    let before = missing.len();
+    let parts = [
+        ("certificate", Some(&mut tls.certificate)),
+        ("key", Some(&mut tls.key)),
+        ("client_ca", tls.client_ca.as_mut()),
+    ];
+    for (part, material) in parts {
+        let field = || format!("listeners[{}].tls.{part}", listener.name);
+        missing.extend(material.and_then(|material| fill(material, field, secrets).err()));
+    }
+    missing.len() == before
+}
+
+/// Gives access its keys. Without them nobody is let in.
+fn give_access(access: &mut Access, secrets: &Secrets<'_>, missing: &mut Vec<Missing>) {
+    let Access::Jwt(Jwt { secret: Some(secret), .. }) = access else { return };
+    if let Err(absent) = fill(secret, || "access.secret".to_owned(), secrets) {
+        *access = Access::Refuse { reason: absent.to_string() };
+        missing.push(absent);
+    }
+}
+
+/// Puts the value of a Secret where it is referred to.
+fn fill(material: &mut Material, field: impl Fn() -> String, secrets: &Secrets<'_>) -> Result<(), Missing> {
+    let Material::Key { secret, key } = material else { return Ok(()) };
+    let Some(value) = secrets.get(&**secret).and_then(|secret| secret.data.get(key)) else {
+        let secret = Key::new(ResourceType::Secret, &**secret);
+        return Err(Missing { field: field(), secret, key: key.clone() });
+    };
+    *material = Material::Value { origin: format!("secret {secret}, key {key}"), value: value.clone() };
+    Ok(())
 }
 
 fn backend(
     part: &BackendPart,
     endpoints: Option<&Endpoints>,
-    secrets: &BTreeMap<&str, &SecretData>,
+    secrets: &Secrets<'_>,
 ) -> Result<crate::Backend, String> {
     let mut backend = part.backend.clone();
     if let Some(endpoints) = endpoints {

@@ -9,6 +9,7 @@ use aws_lc_rs::rsa::{KeyPair, KeySize};
 use aws_lc_rs::signature::KeyPair as _;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use bridge_snapshot::Material;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Value, json};
 
@@ -53,7 +54,7 @@ fn config() -> Jwt {
     Jwt {
         issuer: Some("idp".to_owned()),
         audience: Some("gateway".to_owned()),
-        secret_env: None,
+        secret: None,
         public_key_file: None,
         per_message: false,
         cache_ttl: Duration::from_mins(5),
@@ -61,15 +62,15 @@ fn config() -> Jwt {
 }
 
 fn with_secret() -> Authenticator {
-    let config = Jwt { secret_env: Some("SECRET".to_owned()), ..config() };
+    let config = Jwt { secret: Some(Material::Env("SECRET".to_owned())), ..config() };
     let keys = Keys::load(&config, &|_| Some(SECRET.to_owned())).unwrap();
     Authenticator::new(&config, keys)
 }
 
 fn with_public_key(name: &str, secret: bool) -> Authenticator {
     let file = KeyFile::new(name, &RSA.1);
-    let secret_env = secret.then(|| "SECRET".to_owned());
-    let config = Jwt { secret_env, public_key_file: Some(file.0.clone()), ..config() };
+    let secret = secret.then(|| Material::Env("SECRET".to_owned()));
+    let config = Jwt { secret, public_key_file: Some(file.0.clone()), ..config() };
     let keys = Keys::load(&config, &|_| Some(SECRET.to_owned())).unwrap();
     Authenticator::new(&config, keys)
 }

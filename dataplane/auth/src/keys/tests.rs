@@ -9,7 +9,7 @@ fn config(secret_env: Option<&str>, public_key_file: Option<PathBuf>) -> Jwt {
     Jwt {
         issuer: None,
         audience: None,
-        secret_env: secret_env.map(str::to_owned),
+        secret: secret_env.map(|name| Material::Env(name.to_owned())),
         public_key_file,
         per_message: false,
         cache_ttl: Duration::ZERO,

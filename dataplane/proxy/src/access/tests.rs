@@ -1,6 +1,7 @@
 use std::time::Duration;
 
 use bridge_auth::{Claims, Rates, sign};
+use bridge_snapshot::Material;
 use http::HeaderValue;
 
 use super::*;
@@ -29,7 +30,7 @@ fn gate_with(secret: &str, audience: Option<&str>, per_message: bool) -> Gate {
     let config = bridge_snapshot::Jwt {
         issuer: None,
         audience: audience.map(str::to_owned),
-        secret_env: Some("SECRET".to_owned()),
+        secret: Some(Material::Env("SECRET".to_owned())),
         public_key_file: None,
         per_message,
         cache_ttl: Duration::ZERO,

@@ -1,5 +1,5 @@
 use bridge_auth::{Authenticator, Keys};
-use bridge_snapshot::Jwt;
+use bridge_snapshot::{Jwt, Material};
 
 use super::*;
 
@@ -36,7 +36,7 @@ fn a_gateway_with_defaults_accepts_it() {
     let config = Jwt {
         issuer: Some(NAME.to_owned()),
         audience: Some(NAME.to_owned()),
-        secret_env: Some("S".to_owned()),
+        secret: Some(Material::Env("S".to_owned())),
         public_key_file: None,
         per_message: false,
         cache_ttl: Duration::ZERO,

@@ -25,7 +25,7 @@ use tokio::sync::{Notify, watch};
 
 use super::{Cluster, fetch};
 use crate::observe::GatewayMetrics;
-use crate::upstream::{Handshake, Link, Owner, Taken, listen};
+use crate::upstream::{Handshake, Link, Owner, ServerInfo, Taken, listen};
 
 /// Age at which a list is read again when somebody asks for it and the backend announces no changes.
 const STALE: Duration = Duration::from_secs(30);
@@ -64,6 +64,8 @@ pub(crate) struct Lists {
     pub(crate) fetched: Instant,
     /// The same for clients of the other generation, once somebody has asked for it.
     translated: OnceLock<Arc<Lists>>,
+    /// What the server says about itself, once somebody has asked for it.
+    server: OnceLock<ServerInfo>,
 }
 
 impl Lists {
@@ -73,7 +75,7 @@ impl Lists {
         params: HashMap<Box<str>, ParamHeaders>,
         fetched: Instant,
     ) -> Self {
-        Self { handshake, parts, params, fetched, translated: OnceLock::new() }
+        Self { handshake, parts, params, fetched, translated: OnceLock::new(), server: OnceLock::new() }
     }
 
     /// What clients of `era` see of a backend that speaks the other generation only. What is lost is counted once.
@@ -100,6 +102,11 @@ impl Lists {
             (*kind, items, CacheHints::default())
         });
         Self::new(self.handshake.clone(), parts.collect(), HashMap::new(), self.fetched)
+    }
+
+    /// What the server says about itself.
+    pub(crate) fn server(&self) -> &ServerInfo {
+        self.server.get_or_init(|| self.handshake.server())
     }
 
     pub(crate) fn items(&self, kind: ListKind) -> &[Item] {

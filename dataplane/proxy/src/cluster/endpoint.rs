@@ -13,7 +13,7 @@ use bridge_transport::backend::http::HttpClient;
 use bridge_transport::backend::sse::SseServer;
 use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::backend::websocket::WebSocketServer;
-use bridge_transport::websocket::Settings;
+use bridge_transport::websocket::{SUBPROTOCOL, Settings};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
@@ -186,12 +186,13 @@ impl Maker<'_> {
             Some(("ws", rest)) => format!("http://{rest}"),
             Some(("wss", rest)) => format!("https://{rest}"),
             _ => {
-                return Err(self.fail(format!("`{}` must be an absolute ws or wss URL", websocket.url)));
+                return Err(self.fail(format!("url: `{}` must be an absolute ws or wss URL", websocket.url)));
             }
         };
         let server = WebSocketServer {
             client: self.clients.upgradable.clone(),
             uri: self.uri(&url)?,
+            subprotocol: SUBPROTOCOL,
             headers: self.headers(&websocket.headers)?,
             settings: Settings {
                 max_message: self.limits.max_bytes,
@@ -212,10 +213,10 @@ impl Maker<'_> {
     }
 
     fn uri(&self, url: &str) -> Result<Uri, ClusterError> {
-        let uri: Uri = url.parse().map_err(|error| self.fail(format!("`{url}` is no URL: {error}")))?;
+        let uri: Uri = url.parse().map_err(|error| self.fail(format!("url: `{url}` is no URL: {error}")))?;
         match uri.scheme_str() {
             Some("http" | "https") if uri.host().is_some() => Ok(uri),
-            _ => Err(self.fail(format!("`{url}` must be an absolute http or https URL"))),
+            _ => Err(self.fail(format!("url: `{url}` must be an absolute http or https URL"))),
         }
     }
 
@@ -223,9 +224,9 @@ impl Maker<'_> {
         let mut headers = HeaderMap::new();
         for (name, value) in configured {
             let header: HeaderName =
-                name.parse().map_err(|_| self.fail(format!("`{name}` is no header name")))?;
+                name.parse().map_err(|_| self.fail(format!("headers: `{name}` is no header name")))?;
             let mut value = HeaderValue::from_str(value.expose()).map_err(|_| {
-                self.fail(format!("the value of header `{name}` has characters that headers cannot carry"))
+                self.fail(format!("headers: the value of `{name}` has characters that headers cannot carry"))
             })?;
             value.set_sensitive(true);
             headers.insert(header, value);

@@ -2,20 +2,38 @@
 
 use std::sync::Arc;
 
-use bridge_snapshot::Listener;
-use bridge_transport::tls::{self, TlsError};
+use bridge_snapshot::{Listener, Material};
+use bridge_transport::tls::{self, Pem, TlsError};
 
-/// What a listener of TLS presents and accepts; its files are read.
+/// What a listener of TLS presents and accepts.
 pub(crate) fn acceptor(listener: &Listener) -> Result<Option<Arc<tls::Server>>, TlsError> {
-    listener.tls.as_ref().map(|tls| tls::Server::load(tls_files(tls)).map(Arc::new)).transpose()
+    listener.tls.as_ref().map(|tls| tls::Server::load(settings(tls)?).map(Arc::new)).transpose()
 }
 
-fn tls_files(tls: &bridge_snapshot::Tls) -> tls::ServerSettings {
+fn pem(material: &Material) -> Result<Pem, TlsError> {
+    Ok(match material {
+        Material::File(file) => Pem::File(file.clone()),
+        Material::Value { origin, value } => {
+            Pem::Content { origin: origin.clone(), text: value.expose().into() }
+        }
+        Material::Key { secret, key } => {
+            let problem = format!("key `{key}` of the Secret `{secret}` is not here");
+            return Err(TlsError::Settings(problem));
+        }
+        Material::Env(name) => {
+            let problem =
+                format!("the variable `{name}` is no place for certificates; use a file or a Secret");
+            return Err(TlsError::Settings(problem));
+        }
+    })
+}
+
+fn settings(tls: &bridge_snapshot::Tls) -> Result<tls::ServerSettings, TlsError> {
     use bridge_snapshot::{ClientAuth, TlsVersion};
-    tls::ServerSettings {
-        cert_file: tls.cert_file.clone(),
-        key_file: tls.key_file.clone(),
-        client_ca_file: tls.client_ca_file.clone(),
+    Ok(tls::ServerSettings {
+        certificate: pem(&tls.certificate)?,
+        key: pem(&tls.key)?,
+        client_ca: tls.client_ca.as_ref().map(pem).transpose()?,
         client_auth: match tls.client_auth {
             ClientAuth::None => tls::ClientAuth::None,
             ClientAuth::Request => tls::ClientAuth::Request,
@@ -25,5 +43,5 @@ fn tls_files(tls: &bridge_snapshot::Tls) -> tls::ServerSettings {
             TlsVersion::V12 => tls::MinVersion::V12,
             TlsVersion::V13 => tls::MinVersion::V13,
         },
-    }
+    })
 }

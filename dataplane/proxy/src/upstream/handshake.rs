@@ -24,6 +24,16 @@ pub(crate) struct Hello {
     pub(crate) client_info: Bytes,
 }
 
+/// What a server says about itself.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct ServerInfo {
+    pub(crate) name: String,
+    pub(crate) version: String,
+}
+
+/// Characters of such a name or version that are kept.
+const LONGEST_NAME: usize = 128;
+
 /// `clientInfo` of a client that does not say.
 const UNNAMED: &[u8] = br#"{"name":"unnamed","version":"0"}"#;
 
@@ -62,6 +72,16 @@ pub(crate) struct Handshake {
 }
 
 impl Handshake {
+    /// What the server says about itself, in either generation's place.
+    pub(crate) fn server(&self) -> ServerInfo {
+        let result: Value = serde_json::from_slice(&self.result).unwrap_or_default();
+        let modern = &result["_meta"]["io.modelcontextprotocol/serverInfo"];
+        let info = if modern.is_object() { modern } else { &result["serverInfo"] };
+        // A name is for people; one that fills a page is none.
+        let text = |key: &str| info[key].as_str().unwrap_or_default().chars().take(LONGEST_NAME).collect();
+        ServerInfo { name: text("name"), version: text("version") }
+    }
+
     /// Whether its capabilities have an object or `true` at `path`.
     pub(crate) fn offers(&self, path: &[&str]) -> bool {
         let found = path.iter().try_fold(&self.capabilities, |value, key| value.get(key));

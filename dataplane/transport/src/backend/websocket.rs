@@ -20,7 +20,9 @@ pub struct WebSocketServer {
     pub client: HttpClient,
     /// Absolute URL, `http` for `ws` and `https` for `wss`.
     pub uri: Uri,
-    /// Headers of the handshake.
+    /// What is to be spoken.
+    pub subprotocol: &'static str,
+    /// Further headers of the handshake.
     pub headers: HeaderMap,
     /// Bounds of the connection.
     pub settings: Settings,
@@ -48,11 +50,11 @@ impl WebSocketServer {
     pub async fn open(&self) -> Result<(Reader<Io>, Writer<Io>), OpenError> {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
-        let (mut headers, key) = handshake::request(nonce);
+        let (mut headers, key) = handshake::request(nonce, self.subprotocol);
         headers.extend(self.headers.clone());
         let response = self.client.send(Method::GET, &self.uri, headers, Bytes::new()).await?;
         let (parts, body) = response.into_parts();
-        handshake::opened(&parts, &key)?;
+        handshake::opened(&parts, &key, self.subprotocol)?;
         let upgraded = hyper::upgrade::on(http::Response::from_parts(parts, body)).await?;
         Ok(split(TokioIo::new(upgraded), Role::Client, self.settings.clone()).await)
     }

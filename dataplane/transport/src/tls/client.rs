@@ -1,6 +1,7 @@
 //! Connections to https backends, and whose certificates they may present. Changes when trust gets another source.
 
 use std::fmt;
+use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -12,8 +13,10 @@ use rustls::crypto::CryptoProvider;
 use rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
 
-use super::{TlsError, provider};
+use super::files::authorities;
+use super::{Pem, TlsError, provider};
 
+const ROOTS: &str = "CA file";
 /// Idle time after which the system probes whether a backend is still there.
 const TCP_KEEPALIVE: Duration = Duration::from_mins(1);
 
@@ -25,6 +28,12 @@ impl Roots {
     /// The system's: `SSL_CERT_FILE` and `SSL_CERT_DIR` if set, else where the distribution keeps them.
     pub fn system() -> Self {
         Self(Arc::new(system_roots))
+    }
+
+    /// Those of a PEM file, as it is at the first connection.
+    pub fn file(file: PathBuf) -> Self {
+        let pem = Pem::File(file);
+        Self(Arc::new(move || authorities(&pem, ROOTS).map_err(|error| error.to_string())))
     }
 
     /// Exactly these.

@@ -1,6 +1,5 @@
 //! The TLS side of a listener. Changes when a TLS setting is added.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -9,7 +8,7 @@ use rustls::sign::CertifiedKey;
 use rustls::version::{TLS12, TLS13};
 use rustls::{Error, RootCertStore, SupportedProtocolVersion};
 
-use super::{TlsError, files, provider};
+use super::{Pem, TlsError, files, provider};
 
 const CERTIFICATE: &str = "certificate file";
 const KEY: &str = "private key file";
@@ -18,12 +17,12 @@ const CLIENT_CA: &str = "client CA file";
 /// What a listener presents and accepts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerSettings {
-    /// PEM certificate chain, leaf first.
-    pub cert_file: PathBuf,
-    /// PEM private key.
-    pub key_file: PathBuf,
-    /// PEM certificates that sign client certificates; not read when none are asked for.
-    pub client_ca_file: Option<PathBuf>,
+    /// Certificate chain, leaf first.
+    pub certificate: Pem,
+    /// Private key.
+    pub key: Pem,
+    /// Certificates that sign client certificates; not read when none are asked for.
+    pub client_ca: Option<Pem>,
     /// Whether clients present certificates.
     pub client_auth: ClientAuth,
     /// Oldest version offered.
@@ -87,14 +86,13 @@ fn read(settings: &ServerSettings) -> Result<Arc<ServerConfig>, TlsError> {
         .map_err(|error| TlsError::Settings(error.to_string()))?;
     let builder = match client_authorities(settings)? {
         None => builder.with_no_client_auth(),
-        Some((roots, file)) => {
+        Some((roots, pem)) => {
             let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
             let verifier = match settings.client_auth {
                 ClientAuth::Require => verifier,
                 ClientAuth::None | ClientAuth::Request => verifier.allow_unauthenticated(),
             };
-            let verifier =
-                verifier.build().map_err(|error| files::wrong(file, CLIENT_CA, error.to_string()))?;
+            let verifier = verifier.build().map_err(|error| pem.wrong(CLIENT_CA, error.to_string()))?;
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -114,37 +112,31 @@ impl rustls::server::ResolvesServerCert for OneCertificate {
 }
 
 fn certified_key(settings: &ServerSettings) -> Result<Arc<CertifiedKey>, TlsError> {
-    let chain = files::certificates(&settings.cert_file, CERTIFICATE)?;
-    let key = files::private_key(&settings.key_file, KEY)?;
+    let chain = files::certificates(&settings.certificate, CERTIFICATE)?;
+    let key = files::private_key(&settings.key, KEY)?;
     let key = provider()
         .key_provider
         .load_private_key(key)
-        .map_err(|error| files::wrong(&settings.key_file, KEY, format!("the key cannot be used: {error}")))?;
+        .map_err(|error| settings.key.wrong(KEY, format!("the key cannot be used: {error}")))?;
     let certified = CertifiedKey::new(chain, key);
     match certified.keys_match() {
         // `Unknown`: this kind of key cannot tell its public half; the first handshake will.
         Ok(()) | Err(Error::InconsistentKeys(rustls::InconsistentKeys::Unknown)) => Ok(Arc::new(certified)),
         Err(Error::InconsistentKeys(_)) => Err(TlsError::Mismatch {
-            cert_file: settings.cert_file.clone(),
-            key_file: settings.key_file.clone(),
+            cert_file: settings.certificate.origin(),
+            key_file: settings.key.origin(),
         }),
         Err(error) => {
             let problem = format!("the first certificate cannot be used: {error}");
-            Err(files::wrong(&settings.cert_file, CERTIFICATE, problem))
+            Err(settings.certificate.wrong(CERTIFICATE, problem))
         }
     }
 }
 
-fn client_authorities(settings: &ServerSettings) -> Result<Option<(RootCertStore, &PathBuf)>, TlsError> {
+fn client_authorities(settings: &ServerSettings) -> Result<Option<(RootCertStore, &Pem)>, TlsError> {
     if settings.client_auth == ClientAuth::None {
         return Ok(None);
     }
-    let file = settings.client_ca_file.as_ref().ok_or(TlsError::NoClientCa)?;
-    let mut roots = RootCertStore::empty();
-    for (index, certificate) in files::certificates(file, CLIENT_CA)?.into_iter().enumerate() {
-        roots.add(certificate).map_err(|error| {
-            files::wrong(file, CLIENT_CA, format!("certificate number {} cannot be used: {error}", index + 1))
-        })?;
-    }
-    Ok(Some((roots, file)))
+    let pem = settings.client_ca.as_ref().ok_or(TlsError::NoClientCa)?;
+    Ok(Some((files::authorities(pem, CLIENT_CA)?, pem)))
 }

@@ -86,14 +86,14 @@ pub fn accept(method: &Method, headers: &HeaderMap) -> Result<HeaderMap, Refused
     Ok(answer)
 }
 
-/// The headers of a request for a connection, with the key to be checked. `random` is the nonce.
-pub fn request(random: [u8; 16]) -> (HeaderMap, String) {
+/// The headers of a request for a connection in a subprotocol, with the key to be checked. `random` is the nonce.
+pub fn request(random: [u8; 16], subprotocol: &'static str) -> (HeaderMap, String) {
     let key = STANDARD.encode(random);
     let mut headers = HeaderMap::new();
     headers.insert(UPGRADE, WEBSOCKET);
     headers.insert(CONNECTION, UPGRADING);
     headers.insert(SEC_WEBSOCKET_VERSION, VERSION);
-    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(SUBPROTOCOL));
+    headers.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(subprotocol));
     // Base64 is always a header value.
     if let Ok(value) = HeaderValue::try_from(&key) {
         headers.insert(SEC_WEBSOCKET_KEY, value);
@@ -101,8 +101,9 @@ pub fn request(random: [u8; 16]) -> (HeaderMap, String) {
     (headers, key)
 }
 
-/// Checks the answer to a [`request`]. A server that selects no subprotocol is one that does not know any.
-pub fn opened(answer: &response::Parts, key: &str) -> Result<(), NotOpened> {
+/// Checks the answer to a [`request`] with this key and subprotocol. A server that selects no subprotocol is one that does
+/// not know any.
+pub fn opened(answer: &response::Parts, key: &str, subprotocol: &str) -> Result<(), NotOpened> {
     if answer.status != StatusCode::SWITCHING_PROTOCOLS {
         return Err(NotOpened::Status(answer.status));
     }
@@ -114,7 +115,7 @@ pub fn opened(answer: &response::Parts, key: &str) -> Result<(), NotOpened> {
         return Err(NotOpened::Malformed("`Sec-WebSocket-Accept` does not match the key"));
     }
     match answer.headers.get(SEC_WEBSOCKET_PROTOCOL) {
-        Some(chosen) if chosen != SUBPROTOCOL => {
+        Some(chosen) if chosen != subprotocol => {
             Err(NotOpened::Malformed("it selected a subprotocol that was not offered"))
         }
         _ => Ok(()),
@@ -147,7 +148,7 @@ mod tests {
     const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 
     fn asking(change: impl FnOnce(&mut HeaderMap)) -> HeaderMap {
-        let (mut headers, _) = request([0; 16]);
+        let (mut headers, _) = request([0; 16], SUBPROTOCOL);
         headers.insert(SEC_WEBSOCKET_KEY, HeaderValue::from_static(KEY));
         change(&mut headers);
         headers
@@ -190,7 +191,7 @@ mod tests {
 
     #[test]
     fn a_client_takes_the_answer_to_its_own_request_only() {
-        let (headers, key) = request(*b"the sample nonce");
+        let (headers, key) = request(*b"the sample nonce", SUBPROTOCOL);
         assert_eq!((headers[SEC_WEBSOCKET_KEY].to_str().unwrap(), key.as_str()), (KEY, KEY));
         let answer = |accept: &'static str, protocol: Option<&'static str>| {
             let (mut parts, ()) = Response::new(()).into_parts();
@@ -202,12 +203,12 @@ mod tests {
             }
             parts
         };
-        assert_eq!(opened(&answer(ACCEPT, None), KEY), Ok(()));
-        assert_eq!(opened(&answer(ACCEPT, Some("mcp")), KEY), Ok(()));
-        assert!(opened(&answer(ACCEPT, Some("chat")), KEY).is_err());
-        assert!(opened(&answer("AAAA", None), KEY).is_err());
+        assert_eq!(opened(&answer(ACCEPT, None), KEY, SUBPROTOCOL), Ok(()));
+        assert_eq!(opened(&answer(ACCEPT, Some("mcp")), KEY, SUBPROTOCOL), Ok(()));
+        assert!(opened(&answer(ACCEPT, Some("chat")), KEY, SUBPROTOCOL).is_err());
+        assert!(opened(&answer("AAAA", None), KEY, SUBPROTOCOL).is_err());
         let (mut refused, ()) = Response::new(()).into_parts();
         refused.status = StatusCode::NOT_FOUND;
-        assert_eq!(opened(&refused, KEY), Err(NotOpened::Status(StatusCode::NOT_FOUND)));
+        assert_eq!(opened(&refused, KEY, SUBPROTOCOL), Err(NotOpened::Status(StatusCode::NOT_FOUND)));
     }
 }

@@ -75,9 +75,9 @@ impl Directory {
     /// Settings over files of this directory, without client certificates.
     pub(crate) fn settings(&self, leaf: &Leaf) -> ServerSettings {
         ServerSettings {
-            cert_file: self.write("tls.crt", &leaf.cert),
-            key_file: self.write("tls.key", &leaf.key),
-            client_ca_file: None,
+            certificate: self.write("tls.crt", &leaf.cert).into(),
+            key: self.write("tls.key", &leaf.key).into(),
+            client_ca: None,
             client_auth: ClientAuth::None,
             min_version: MinVersion::V13,
         }

@@ -1,5 +1,7 @@
 //! Wrong files are explained.
 
+use std::path::PathBuf;
+
 use bridge_transport::tls::{ClientAuth, Server, ServerSettings};
 
 use crate::authority::{Authority, Directory};
@@ -13,8 +15,8 @@ fn each_mistake_names_the_file_and_what_is_wrong() {
     let (authority, directory) = (Authority::new("ours"), Directory::new());
     let leaf = authority.leaf("gateway.test");
     let good = directory.settings(&leaf);
-    let with_cert = |file| ServerSettings { cert_file: file, ..good.clone() };
-    let with_key = |file| ServerSettings { key_file: file, ..good.clone() };
+    let with_cert = |file: PathBuf| ServerSettings { certificate: file.into(), ..good.clone() };
+    let with_key = |file: PathBuf| ServerSettings { key: file.into(), ..good.clone() };
 
     let encrypted = leaf.key.replace("PRIVATE KEY", "ENCRYPTED PRIVATE KEY");
     let cut = leaf.cert.replace("-----END CERTIFICATE-----", "");
@@ -61,8 +63,8 @@ fn client_authorities_are_needed_when_clients_are_asked() {
     let (authority, directory) = (Authority::new("ours"), Directory::new());
     let mut settings = directory.settings(&authority.leaf("gateway.test"));
     settings.client_auth = ClientAuth::Request;
-    assert!(refusal(&settings).contains("`client_ca_file`"));
-    settings.client_ca_file = Some(directory.write("ca.crt", "nothing here"));
+    assert!(refusal(&settings).contains("`client_ca`"));
+    settings.client_ca = Some(directory.write("ca.crt", "nothing here").into());
     let text = refusal(&settings);
     assert!(text.contains("client CA file") && text.contains("BEGIN CERTIFICATE"), "{text}");
     settings.client_auth = ClientAuth::None;

@@ -111,7 +111,7 @@ async fn client_certificates_are_asked_for_as_configured() {
         (Authority::new("ours"), Authority::new("not ours"), Directory::new());
     let (known, unknown) = (authority.leaf("alice"), stranger.leaf("mallory"));
     let mut settings = directory.settings(&authority.leaf("gateway.test"));
-    settings.client_ca_file = Some(directory.write("ca.crt", &authority.pem));
+    settings.client_ca = Some(directory.write("ca.crt", &authority.pem).into());
     // Certificates that each kind of client shows, and what the server then knows; `None` when it is refused.
     for (client_auth, none_shown, known_shown, unknown_shown) in [
         (ClientAuth::None, Some(0), Some(0), Some(0)),
@@ -152,7 +152,7 @@ async fn a_reload_serves_the_new_certificate_and_a_bad_one_changes_nothing() {
 async fn a_reload_changes_whose_clients_are_accepted() {
     let (authority, next, directory) = (Authority::new("ours"), Authority::new("next"), Directory::new());
     let mut settings = directory.settings(&authority.leaf("gateway.test"));
-    settings.client_ca_file = Some(directory.write("ca.crt", &authority.pem));
+    settings.client_ca = Some(directory.write("ca.crt", &authority.pem).into());
     settings.client_auth = ClientAuth::Require;
     let server = Server::load(settings).unwrap();
     let (old, new) = (authority.leaf("alice"), next.leaf("alice"));

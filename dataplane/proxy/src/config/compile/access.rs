@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use bridge_snapshot::Access;
+use bridge_snapshot::{Access, Material};
 
 use super::{FileUse, Role};
 use crate::config::decode::{At, Context, Located, Problem};
@@ -88,7 +88,7 @@ fn jwt(section: &AuthSection, files: &mut Vec<FileUse>, cx: &mut Context<'_>) ->
     Access::Jwt(bridge_snapshot::Jwt {
         issuer: required(&keys.issuer),
         audience: required(audience),
-        secret_env,
+        secret: secret_env.map(Material::Env),
         public_key_file,
         per_message: *section.per_message_auth,
         cache_ttl: Duration::from_secs(section.per_message_auth_cache.0 as u64),

@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 
-use bridge_snapshot::{Carries, Listener, Protocol, SsePaths};
+use bridge_snapshot::{Carries, Listener, Material, Protocol, SsePaths};
 
 use super::served::Served;
 use super::{FileUse, Places, Role, tcp};
@@ -163,9 +163,9 @@ fn tls(
         _ => {}
     }
     Some(bridge_snapshot::Tls {
-        cert_file: keys.cert_file.value.clone(),
-        key_file: keys.key_file.value.clone(),
-        client_ca_file: keys.ca_file.value.clone().filter(|_| wanted),
+        certificate: Material::File(keys.cert_file.value.clone()),
+        key: Material::File(keys.key_file.value.clone()),
+        client_ca: keys.ca_file.value.clone().filter(|_| wanted).map(Material::File),
         client_auth,
         min_version: keys.min_version.0,
     })

@@ -1,0 +1,80 @@
+//! What a pod tells its operator about itself. Changes when status can tell another fact from what is known here.
+
+use std::time::Instant;
+
+use bridge_mcp::merge::ListKind;
+use bridge_mcp::version::Era;
+use bridge_policy::refusal::Reason;
+use bridge_snapshot::push::{BackendReport, ListenerReport, Problem, Report, Server};
+
+use crate::cluster::{Cluster, Lists, Offer};
+use crate::run;
+use crate::upstream::ServerInfo;
+
+/// The state now. `dropped` are requests that were given up.
+pub(super) fn report(server: &run::Server, dropped: u64) -> Report {
+    let gateway = server.gateway();
+    let plan = gateway.plan.load();
+    let now = Instant::now();
+    let listeners = plan.snapshot.listeners.iter();
+    Report {
+        sessions: gateway.sessions.len() as u64,
+        dropped,
+        redis: None,
+        // A listener that cannot be opened refuses the whole configuration.
+        listeners: listeners
+            .map(|listener| ListenerReport { name: listener.name.clone(), error: None })
+            .collect(),
+        backends: plan.clusters.iter().map(|cluster| backend(cluster, now)).collect(),
+    }
+}
+
+fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
+    let offers = [Era::Modern, Era::Legacy].map(|era| cluster.catalogue(era).offer());
+    let tools = offers.iter().filter_map(|offer| match offer {
+        Offer::Ready(lists) => Some(lists.items(ListKind::Tools).len()),
+        Offer::Loading | Offer::Absent(_) => None,
+    });
+    let tools = count(tools.max().unwrap_or_default());
+    let server = offers.iter().find_map(|offer| match offer {
+        Offer::Ready(lists) => Some(about(lists)),
+        Offer::Loading | Offer::Absent(_) => None,
+    });
+    let is_ready = offers.iter().any(|offer| matches!(offer, Offer::Ready(_)));
+    let absent = offers.iter().filter_map(|offer| match offer {
+        Offer::Absent(refusal) if !is_ready => Some(refusal.reason),
+        _ => None,
+    });
+    // That it does not speak a generation says less than the trouble in the other.
+    let problem = absent.min_by_key(|reason| *reason == Reason::EraMismatch).map(problem);
+    let (endpoints, failing) = cluster.endpoint_counts(now);
+    BackendReport {
+        name: cluster.config.name.clone(),
+        endpoints: count(endpoints),
+        healthy: if is_ready { count(endpoints.saturating_sub(failing)) } else { 0 },
+        ejected: count(failing),
+        problem,
+        tools,
+        exposed: tools,
+        filtered: 0,
+        conflicts: 0,
+        protocol: cluster.protocol().map(str::to_owned),
+        server,
+    }
+}
+
+fn about(lists: &Lists) -> Server {
+    let ServerInfo { name, version } = lists.server().clone();
+    Server { name, version, protocol: lists.handshake.version.to_string() }
+}
+
+fn problem(reason: Reason) -> Problem {
+    match reason {
+        Reason::BackendProtocol | Reason::EraMismatch => Problem::ProtocolMismatch,
+        _ => Problem::Unreachable,
+    }
+}
+
+fn count(number: usize) -> u32 {
+    u32::try_from(number).unwrap_or(u32::MAX)
+}

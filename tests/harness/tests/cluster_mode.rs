@@ -1,0 +1,189 @@
+//! A pod and its operator: first configuration, changes, rejections, reports, the end. Changes with what a pod promises
+//! its operator.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use bridge_snapshot::push::{Entry, Key, RejectionCode, ResourceType};
+use bridge_tests::pod::{Mounts, backend, gateway, snapshot};
+use bridge_tests::{Era, LegacySession, Operator, Pod, TestServer};
+use serde_json::json;
+
+fn calls(session: &mut LegacySession) -> Result<()> {
+    let call = json!({ "name": "echo", "arguments": { "message": "hi" } });
+    session.request("tools/call", &call)?.into_result().map(drop)
+}
+
+#[test]
+fn a_pod_is_ready_with_its_first_configuration_and_not_before() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    let pod = Pod::start(&mounts)?;
+    operator.wait_streams(1)?;
+    ensure!(!pod.is_ready()?, "ready without a configuration");
+    let revision = operator.publish(&[gateway(snapshot()), backend("web", fixture.url())])?;
+    assert_eq!(operator.wait_serves(revision)?, []);
+    let url = pod.wait_ready()?;
+    calls(&mut LegacySession::open(&format!("{url}/mcp/web"), &json!({}))?)
+}
+
+#[test]
+fn a_change_of_one_backend_leaves_the_sessions_of_others_alone() -> Result<()> {
+    let operator = Operator::start()?;
+    let (kept, before, after) =
+        (TestServer::http(Era::Both)?, TestServer::http(Era::Both)?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot()), backend("kept", kept.url()), backend("moved", before.url())])?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    let mut session = LegacySession::open(&format!("{url}/mcp/kept"), &json!({}))?;
+    let mut stream = session.listen()?;
+    ensure!(stream.is_stream()?, "no stream");
+    calls(&mut session)?;
+    let revision = operator.publish(&[backend("moved", after.url())])?;
+    drop(before);
+    assert_eq!(operator.wait_serves(revision)?, []);
+    calls(&mut session)?;
+    calls(&mut LegacySession::open(&format!("{url}/mcp/moved"), &json!({}))?)?;
+    let added = TestServer::http(Era::Both)?;
+    let revision = operator.publish(&[backend("added", added.url())])?;
+    operator.wait_serves(revision)?;
+    calls(&mut LegacySession::open(&format!("{url}/mcp/added"), &json!({}))?)?;
+    let revision = operator.withdraw(Key::new(ResourceType::Backend, "added"));
+    operator.wait_serves(revision)?;
+    ensure!(LegacySession::open(&format!("{url}/mcp/added"), &json!({})).is_err(), "it is served still");
+    // What the server says outside of calls still comes on the stream that was open all the time.
+    session.delete()?;
+    while stream.next_event()?.is_some() {}
+    Ok(())
+}
+
+#[test]
+fn what_cannot_be_served_is_named_and_its_last_good_version_serves() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot()), backend("web", fixture.url())])?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    let mut session = LegacySession::open(&format!("{url}/mcp/web"), &json!({}))?;
+
+    let revision = operator.publish(&[backend("web", "ftp://nowhere"), backend("good", fixture.url())])?;
+    let rejected = operator.wait_serves(revision)?;
+    let [rejection] = rejected.as_slice() else { anyhow::bail!("{rejected:?}") };
+    assert_eq!((rejection.name.as_str(), rejection.code), ("web", RejectionCode::Invalid));
+    ensure!(rejection.message.contains("url: "), "the field: {}", rejection.message);
+    ensure!(rejection.message.contains("http or https"), "what is allowed: {}", rejection.message);
+    calls(&mut session)?;
+    calls(&mut LegacySession::open(&format!("{url}/mcp/good"), &json!({}))?)?;
+
+    let unreadable = Entry::new(Key::new(ResourceType::Backend, "other"), &json!({ "rank": 1 }))?;
+    let revision = operator.publish_entry(unreadable);
+    let rejected = operator.wait_serves(revision)?;
+    let of = |name: &str| rejected.iter().find(|rejection| rejection.name == name).context("a rejection");
+    assert_eq!(of("other")?.code, RejectionCode::Unreadable);
+    ensure!(of("other")?.message.contains("`backend`"), "the field: {}", of("other")?.message);
+    assert_eq!(of("web")?.code, RejectionCode::Invalid);
+    ensure!(
+        pod.health()?["subsystems"]["configuration"]["message"]
+            .to_string()
+            .contains("2 resources are rejected")
+    );
+
+    let revision = operator.publish(&[backend("web", &format!("{}?again", fixture.url()))])?;
+    let rejected = operator.wait_serves(revision)?;
+    ensure!(rejected.iter().all(|rejection| rejection.name == "other"), "{rejected:?}");
+    Ok(())
+}
+
+#[test]
+fn a_gateway_that_cannot_be_served_stays_as_it_was() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot()), backend("web", fixture.url())])?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let mut wanted = snapshot();
+    let mut further = bridge_tests::pod::listener("further");
+    further.address = taken.local_addr()?;
+    wanted.listeners.push(further);
+    let revision = operator.publish(&[gateway(wanted), backend("new", fixture.url())])?;
+    let rejected = operator.wait_serves(revision)?;
+    let [rejection] = rejected.as_slice() else { anyhow::bail!("{rejected:?}") };
+    assert_eq!((rejection.kind, rejection.code), (ResourceType::Gateway, RejectionCode::Unavailable));
+    ensure!(rejection.message.contains("further"), "{}", rejection.message);
+    calls(&mut LegacySession::open(&format!("{url}/mcp/new"), &json!({}))?)
+}
+
+#[test]
+fn a_pod_tells_of_its_backends_and_sessions_and_says_goodbye() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    let nobody = { std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()? };
+    operator.publish(&[
+        gateway(snapshot()),
+        backend("web", fixture.url()),
+        backend("gone", &format!("http://{nobody}/mcp")),
+    ])?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    let _session = LegacySession::open(&format!("{url}/mcp/web"), &json!({}))?;
+    let report = operator.wait_report(|report| {
+        let backend = |name| report.backends.iter().find(|backend| backend.name == name);
+        let works =
+            backend("web").is_some_and(|web| web.tools > 0 && web.healthy == 1 && web.server.is_some());
+        let fails = backend("gone").is_some_and(|gone| gone.problem.is_some() && gone.healthy == 0);
+        report.sessions == 1 && works && fails
+    })?;
+    assert_eq!(report.listeners.len(), 1);
+    let server = report.backends.iter().find_map(|backend| backend.server.clone()).context("a server")?;
+    ensure!(!server.name.is_empty() && server.protocol.starts_with("20"), "{server:?}");
+    pod.stop()?;
+    operator
+        .wait_report(|report| report.sessions == 0 && report.dropped == 0 && !report.backends.is_empty())?;
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_is_sent_away_comes_back_and_serves_meanwhile() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot()), backend("web", fixture.url())])?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    let mut session = LegacySession::open(&format!("{url}/mcp/web"), &json!({}))?;
+    operator.go_away(Duration::from_millis(100));
+    operator.wait_streams(2)?;
+    calls(&mut session)?;
+    let revision = operator.publish(&[backend("new", fixture.url())])?;
+    assert_eq!(operator.wait_serves(revision)?, []);
+    Ok(())
+}
+
+#[test]
+fn the_metrics_say_what_is_served_and_how_fresh_it_is() -> Result<()> {
+    let operator = Operator::start()?;
+    let mounts = Mounts::of(&operator)?;
+    let pod = Pod::start(&mounts)?;
+    operator.wait_streams(1)?;
+    ensure!(!pod.metrics()?.contains("mcp_gateway_config_info{"), "something is served");
+    operator.publish(&[gateway(snapshot())])?;
+    pod.wait_ready()?;
+    let revision = operator.publish(&[backend("web", "ftp://nowhere")])?;
+    operator.wait_serves(revision)?;
+    let shows = |text: &str, wanted: &str| text.lines().any(|line| line == wanted);
+    let text = pod.metrics()?;
+    ensure!(shows(&text, "mcp_gateway_config_stream_connected 1"), "{text}");
+    ensure!(shows(&text, &format!("mcp_gateway_config_revision {revision}")), "{text}");
+    ensure!(shows(&text, "mcp_gateway_config_age_seconds 0"), "{text}");
+    ensure!(shows(&text, "mcp_gateway_config_rejected 1"), "{text}");
+    ensure!(shows(&text, "mcp_gateway_config_rejections_total 1"), "{text}");
+    ensure!(
+        text.contains("mcp_gateway_config_info{hash=\"") && text.contains("source=\"stream\"} 1"),
+        "{text}"
+    );
+    operator.fall();
+    pod.wait_log(|line| line["msg"] == "no configuration stream")?;
+    ensure!(shows(&pod.metrics()?, "mcp_gateway_config_stream_connected 0"), "a stream is open");
+    Ok(())
+}
