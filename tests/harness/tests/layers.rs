@@ -6,7 +6,7 @@ use anyhow::Result;
 use bridge_tests::cargo;
 
 /// Every package of ours with its layer. An edge goes to a lower layer, or to [`SHARED`].
-const LAYERS: [(&str, u8); 11] = [
+const LAYERS: [(&str, u8); 12] = [
     ("bridge-mcp", 0),
     ("bridge-snapshot", 0),
     ("bridge-policy", 1),
@@ -15,6 +15,7 @@ const LAYERS: [(&str, u8); 11] = [
     ("bridge-runtime", 2),
     ("bridge-transport", 2),
     ("mcp-gateway", 3),
+    ("mcp-operator", 3),
     ("bridge-bench", 4),
     ("bridge-tests", 4),
     ("mcp-test-server", 4),
