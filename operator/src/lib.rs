@@ -10,5 +10,6 @@
 
 pub mod compile;
 pub mod defaults;
+pub mod desired;
 pub mod layout;
 pub mod world;
