@@ -13,13 +13,14 @@ mod scaling;
 mod snapshot;
 
 use bridge_api::GROUP;
-use bridge_api::meta::{GATEWAY_LABEL, GATEWAY_UID_LABEL, MANAGER};
+use bridge_api::meta::{APPLIED_HASH, GATEWAY_LABEL, GATEWAY_UID_LABEL, MANAGER};
 use bridge_api::v1alpha1::McpGateway;
 use kube::ResourceExt as _;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 
 pub use adapter::adapter;
+pub(crate) use adapter::replicas as adapter_replicas;
 pub use snapshot::{TooLarge, snapshots};
 
 use crate::world::ObjectName;
@@ -93,6 +94,13 @@ pub struct Owned {
     pub owner: String,
     /// The document to apply.
     pub document: Value,
+}
+
+impl Owned {
+    /// Hash of the document.
+    pub fn hash(&self) -> &str {
+        self.document["metadata"]["annotations"][APPLIED_HASH].as_str().unwrap_or_default()
+    }
 }
 
 /// What the installation of the operator gives to every gateway.
@@ -215,5 +223,7 @@ fn document(
         },
     });
     merge::merge(&mut document, body);
+    let hash = pods::hash(&document.to_string());
+    merge::merge(&mut document, &json!({ "metadata": { "annotations": { APPLIED_HASH: hash } } }));
     Owned { kind, name, owner: owner_uid.to_owned(), document }
 }

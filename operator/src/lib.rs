@@ -8,8 +8,21 @@
 //!
 //! `compile`, `desired` and `status` are pure: what they decide is a function of the [`world`].
 
+pub mod apply;
+pub mod args;
 pub mod compile;
 pub mod defaults;
 pub mod desired;
+pub mod engine;
+pub mod fetch;
 pub mod layout;
+pub mod lease;
+pub mod metrics;
+pub mod rbac;
+pub mod run;
+pub mod serve;
+pub mod start;
+pub mod status;
+pub mod watch;
 pub mod world;
+pub mod write;

@@ -5,13 +5,15 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use bridge_api::meta::DEFAULT_CLASS;
+use bridge_api::meta::{DEFAULT_CLASS, GATEWAY_UID_LABEL};
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
-use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
+use kube::core::DynamicObject;
+
+use crate::desired::OwnedKind;
 
 /// Label of an `EndpointSlice`: the Service that it belongs to.
 pub const SERVICE_NAME_LABEL: &str = "kubernetes.io/service-name";
@@ -65,8 +67,8 @@ pub struct World {
     pub config_maps: Objects<ConfigMap>,
     /// Pods of gateways.
     pub pods: Objects<Pod>,
-    /// Deployments of ours.
-    pub deployments: Objects<Deployment>,
+    /// Objects that have the label of the operator, as they are.
+    pub owned: BTreeMap<(OwnedKind, ObjectName), Arc<DynamicObject>>,
     /// Autoscalers, those of others, too: one of them may scale a Deployment of ours.
     pub autoscalers: Objects<HorizontalPodAutoscaler>,
 }
@@ -78,6 +80,19 @@ impl World {
         class: &'a str,
     ) -> impl Iterator<Item = (&'a ObjectName, &'a Arc<McpGateway>)> {
         self.gateways.iter().filter(move |(_, gateway)| class_of(gateway) == class)
+    }
+
+    /// An object of the operator's, as its own type.
+    pub fn owned_as<K: serde::de::DeserializeOwned>(&self, kind: OwnedKind, name: &ObjectName) -> Option<K> {
+        let object = self.owned.get(&(kind, name.clone()))?;
+        serde_json::to_value(&**object).ok().and_then(|value| serde_json::from_value(value).ok())
+    }
+
+    /// The pods of the gateway with this uid.
+    pub fn pods_of<'a>(&'a self, uid: &'a str) -> impl Iterator<Item = &'a Pod> {
+        let labelled =
+            move |pod: &&Pod| pod.labels().get(GATEWAY_UID_LABEL).is_some_and(|label| label == uid);
+        self.pods.values().map(Arc::as_ref).filter(labelled)
     }
 
     /// The endpoint slices of a Service.

@@ -2,11 +2,15 @@
 #![allow(dead_code, reason = "each test uses a part of it")]
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
 
+pub(crate) mod api;
+pub(crate) mod pod;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
 use mcp_operator::compile::{Compilation, Options, compile};
+use mcp_operator::desired::OwnedKind;
 use mcp_operator::world::{ObjectName, SERVICE_NAME_LABEL, World};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -45,7 +49,7 @@ pub(crate) fn add(world: &mut World, value: &Value) {
         }
         "ConfigMap" => drop(world.config_maps.insert(name, into(value))),
         "Pod" => drop(world.pods.insert(name, into(value))),
-        "Deployment" => drop(world.deployments.insert(name, into(value))),
+        "Deployment" => drop(world.owned.insert((OwnedKind::Deployment, name), into(value))),
         "HorizontalPodAutoscaler" => drop(world.autoscalers.insert(name, into(value))),
         "Namespace" => {
             let namespace: Arc<k8s_openapi::api::core::v1::Namespace> = into(value);
