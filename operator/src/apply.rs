@@ -33,8 +33,14 @@ pub fn decide(desired: &Owned, live: Option<&DynamicObject>) -> Decision {
         return Decision::Foreign;
     }
     let live = serde_json::to_value(live).unwrap_or_default();
-    // A document from which something was taken away has another hash.
-    if contains(&live, &desired.document) { Decision::Nothing } else { Decision::Apply }
+    let wanted = desired.document.as_object().into_iter().flatten();
+    // Items of lists do not say what they are. A document from which something was taken away has another hash.
+    let mut wanted = wanted.filter(|(member, _)| !["apiVersion", "kind"].contains(&member.as_str()));
+    if wanted.all(|(member, value)| live.get(member).is_some_and(|there| contains(there, value))) {
+        Decision::Nothing
+    } else {
+        Decision::Apply
+    }
 }
 
 /// Whether `live` says everything that `wanted` says. Lists are compared item by item; the API server may add members to

@@ -169,3 +169,8 @@ fn parts_of_a_snapshot_are_put_together_by_name() {
         .unwrap_err();
     assert!(error.to_string().contains("more than"), "{error}");
 }
+
+#[test]
+fn the_roles_are_those_that_were_reviewed() {
+    assert_golden("rbac.json", &mcp_operator::rbac::manifests("mcp-system").into());
+}

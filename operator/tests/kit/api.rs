@@ -147,7 +147,12 @@ impl Api {
                 let keys: Vec<_> = state.objects.keys().filter(|key| key.0 == collection).cloned().collect();
                 let items =
                     keys.iter().filter_map(|key| state.object(key)).filter(|item| selects(&selector, item));
-                let items: Vec<_> = items.collect();
+                // Items of lists do not say what they are.
+                let mut items: Vec<_> = items.collect();
+                for item in items.iter_mut().filter_map(Value::as_object_mut) {
+                    item.remove("apiVersion");
+                    item.remove("kind");
+                }
                 let metadata = json!({ "resourceVersion": state.version.to_string() });
                 json_answer(
                     200,
