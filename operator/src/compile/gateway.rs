@@ -12,7 +12,7 @@ use super::access::access;
 use super::finding::{Finding, Problem, without_effect};
 use super::listeners::{ListenerVerdict, listener};
 use super::refs::Lookup;
-use crate::defaults;
+use crate::{defaults, layout};
 
 /// A gateway without its backends, and what there is to say about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,7 +45,7 @@ pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGatewa
         let message = format!("listener {name}: {}", unusable.resolved.message);
         resolved = Finding::new(unusable.resolved.reason, message);
     }
-    match problem {
+    match problem.or_else(|| taken(gateway)) {
         Some(Problem::Spec(finding)) => accepted = finding,
         Some(Problem::Reference(finding)) => resolved = finding,
         None => {}
@@ -64,6 +64,23 @@ pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGatewa
         sessions: sessions(gateway),
     };
     Base { snapshot, accepted, resolved, listeners, insecure }
+}
+
+/// A listener in the place of a page that every pod has.
+fn taken(gateway: &McpGateway) -> Option<Problem> {
+    let metrics = gateway.spec.observability.as_ref().and_then(|all| all.metrics.as_ref()?.port);
+    let pages = [("metrics", metrics.unwrap_or(defaults::METRICS_PORT)), ("health", layout::HEALTH_PORT)];
+    gateway.spec.listeners.iter().find_map(|listener| {
+        let (page, port) =
+            pages.iter().find(|(page, port)| listener.name == *page || listener.port == *port)?;
+        Some(Problem::spec(
+            Accepted::Invalid,
+            format_args!(
+                "spec.listeners[{}]: the name {page} and the port {port} belong to a page of the pods",
+                listener.name
+            ),
+        ))
+    })
 }
 
 fn naming(gateway: &McpGateway) -> Naming {
