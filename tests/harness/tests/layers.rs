@@ -15,6 +15,7 @@ const LAYERS: [(&str, u8); 12] = [
     ("bridge-runtime", 2),
     ("bridge-transport", 2),
     ("mcp-gateway", 3),
+    ("mcp-operator", 3),
     ("bridge-bench", 4),
     ("bridge-cluster", 4),
     ("bridge-tests", 4),

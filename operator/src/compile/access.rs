@@ -1,0 +1,112 @@
+//! Who may use a gateway. Changes when the data plane can prove or decide something else.
+//!
+//! Whatever cannot be applied refuses everybody: a policy that was left out would let everybody in.
+
+use bridge_api::condition::Accepted;
+use bridge_api::v1alpha1::McpGatewaySpec;
+use bridge_api::v1alpha1::gateway::{Action, Auth, Authorization, JwtProvider};
+use bridge_snapshot::{Access, Jwt};
+
+use super::finding::Problem;
+use super::refs::Lookup;
+use crate::{defaults, layout};
+
+/// The policy, and why it refuses everybody if that is not what was asked for.
+pub(super) fn access(
+    lookup: &mut Lookup<'_>,
+    namespace: &str,
+    spec: &McpGatewaySpec,
+) -> (Access, Option<Problem>) {
+    match policy(lookup, namespace, spec) {
+        Ok(access) => (access, None),
+        Err(problem) => (
+            Access::Refuse { reason: format!("all clients are refused: {}", problem.message()) },
+            Some(problem),
+        ),
+    }
+}
+
+fn policy(lookup: &mut Lookup<'_>, namespace: &str, spec: &McpGatewaySpec) -> Result<Access, Problem> {
+    if let Some(authorization) = &spec.authorization {
+        check_authorization(authorization)?;
+    }
+    let Some(auth) = &spec.auth else {
+        return Ok(nobody("spec.auth is absent, so nobody is let in"));
+    };
+    if auth.mtls.is_some() {
+        return Err(unsupported("spec.auth.mtls"));
+    }
+    let anonymous = auth.anonymous == Some(Action::Allow);
+    match (&auth.jwt, anonymous) {
+        (Some(_), true) => Err(unsupported("spec.auth.anonymous: Allow together with spec.auth.jwt")),
+        (Some(jwt), false) => {
+            let [provider] = &*jwt.providers else {
+                return Err(unsupported("spec.auth.jwt.providers with more than one issuer"));
+            };
+            signed_tokens(lookup, namespace, auth, provider).map(Access::Jwt)
+        }
+        (None, true) => Ok(Access::Anonymous { explicit: true }),
+        (None, false) => Ok(nobody("spec.auth names no proof, and does not allow anonymous clients")),
+    }
+}
+
+fn signed_tokens(
+    lookup: &mut Lookup<'_>,
+    namespace: &str,
+    auth: &Auth,
+    provider: &JwtProvider,
+) -> Result<Jwt, Problem> {
+    let field = format!("spec.auth.jwt.providers[{}]", provider.name);
+    let Some(secret) = &provider.hmac_secret_ref else {
+        return Err(unsupported(&format!("{field}: jwksURL and discovery")));
+    };
+    if provider.claims.is_some() {
+        return Err(unsupported(&format!("{field}.claims")));
+    }
+    let audiences = provider.audiences.as_deref().unwrap_or_default();
+    if audiences.len() > 1 {
+        return Err(unsupported(&format!("{field}.audiences with more than one audience")));
+    }
+    let length = lookup.value(namespace, secret)?.len();
+    if length < defaults::HMAC_BYTES {
+        return Err(Problem::spec(
+            Accepted::Invalid,
+            format_args!(
+                "{field}.hmacSecretRef: the secret has {length} bytes; at least {} are needed; all clients are refused",
+                defaults::HMAC_BYTES
+            ),
+        ));
+    }
+    let per_message = auth.per_message.as_ref();
+    let cache = per_message.and_then(|each| each.cache_seconds);
+    Ok(Jwt {
+        issuer: Some(provider.issuer.clone()),
+        audience: audiences.first().cloned(),
+        secret_env: Some(layout::JWT_SECRET_ENV.to_owned()),
+        public_key_file: None,
+        per_message: per_message.and_then(|each| each.enabled).unwrap_or(false),
+        cache_ttl: cache
+            .map_or(defaults::TOKEN_CACHE, |seconds| std::time::Duration::from_secs(seconds.into())),
+    })
+}
+
+fn check_authorization(authorization: &Authorization) -> Result<(), Problem> {
+    if authorization.rules.as_ref().is_some_and(|rules| !rules.is_empty()) {
+        return Err(unsupported("spec.authorization.rules"));
+    }
+    if authorization.default_action == Some(Action::Deny) {
+        return Err(Problem::spec(
+            Accepted::Invalid,
+            "spec.authorization.defaultAction: Deny without rules refuses every request",
+        ));
+    }
+    Ok(())
+}
+
+fn unsupported(field: &str) -> Problem {
+    Problem::unsupported(field, "all clients are refused")
+}
+
+fn nobody(reason: &str) -> Access {
+    Access::Refuse { reason: reason.to_owned() }
+}

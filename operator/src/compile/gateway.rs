@@ -1,0 +1,142 @@
+//! A gateway without its backends. Changes when a property of the whole gateway reaches the data plane.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bridge_api::condition::{Accepted, ResolvedRefs};
+use bridge_api::v1alpha1::McpGateway;
+use bridge_api::v1alpha1::gateway::{Action, NamingMode};
+use bridge_snapshot::{Limits, Naming, Sessions, Snapshot};
+
+use super::access::access;
+use super::finding::{Finding, Problem, without_effect};
+use super::listeners::{ListenerVerdict, listener};
+use super::refs::Lookup;
+use crate::{defaults, layout};
+
+/// A gateway without its backends, and what there is to say about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Base {
+    pub(super) snapshot: Snapshot,
+    pub(super) accepted: Finding<Accepted>,
+    pub(super) resolved: Finding<ResolvedRefs>,
+    pub(super) listeners: BTreeMap<String, ListenerVerdict>,
+    pub(super) insecure: Vec<String>,
+}
+
+pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGateway) -> Base {
+    let spec = &gateway.spec;
+    let (mut open, mut listeners) = (Vec::new(), BTreeMap::new());
+    for wanted in &spec.listeners {
+        let (compiled, verdict) = listener(lookup, namespace, spec, wanted);
+        open.extend(compiled);
+        listeners.insert(wanted.name.clone(), verdict);
+    }
+    let (access, problem) = access(lookup, namespace, spec);
+    let mut ineffective: Vec<_> =
+        listeners.values().flat_map(|verdict| verdict.without_effect.iter().copied()).collect();
+    ineffective.dedup();
+    ineffective.extend(unused_fields(gateway));
+    let (mut accepted, mut resolved) = (
+        Finding::new(Accepted::Accepted, without_effect(&ineffective).unwrap_or_default()),
+        Finding::new(ResolvedRefs::ResolvedRefs, ""),
+    );
+    if let Some((name, unusable)) = listeners.iter().find(|(_, verdict)| !verdict.resolved.holds()) {
+        let message = format!("listener {name}: {}", unusable.resolved.message);
+        resolved = Finding::new(unusable.resolved.reason, message);
+    }
+    match problem.or_else(|| taken(gateway)) {
+        Some(Problem::Spec(finding)) => accepted = finding,
+        Some(Problem::Reference(finding)) => resolved = finding,
+        None => {}
+    }
+    let mut insecure: Vec<_> = listeners.values().filter_map(|verdict| verdict.insecure.clone()).collect();
+    if spec.auth.as_ref().and_then(|auth| auth.anonymous) == Some(Action::Allow) {
+        insecure.push("spec.auth.anonymous is Allow".to_owned());
+    }
+    let snapshot = Snapshot {
+        listeners: open,
+        local: Vec::new(),
+        backends: Vec::new(),
+        access,
+        naming: naming(gateway),
+        limits: limits(gateway),
+        sessions: sessions(gateway),
+    };
+    Base { snapshot, accepted, resolved, listeners, insecure }
+}
+
+/// A listener in the place of a page that every pod has.
+fn taken(gateway: &McpGateway) -> Option<Problem> {
+    let metrics = gateway.spec.observability.as_ref().and_then(|all| all.metrics.as_ref()?.port);
+    let pages = [("metrics", metrics.unwrap_or(defaults::METRICS_PORT)), ("health", layout::HEALTH_PORT)];
+    gateway.spec.listeners.iter().find_map(|listener| {
+        let (page, port) =
+            pages.iter().find(|(page, port)| listener.name == *page || listener.port == *port)?;
+        Some(Problem::spec(
+            Accepted::Invalid,
+            format_args!(
+                "spec.listeners[{}]: the name {page} and the port {port} belong to a page of the pods",
+                listener.name
+            ),
+        ))
+    })
+}
+
+fn naming(gateway: &McpGateway) -> Naming {
+    let naming = gateway.spec.routing.as_ref().and_then(|routing| routing.naming.as_ref());
+    match naming.and_then(|naming| naming.mode).unwrap_or(NamingMode::Conditional) {
+        NamingMode::Prefix => Naming::Always,
+        NamingMode::Conditional => Naming::OnConflict,
+        NamingMode::None => Naming::Never,
+    }
+}
+
+fn limits(gateway: &McpGateway) -> Limits {
+    let own = gateway.spec.limits.as_ref();
+    let bytes = |chosen: Option<u32>, default: usize| {
+        chosen.map_or(default, |chosen| usize::try_from(chosen).unwrap_or(default))
+    };
+    let drain = gateway.spec.drain.as_ref().and_then(|drain| drain.timeout_seconds);
+    let defaults = Limits::default();
+    // One bound for the messages of all connections: the larger one, so that neither frontend gets less than it may.
+    let message = own.and_then(|own| own.web_socket_message_bytes.max(own.tcp_payload_bytes));
+    Limits {
+        max_http_body: bytes(own.and_then(|own| own.http_body_bytes), defaults.max_http_body),
+        max_message: bytes(message, defaults.max_message),
+        drain_timeout: Duration::from_secs(drain.unwrap_or(defaults::DRAIN_TIMEOUT).into()),
+        ..defaults
+    }
+}
+
+fn sessions(gateway: &McpGateway) -> Sessions {
+    let ttl = gateway.spec.session.as_ref().and_then(|session| session.ttl_seconds);
+    let most = gateway.spec.limits.as_ref().and_then(|limits| limits.max_sessions);
+    let defaults = Sessions::default();
+    Sessions {
+        idle_ttl: ttl.map_or(defaults::SESSION_TTL, |seconds| Duration::from_secs(seconds.into())),
+        max_sessions: most
+            .map_or(defaults.max_sessions, |most| usize::try_from(most).unwrap_or(defaults.max_sessions)),
+    }
+}
+
+/// Fields that this version does not act on, and may leave alone without danger.
+fn unused_fields(gateway: &McpGateway) -> Vec<&'static str> {
+    let spec = &gateway.spec;
+    let rate = spec.rate_limit.as_ref();
+    let routing = spec.routing.as_ref();
+    let naming = routing.and_then(|routing| routing.naming.as_ref());
+    let observability = spec.observability.as_ref();
+    let fields = [
+        (spec.session.as_ref().is_some_and(|session| session.redis.is_some()), "session.redis"),
+        (rate.is_some_and(|rate| rate.per_user.is_some()), "rateLimit.perUser"),
+        (rate.is_some_and(|rate| rate.global.is_some()), "rateLimit.global"),
+        (routing.is_some_and(|routing| routing.strategy.is_some()), "routing.strategy"),
+        (routing.is_some_and(|routing| routing.failure_mode.is_some()), "routing.failureMode"),
+        (naming.is_some_and(|naming| naming.separator.is_some()), "routing.naming.separator"),
+        (naming.is_some_and(|naming| naming.on_conflict.is_some()), "routing.naming.onConflict"),
+        (spec.discovery.as_ref().is_some_and(|all| all.consul.is_some()), "discovery.consul"),
+        (observability.is_some_and(|all| all.tracing.is_some()), "observability.tracing"),
+    ];
+    fields.into_iter().filter_map(|(set, field)| set.then_some(field)).collect()
+}

@@ -1,0 +1,189 @@
+//! Services that are backends because their annotations say so. Changes when discovery of Services does.
+
+use std::collections::BTreeMap;
+
+use bridge_api::event::EventReason;
+use bridge_api::service::{self, Annotated, ServiceProtocol};
+use bridge_api::v1alpha1::McpGateway;
+use bridge_api::v1alpha1::backend::BackendProtocol;
+use bridge_api::v1alpha1::traffic::TrafficPolicy;
+use bridge_snapshot::Target;
+use bridge_snapshot::push::{BackendPart, Endpoints};
+use k8s_openapi::api::core::v1::Service;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use super::attach::takes_service;
+use super::backend::backend_of;
+use super::endpoints::{places, port};
+use super::target::Shape;
+use crate::world::{ObjectName, World};
+
+/// Something that the owner of a Service should know.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ServiceNote {
+    /// Name of the reason, as Events have it.
+    pub reason: &'static str,
+    /// Whether somebody should look.
+    pub warning: bool,
+    /// For people.
+    pub message: String,
+}
+
+impl ServiceNote {
+    fn new(reason: EventReason, message: impl Into<String>) -> Self {
+        Self { reason: reason.as_str(), warning: reason.is_warning(), message: message.into() }
+    }
+}
+
+/// The Services of one gateway.
+#[derive(Debug, Default)]
+pub(super) struct Discovered {
+    /// Backends by tool namespace.
+    pub(super) backends: BTreeMap<String, Virtual>,
+    pub(super) notes: BTreeMap<ObjectName, Vec<ServiceNote>>,
+    /// Services that say they are backends, and are not served.
+    pub(super) ignored: usize,
+}
+
+/// A backend that nobody wrote a resource for.
+#[derive(Debug)]
+pub(super) struct Virtual {
+    pub(super) services: Vec<ObjectName>,
+    pub(super) part: BackendPart,
+    pub(super) endpoints: Endpoints,
+    pub(super) total: usize,
+}
+
+struct Candidate<'a> {
+    name: &'a ObjectName,
+    service: &'a Service,
+    annotated: Annotated,
+}
+
+/// Reads the Services that the gateway takes. A tool namespace that is in `taken` belongs to an `McpBackend`.
+pub(super) fn discover(
+    world: &World,
+    gateway_name: &ObjectName,
+    gateway: &McpGateway,
+    taken: impl Fn(&str) -> Option<ObjectName>,
+) -> Discovered {
+    let services = gateway.spec.discovery.as_ref().and_then(|discovery| discovery.services.as_ref());
+    let annotation_only = services.and_then(|services| services.annotation_only).unwrap_or(false);
+    let (mut found, mut candidates) = (Discovered::default(), Vec::new());
+    for (name, service) in &world.services {
+        let reading = service::read(service.annotations(), service.labels(), annotation_only);
+        let annotated = reading.backend.clone().unwrap_or_default();
+        if reading == service::Reading::default()
+            || !takes_service(world, gateway_name, gateway, &name.namespace, &annotated)
+        {
+            continue;
+        }
+        for finding in reading.findings {
+            let message = format!("{}: {}", finding.annotation, finding.problem);
+            found.note(name, EventReason::InvalidAnnotation, message);
+        }
+        match reading.backend {
+            Some(annotated) => candidates.push(Candidate { name, service, annotated }),
+            None => found.ignored += 1,
+        }
+    }
+    // The oldest Service decides what the others of its tool namespace have to speak.
+    candidates.sort_by_key(|candidate| (age(candidate.service), candidate.name.clone()));
+    for candidate in candidates {
+        found.add(world, gateway, candidate, &taken);
+    }
+    found
+}
+
+impl Discovered {
+    fn note(&mut self, service: &ObjectName, reason: EventReason, message: impl Into<String>) {
+        self.notes.entry(service.clone()).or_default().push(ServiceNote::new(reason, message));
+    }
+
+    fn ignore(&mut self, service: &ObjectName, reason: EventReason, message: impl Into<String>) {
+        self.ignored += 1;
+        self.note(service, reason, message);
+    }
+
+    fn add(
+        &mut self,
+        world: &World,
+        gateway: &McpGateway,
+        candidate: Candidate<'_>,
+        taken: &impl Fn(&str) -> Option<ObjectName>,
+    ) {
+        let Candidate { name, service, annotated } = candidate;
+        let tool_namespace = annotated.namespace.clone();
+        if let Some(backend) = taken(&tool_namespace) {
+            let message = format!(
+                "McpBackend {backend} has the tool namespace {tool_namespace}; the Service is not served"
+            );
+            return self.ignore(name, EventReason::ShadowedByBackend, message);
+        }
+        let (protocol, encrypted) = protocol(annotated.protocol);
+        let port = match port(name, service, annotated.port.as_ref()) {
+            Ok(port) => port,
+            Err(problem) => return self.ignore(name, EventReason::RefInvalid, problem.message()),
+        };
+        let shape = Shape { protocol, path: annotated.path.clone(), headers: BTreeMap::new() };
+        let places = places(world, name, port, encrypted);
+        // No share of the requests means no endpoint.
+        let served = if annotated.weight == Some(0) { &[][..] } else { &places.ready };
+        let targets: Vec<Target> = served.iter().map(|place| shape.at(place)).collect();
+        let message = format!("served as {tool_namespace}");
+        match self.backends.get_mut(&tool_namespace) {
+            Some(first) if !same_kind(&first.part.backend.target, &shape) => {
+                let oldest = first.services.first().map(ToString::to_string).unwrap_or_default();
+                let problem = format!(
+                    "{}: Service {oldest} is older, has the same {} and speaks another protocol; the Service is not served",
+                    service::PROTOCOL,
+                    service::NAMESPACE
+                );
+                self.ignore(name, EventReason::InvalidAnnotation, problem);
+            }
+            Some(first) => {
+                first.services.push(name.clone());
+                first.endpoints.targets.extend(targets);
+                first.total += places.total;
+                self.note(name, EventReason::DiscoveredService, message);
+            }
+            None => {
+                let defaults = gateway.spec.routing.as_ref().and_then(|routing| routing.defaults.clone());
+                let traffic: TrafficPolicy = defaults.unwrap_or_default();
+                let backend = backend_of(&tool_namespace, super::backend::nowhere(protocol), &traffic);
+                let compiled = BackendPart { backend, credentials: Vec::new(), rank: 0 };
+                let endpoints = Endpoints { targets };
+                let services = vec![name.clone()];
+                self.backends.insert(
+                    tool_namespace,
+                    Virtual { services, part: compiled, endpoints, total: places.total },
+                );
+                self.note(name, EventReason::DiscoveredService, message);
+            }
+        }
+    }
+}
+
+fn same_kind(target: &Target, shape: &Shape) -> bool {
+    std::mem::discriminant(target) == std::mem::discriminant(&super::backend::nowhere(shape.protocol))
+}
+
+/// What a Service speaks, and whether the connection is encrypted.
+fn protocol(chosen: Option<ServiceProtocol>) -> (BackendProtocol, bool) {
+    match chosen.unwrap_or(ServiceProtocol::Auto) {
+        ServiceProtocol::Http => (BackendProtocol::StreamableHTTP, false),
+        ServiceProtocol::Https => (BackendProtocol::StreamableHTTP, true),
+        ServiceProtocol::Ws => (BackendProtocol::WebSocket, false),
+        ServiceProtocol::Wss => (BackendProtocol::WebSocket, true),
+        ServiceProtocol::Sse => (BackendProtocol::SSE, false),
+        ServiceProtocol::Tcp => (BackendProtocol::TCP, false),
+        ServiceProtocol::Auto => (BackendProtocol::Auto, false),
+    }
+}
+
+/// Older objects sort first; those without a time of creation last.
+pub(super) fn age(object: &impl kube::ResourceExt) -> (bool, Option<Time>) {
+    let created = object.creation_timestamp();
+    (created.is_none(), created)
+}

@@ -1,0 +1,229 @@
+//! The objects that a gateway owns, as documents for server-side apply. Changes when a gateway owns another object. Pure.
+//!
+//! A document says what the operator wants and nothing else: fields that the API server would fill in stay out of it, so
+//! that they do not look like somebody's changes.
+
+mod adapter;
+mod bootstrap;
+mod exposure;
+mod merge;
+mod pods;
+pub mod replicas;
+mod scaling;
+mod snapshot;
+
+use bridge_api::GROUP;
+use bridge_api::meta::{APPLIED_HASH, GATEWAY_LABEL, GATEWAY_UID_LABEL, MANAGER};
+use bridge_api::v1alpha1::McpGateway;
+use kube::ResourceExt as _;
+use kube::core::{ApiResource, GroupVersionKind};
+use serde_json::{Value, json};
+
+pub use adapter::adapter;
+pub(crate) use adapter::replicas as adapter_replicas;
+pub use snapshot::{TooLarge, snapshots};
+
+use crate::world::ObjectName;
+
+/// Kinds of objects that the operator owns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OwnedKind {
+    /// core/v1.
+    ServiceAccount,
+    /// core/v1.
+    ConfigMap,
+    /// core/v1.
+    Secret,
+    /// core/v1.
+    Service,
+    /// apps/v1.
+    Deployment,
+    /// autoscaling/v2.
+    HorizontalPodAutoscaler,
+    /// policy/v1.
+    PodDisruptionBudget,
+    /// networking.k8s.io/v1.
+    NetworkPolicy,
+    /// monitoring.coreos.com/v1, where it is installed.
+    ServiceMonitor,
+}
+
+impl OwnedKind {
+    /// Every kind, in the order in which objects are applied: what is mounted or scaled comes before what mounts or scales.
+    pub const ALL: [Self; 9] = [
+        Self::ServiceAccount,
+        Self::ConfigMap,
+        Self::Secret,
+        Self::Service,
+        Self::NetworkPolicy,
+        Self::PodDisruptionBudget,
+        Self::Deployment,
+        Self::HorizontalPodAutoscaler,
+        Self::ServiceMonitor,
+    ];
+
+    /// Group, version and name of the kind.
+    pub fn resource(self) -> ApiResource {
+        let (group, version, kind) = match self {
+            Self::ServiceAccount => ("", "v1", "ServiceAccount"),
+            Self::ConfigMap => ("", "v1", "ConfigMap"),
+            Self::Secret => ("", "v1", "Secret"),
+            Self::Service => ("", "v1", "Service"),
+            Self::Deployment => ("apps", "v1", "Deployment"),
+            Self::HorizontalPodAutoscaler => ("autoscaling", "v2", "HorizontalPodAutoscaler"),
+            Self::PodDisruptionBudget => ("policy", "v1", "PodDisruptionBudget"),
+            Self::NetworkPolicy => ("networking.k8s.io", "v1", "NetworkPolicy"),
+            Self::ServiceMonitor => ("monitoring.coreos.com", "v1", "ServiceMonitor"),
+        };
+        let plural = match self {
+            Self::NetworkPolicy => "networkpolicies".to_owned(),
+            _ => format!("{}s", kind.to_ascii_lowercase()),
+        };
+        ApiResource::from_gvk_with_plural(&GroupVersionKind::gvk(group, version, kind), &plural)
+    }
+}
+
+/// An object as it should be.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Owned {
+    /// Its kind.
+    pub kind: OwnedKind,
+    /// Its name.
+    pub name: ObjectName,
+    /// Uid of the object that owns it.
+    pub owner: String,
+    /// The document to apply.
+    pub document: Value,
+}
+
+impl Owned {
+    /// Hash of the document.
+    pub fn hash(&self) -> &str {
+        self.document["metadata"]["annotations"][APPLIED_HASH].as_str().unwrap_or_default()
+    }
+}
+
+/// What the installation of the operator gives to every gateway.
+#[derive(Debug, Clone)]
+pub struct Installation {
+    /// Image of pods that name none, with its tag or digest.
+    pub image: String,
+    /// Version of the operator.
+    pub version: String,
+    /// Where pods find operators, as `host:port`.
+    pub operators: Vec<String>,
+    /// Authorities that vouch for operators, PEM.
+    pub authorities: String,
+    /// Port of the operators.
+    pub port: u16,
+    /// Namespace of the operators.
+    pub namespace: String,
+    /// Whether `ServiceMonitor`s can be made.
+    pub service_monitors: bool,
+}
+
+/// Everything that a gateway owns but its Secrets, in the order of application. `replicas` is what the Deployment says
+/// about the number of pods; `scaled` whether there is an autoscaler of ours; `revision` the versions of the Secrets that
+/// pods read once, at their start.
+pub fn owned(
+    gateway: &McpGateway,
+    installation: &Installation,
+    replicas: Option<u32>,
+    scaled: bool,
+    revision: &str,
+) -> Vec<Owned> {
+    let subject = Subject::new(gateway, installation);
+    let bootstrap = bootstrap::text(&subject);
+    let mut all = vec![
+        subject.own(
+            OwnedKind::ServiceAccount,
+            &subject.workload(),
+            &json!({ "automountServiceAccountToken": false }),
+        ),
+        bootstrap::config_map(&subject, &bootstrap),
+        exposure::service(&subject),
+        exposure::pods(&subject),
+        pods::deployment(&subject, replicas, &bootstrap, revision),
+    ];
+    all.extend(exposure::network_policy(&subject));
+    all.extend(exposure::service_monitor(&subject));
+    all.extend(scaling::disruption_budget(&subject));
+    if scaled {
+        all.extend(scaling::autoscaler(&subject));
+    }
+    all.sort_by_key(|owned| OwnedKind::ALL.iter().position(|kind| *kind == owned.kind));
+    all
+}
+
+/// A gateway whose objects are made.
+struct Subject<'a> {
+    gateway: &'a McpGateway,
+    installation: &'a Installation,
+    name: ObjectName,
+    uid: String,
+}
+
+impl<'a> Subject<'a> {
+    fn new(gateway: &'a McpGateway, installation: &'a Installation) -> Self {
+        let uid = gateway.uid().unwrap_or_default();
+        Self { gateway, installation, name: ObjectName::of(gateway), uid }
+    }
+
+    fn workload(&self) -> String {
+        crate::layout::workload(&self.name.name)
+    }
+
+    /// What selects the pods, and nothing else ever.
+    fn selector(&self) -> Value {
+        json!({ GATEWAY_UID_LABEL: self.uid })
+    }
+
+    fn labels(&self) -> Value {
+        json!({
+            "app.kubernetes.io/name": "mcp-gateway",
+            "app.kubernetes.io/instance": self.name.name,
+            "app.kubernetes.io/component": "data-plane",
+            "app.kubernetes.io/managed-by": MANAGER,
+            "app.kubernetes.io/version": self.installation.version,
+            GATEWAY_LABEL: self.name.name,
+            GATEWAY_UID_LABEL: self.uid,
+        })
+    }
+
+    /// An object of the gateway with these members besides its metadata.
+    fn own(&self, kind: OwnedKind, name: &str, body: &Value) -> Owned {
+        let owner = ("McpGateway", &*self.name.name, &*self.uid);
+        document(kind, ObjectName::new(&*self.name.namespace, name), owner, &self.labels(), body)
+    }
+}
+
+/// An object with its owner. Owners are controllers and do not block deletion, so no finalizer has to be permitted.
+fn document(
+    kind: OwnedKind,
+    name: ObjectName,
+    (owner_kind, owner_name, owner_uid): (&str, &str, &str),
+    labels: &Value,
+    body: &Value,
+) -> Owned {
+    let resource = kind.resource();
+    let mut document = json!({
+        "apiVersion": resource.api_version,
+        "kind": resource.kind,
+        "metadata": {
+            "name": name.name,
+            "namespace": name.namespace,
+            "labels": labels,
+            "ownerReferences": [{
+                "apiVersion": format!("{GROUP}/v1alpha1"),
+                "kind": owner_kind,
+                "name": owner_name,
+                "uid": owner_uid,
+                "controller": true,
+            }],
+        },
+    });
+    merge::merge(&mut document, body);
+    let hash = pods::hash(&document.to_string());
+    merge::merge(&mut document, &json!({ "metadata": { "annotations": { APPLIED_HASH: hash } } }));
+    Owned { kind, name, owner: owner_uid.to_owned(), document }
+}

@@ -1,0 +1,410 @@
+//! The index: one task that owns what is known of the cluster, compiles it, and tells pods. Changes when another kind of
+//! event has to be answered. What it decides is in `compile` and in the publishers; here is when.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_snapshot::push::{
+    Debounce, Effect, Entry, FromPod, Key, Publisher, PublisherSettings, Report, StreamId, ToPod,
+};
+use k8s_openapi::api::core::v1::{ConfigMap, Secret};
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::compile::{Compilation, Options, Reference, compile};
+use crate::metrics::OperatorMetrics;
+use crate::serve::peer::{Facts, GONE};
+use crate::status::{PodFact, PodFacts, Published};
+use crate::watch::Change;
+use crate::world::{ObjectName, World};
+
+/// Time without a change after which the world is compiled.
+const QUIET: Duration = Duration::from_millis(10);
+/// Longest time between a change and its compilation.
+const MOST: Duration = Duration::from_millis(100);
+/// Longest time between two looks at the clock.
+const IDLE: Duration = Duration::from_mins(1);
+
+/// What others tell the index.
+#[derive(Debug)]
+pub enum Event {
+    /// A pod of this gateway has connected. What is to be sent goes into the queue; a stream whose queue is full has ended.
+    Connected(ObjectName, StreamId, mpsc::Sender<ToPod>),
+    /// A pod has said something.
+    Message(ObjectName, StreamId, Box<FromPod>),
+    /// A stream has ended.
+    Disconnected(ObjectName, StreamId),
+    /// Values that no watch delivers were read. Absent means that there is no such object.
+    Fetched(Vec<Fetched>),
+    /// Another replica says what its pods say.
+    Peer(Box<Facts>),
+    /// Say goodbye on every stream; each pod comes back after a time of its own below this one.
+    Leave(Duration),
+}
+
+/// A value that was read.
+#[derive(Debug)]
+pub enum Fetched {
+    /// A Secret.
+    Secret(ObjectName, Option<Box<Secret>>),
+    /// A `ConfigMap`.
+    ConfigMap(ObjectName, Option<Box<ConfigMap>>),
+}
+
+/// What the index knows, for whoever writes status.
+#[derive(Debug, Clone, Default)]
+pub struct View {
+    /// The cluster.
+    pub world: Arc<World>,
+    /// What it was compiled to; absent before every watch has reported.
+    pub compilation: Option<Arc<Compilation>>,
+    /// What was published, by gateway.
+    pub published: BTreeMap<ObjectName, Arc<Published>>,
+    /// What the pods of the streams of this replica say, by gateway.
+    pub pods: BTreeMap<ObjectName, PodFacts>,
+    /// What other replicas say of theirs, and when they did.
+    pub peers: Arc<BTreeMap<String, (Instant, Facts)>>,
+    /// What a cold start needs, by gateway: epoch, revision and resources.
+    pub saved: BTreeMap<ObjectName, (String, u64, Arc<Vec<Entry>>)>,
+}
+
+impl View {
+    /// What every known pod of a gateway says, whichever replica it is connected to. What this replica hears itself is
+    /// newest.
+    pub fn pods_of(&self, gateway: &ObjectName, now: Instant) -> PodFacts {
+        let told = self.peers.values().filter(|(at, _)| now < *at + GONE);
+        let mut facts: PodFacts = told
+            .filter_map(|(_, peer)| peer.gateway(gateway))
+            .flatten()
+            .map(|(uid, fact)| (uid.clone(), fact.clone()))
+            .collect();
+        facts.extend(self.pods.get(gateway).cloned().unwrap_or_default());
+        facts
+    }
+}
+
+/// One gateway.
+struct Gateway {
+    publisher: Publisher,
+    entries: BTreeMap<Key, Entry>,
+    published: Published,
+    senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
+    reports: BTreeMap<StreamId, Report>,
+    saved: Arc<Vec<Entry>>,
+}
+
+/// The index.
+pub struct Engine {
+    options: Options,
+    epoch: String,
+    metrics: OperatorMetrics,
+    world: Arc<World>,
+    /// The world as it was compiled, with what was fetched.
+    compiled: Arc<World>,
+    missing: BTreeSet<&'static str>,
+    revision: u64,
+    debounce: Debounce,
+    gateways: BTreeMap<ObjectName, Gateway>,
+    compilation: Option<Arc<Compilation>>,
+    /// Values of objects that no watch delivers. A watch that does wins.
+    fetched: BTreeMap<Reference, Fetched>,
+    peers: Arc<BTreeMap<String, (Instant, Facts)>>,
+    view: watch::Sender<Arc<View>>,
+    random: fn() -> u64,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("revision", &self.revision).finish_non_exhaustive()
+    }
+}
+
+impl Engine {
+    /// Nothing is known yet. `watches` have to report before anything is compiled: what is missing until then may be
+    /// merely unknown.
+    pub fn new(
+        options: Options,
+        epoch: String,
+        watches: &[&'static str],
+        metrics: OperatorMetrics,
+        random: fn() -> u64,
+    ) -> (Self, watch::Receiver<Arc<View>>) {
+        let (view, seen) = watch::channel(Arc::default());
+        let engine = Self {
+            options,
+            epoch,
+            metrics,
+            world: Arc::default(),
+            compiled: Arc::default(),
+            missing: watches.iter().copied().collect(),
+            revision: 0,
+            debounce: Debounce::new(QUIET, MOST),
+            gateways: BTreeMap::new(),
+            compilation: None,
+            fetched: BTreeMap::new(),
+            peers: Arc::default(),
+            view,
+            random,
+        };
+        (engine, seen)
+    }
+
+    /// Runs until `stop`, or until nobody is left who could tell anything.
+    pub async fn run(
+        mut self,
+        mut changes: mpsc::Receiver<Change>,
+        mut events: mpsc::Receiver<Event>,
+        stop: CancellationToken,
+    ) {
+        loop {
+            let due = self.due().unwrap_or_else(|| Instant::now() + IDLE);
+            tokio::select! {
+                biased;
+                () = stop.cancelled() => return,
+                () = tokio::time::sleep_until(due.into()) => self.tick(Instant::now()),
+                event = events.recv() => match event {
+                    Some(event) => self.event(event, Instant::now()),
+                    None => return,
+                },
+                change = changes.recv() => match change {
+                    Some(change) => self.change(change, Instant::now()),
+                    None => return,
+                },
+            }
+        }
+    }
+
+    fn due(&self) -> Option<Instant> {
+        let compiling = self.debounce.due().filter(|_| self.missing.is_empty());
+        let publishing = self.gateways.values().filter_map(|gateway| gateway.publisher.next_tick());
+        compiling.into_iter().chain(publishing).min()
+    }
+
+    /// The cluster has changed.
+    pub fn change(&mut self, change: Change, now: Instant) {
+        (change.apply)(Arc::make_mut(&mut self.world));
+        self.revision = self.revision.max(change.revision);
+        self.missing.remove(change.watch);
+        self.debounce.touch(now);
+    }
+
+    /// Time has passed.
+    pub fn tick(&mut self, now: Instant) {
+        if self.missing.is_empty() && self.debounce.due().is_some_and(|due| due <= now) {
+            self.debounce.clear();
+            self.compile(now);
+        }
+        for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
+            self.with(&name, |gateway| gateway.publisher.tick(now));
+        }
+    }
+
+    /// Somebody has said something.
+    pub fn event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Connected(name, id, sender) => {
+                // A gateway that is not compiled yet gets its publisher then; its pods come back.
+                self.with(&name, |gateway| {
+                    gateway.senders.insert(id, sender);
+                    gateway.publisher.connect(id);
+                    Vec::new()
+                });
+            }
+            Event::Message(name, id, message) => {
+                self.with(&name, |gateway| gateway.publisher.receive(id, *message, now));
+            }
+            Event::Disconnected(name, id) => self.with(&name, |gateway| {
+                gateway.senders.remove(&id);
+                gateway.reports.remove(&id);
+                gateway.publisher.disconnect(id, now)
+            }),
+            Event::Fetched(values) => {
+                for value in values {
+                    self.fetched.insert(value.reference(), value);
+                }
+                self.debounce.touch(now);
+            }
+            Event::Peer(facts) => {
+                let peers = Arc::make_mut(&mut self.peers);
+                peers.retain(|_, (at, _)| now < *at + GONE);
+                peers.insert(facts.replica.clone(), (now, *facts));
+            }
+            Event::Leave(within) => {
+                let most = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+                let random = self.random;
+                for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
+                    self.with(&name, |gateway| gateway.publisher.go_away(|_| random() % most));
+                }
+            }
+        }
+        self.show();
+    }
+
+    fn with(&mut self, name: &ObjectName, act: impl FnOnce(&mut Gateway) -> Vec<Effect>) {
+        let Some(gateway) = self.gateways.get_mut(name) else { return };
+        for effect in act(gateway) {
+            match effect {
+                Effect::Send(id, message) => {
+                    // A pod that does not take its messages gets no more of them; what it has is known when it is back.
+                    if gateway.senders.get(&id).is_some_and(|sender| sender.try_send(message).is_err()) {
+                        gateway.senders.remove(&id);
+                    }
+                }
+                Effect::Close(id, reason) => {
+                    tracing::warn!(gateway = %name, stream = id, reason, "stream closed");
+                    gateway.senders.remove(&id);
+                    gateway.reports.remove(&id);
+                }
+                Effect::Serves(id, revision, rejected) => {
+                    self.metrics.served(rejected.is_empty());
+                    for rejection in &rejected {
+                        let (key, message) = (rejection.key(), &rejection.message);
+                        tracing::warn!(gateway = %name, stream = id, revision, %key, message, "a pod refuses a resource");
+                    }
+                }
+                Effect::Holds(id, held) => {
+                    tracing::warn!(gateway = %name, stream = id, reason = ?held.reason, "a pod holds a change");
+                }
+                Effect::Reported(id, report) => drop(gateway.reports.insert(id, report)),
+            }
+        }
+    }
+
+    fn compile(&mut self, now: Instant) {
+        let started = Instant::now();
+        let world = self.completed();
+        let compilation = match compile(&world, &self.options) {
+            Ok(compilation) => compilation,
+            Err(error) => {
+                return tracing::error!(%error, "a resource cannot be encoded; pods keep what they have");
+            }
+        };
+        self.gateways.retain(|name, _| compilation.gateways.contains_key(name));
+        self.fetched.retain(|reference, _| compilation.references.contains(reference));
+        for (name, plan) in &compilation.gateways {
+            let epoch = &self.epoch;
+            let gateway = self.gateways.entry(name.clone()).or_insert_with(|| Gateway::new(epoch));
+            gateway.publish(&plan.entries, self.revision, now);
+            let known = gateway.publisher.published().1 > 0;
+            self.with(name, |gateway| {
+                if known { gateway.publisher.tick(now) } else { gateway.publisher.complete(now) }
+            });
+            if let Some(gateway) = self.gateways.get_mut(name) {
+                gateway.remember();
+            }
+        }
+        self.compilation = Some(Arc::new(compilation));
+        self.compiled = world;
+        self.metrics.compiled(started.elapsed(), self.gateways.len());
+        self.show();
+    }
+
+    /// The world with what was fetched, where no watch knows it.
+    fn completed(&self) -> Arc<World> {
+        let mut world = Arc::clone(&self.world);
+        for value in self.fetched.values() {
+            match value {
+                Fetched::Secret(name, Some(secret)) if !world.secrets.contains_key(name) => {
+                    Arc::make_mut(&mut world).secrets.insert(name.clone(), Arc::new(Secret::clone(secret)));
+                }
+                Fetched::ConfigMap(name, Some(map)) if !world.config_maps.contains_key(name) => {
+                    Arc::make_mut(&mut world)
+                        .config_maps
+                        .insert(name.clone(), Arc::new(ConfigMap::clone(map)));
+                }
+                _ => {}
+            }
+        }
+        world
+    }
+
+    fn show(&self) {
+        let facts = |gateway: &Gateway| gateway.facts();
+        let view = View {
+            world: Arc::clone(&self.compiled),
+            compilation: self.compilation.clone(),
+            published: self
+                .gateways
+                .iter()
+                .map(|(name, gateway)| (name.clone(), Arc::new(gateway.published.clone())))
+                .collect(),
+            pods: self.gateways.iter().map(|(name, gateway)| (name.clone(), facts(gateway))).collect(),
+            peers: Arc::clone(&self.peers),
+            saved: self
+                .gateways
+                .iter()
+                .map(|(name, gateway)| {
+                    let (epoch, revision, ..) = gateway.publisher.published();
+                    (name.clone(), (epoch.to_owned(), revision, Arc::clone(&gateway.saved)))
+                })
+                .collect(),
+        };
+        self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
+        self.view.send_replace(Arc::new(view));
+    }
+}
+
+impl Gateway {
+    fn new(epoch: &str) -> Self {
+        // The index waits for quiet itself.
+        let settings =
+            PublisherSettings { quiet: Duration::ZERO, most: Duration::ZERO, ..PublisherSettings::default() };
+        Self {
+            publisher: Publisher::new(epoch, settings),
+            entries: BTreeMap::new(),
+            published: Published::default(),
+            senders: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            saved: Arc::default(),
+        }
+    }
+
+    /// Tells the publisher what is different.
+    fn publish(&mut self, entries: &BTreeMap<Key, Entry>, revision: u64, now: Instant) {
+        let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
+        for key in gone {
+            self.entries.remove(&key);
+            self.published.changed.insert(key.clone(), revision);
+            self.publisher.set(key, None, revision, now);
+        }
+        for (key, entry) in entries {
+            if self.entries.get(key).is_none_or(|known| known.version != entry.version) {
+                self.entries.insert(key.clone(), entry.clone());
+                self.published.changed.insert(key.clone(), revision);
+                self.publisher.set(key.clone(), Some(entry.clone()), revision, now);
+            }
+        }
+        self.publisher.observe(revision, now);
+    }
+
+    fn remember(&mut self) {
+        let (_, _, digest, entries) = self.publisher.published();
+        let digest = digest.to_string();
+        if self.published.digest != digest {
+            self.saved = Arc::new(entries.cloned().collect());
+            self.published.digest = digest;
+        }
+    }
+
+    fn facts(&self) -> PodFacts {
+        let facts = self.publisher.streams().map(|stream| {
+            let fact = PodFact {
+                revision: stream.revision,
+                rejected: stream.rejected.into_iter().cloned().collect(),
+                report: self.reports.get(&stream.stream).cloned(),
+            };
+            (stream.uid.to_owned(), fact)
+        });
+        facts.collect()
+    }
+}
+
+impl Fetched {
+    pub(crate) fn reference(&self) -> Reference {
+        match self {
+            Self::Secret(name, _) => Reference::Secret(name.clone()),
+            Self::ConfigMap(name, _) => Reference::ConfigMap(name.clone()),
+        }
+    }
+}

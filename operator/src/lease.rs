@@ -1,0 +1,260 @@
+//! Which replica writes: a Lease, renewed while its holder lives. Changes when the election does.
+//!
+//! Time is measured by each replica's own monotonic clock: a Lease is expired when nobody has changed it for its duration
+//! *as seen here*. A holder stops writing well before anybody else can begin.
+
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::PostParams;
+use kube::{Api, Client};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+/// After so long without a renewal somebody else may take it.
+const DURATION: Duration = Duration::from_secs(15);
+/// For so long after the beginning of a renewal its holder may write.
+const CLAIM: Duration = Duration::from_secs(10);
+/// Between attempts.
+const RETRY: Duration = Duration::from_secs(2);
+
+/// Annotation of the Lease: where its holder is, as `host:port`.
+const ADDRESS: &str = "mcp.bridge/address";
+
+/// Who writes.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Leader {
+    /// Nobody that is known of.
+    #[default]
+    Nobody,
+    /// This replica.
+    Me,
+    /// The replica at this address.
+    Other(String),
+}
+
+/// The right to write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Claim {
+    until: Option<Instant>,
+}
+
+impl Claim {
+    /// Whether it may still be used.
+    pub fn holds(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+}
+
+/// A Lease as it was seen, and since when it has been so.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Observed {
+    spec: LeaseSpec,
+    since: Instant,
+}
+
+/// What to do about the Lease.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Attempt {
+    /// Write this, unless somebody has written in the meantime.
+    Write(LeaseSpec),
+    /// Somebody else has it.
+    Wait,
+}
+
+/// Decides, and takes note of what was seen. `now` is both clocks at once: the monotonic one decides, the other is written
+/// down for people.
+pub fn attempt(
+    observed: &mut Option<Observed>,
+    seen: Option<&LeaseSpec>,
+    me: &str,
+    now: Instant,
+    wall: Timestamp,
+) -> Attempt {
+    let holder = seen.and_then(|spec| spec.holder_identity.as_deref()).unwrap_or_default();
+    let transitions = seen.and_then(|spec| spec.lease_transitions).unwrap_or_default();
+    let fresh = |acquired: Option<MicroTime>, transitions: i32| LeaseSpec {
+        holder_identity: Some(me.to_owned()),
+        lease_duration_seconds: i32::try_from(DURATION.as_secs()).ok(),
+        acquire_time: Some(acquired.unwrap_or(MicroTime(wall))),
+        renew_time: Some(MicroTime(wall)),
+        lease_transitions: Some(transitions),
+        ..LeaseSpec::default()
+    };
+    if holder == me {
+        return Attempt::Write(fresh(seen.and_then(|spec| spec.acquire_time.clone()), transitions));
+    }
+    if let Some(spec) = seen
+        && observed.as_ref().is_none_or(|observed| observed.spec != *spec)
+    {
+        *observed = Some(Observed { spec: spec.clone(), since: now });
+    }
+    let duration =
+        seen.and_then(|spec| spec.lease_duration_seconds).and_then(|seconds| u64::try_from(seconds).ok());
+    let duration = duration.map_or(DURATION, Duration::from_secs);
+    let expired = observed.as_ref().is_none_or(|observed| now >= observed.since + duration);
+    if holder.is_empty() || expired {
+        return Attempt::Write(fresh(None, transitions + i32::from(seen.is_some())));
+    }
+    Attempt::Wait
+}
+
+/// Takes part in the election.
+pub struct Election {
+    api: Api<Lease>,
+    name: String,
+    me: String,
+    address: String,
+    leader: watch::Sender<Leader>,
+}
+
+impl std::fmt::Debug for Election {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Election").field("name", &self.name).field("me", &self.me).finish_non_exhaustive()
+    }
+}
+
+impl Election {
+    /// For the Lease `name` in `namespace`; `me` is a name that no other replica ever has, and `address` where the others
+    /// find it.
+    pub fn new(client: Client, namespace: &str, name: String, me: String, address: String) -> Self {
+        let leader = watch::Sender::new(Leader::Nobody);
+        Self { api: Api::namespaced(client, namespace), name, me, address, leader }
+    }
+
+    /// Who writes, as far as this replica knows.
+    pub fn leader(&self) -> watch::Receiver<Leader> {
+        self.leader.subscribe()
+    }
+
+    /// Runs until `stop`; then lets go of the Lease if it is held.
+    pub async fn run(self, claim: watch::Sender<Claim>, stop: CancellationToken) {
+        let mut observed = None;
+        loop {
+            let before = Instant::now();
+            match self.try_once(&mut observed, before).await {
+                Ok(true) => {
+                    self.leader.send_replace(Leader::Me);
+                    let had = claim.borrow().holds(before);
+                    claim.send_replace(Claim { until: Some(before + CLAIM) });
+                    if !had {
+                        tracing::info!(lease = self.name, "this replica writes");
+                    }
+                }
+                Ok(false) => {
+                    let had = claim.borrow().holds(before);
+                    claim.send_replace(Claim::default());
+                    if had {
+                        tracing::warn!(lease = self.name, "another replica has taken the Lease");
+                    }
+                }
+                // The claim runs out by itself.
+                Err(error) => tracing::warn!(lease = self.name, %error, "cannot renew the Lease"),
+            }
+            tokio::select! {
+                () = tokio::time::sleep(RETRY) => {}
+                () = stop.cancelled() => break,
+            }
+        }
+        let held = claim.borrow().holds(Instant::now());
+        claim.send_replace(Claim::default());
+        if held && let Err(error) = self.release().await {
+            tracing::warn!(%error, "cannot let go of the Lease; another replica waits until it expires");
+        }
+    }
+
+    async fn try_once(&self, observed: &mut Option<Observed>, now: Instant) -> Result<bool, kube::Error> {
+        let lease = self.api.get_opt(&self.name).await?;
+        let seen = lease.as_ref().and_then(|lease| lease.spec.as_ref());
+        let Attempt::Write(spec) = attempt(observed, seen, &self.me, now, Timestamp::now()) else {
+            let annotations = lease.as_ref().and_then(|lease| lease.metadata.annotations.as_ref());
+            let address = annotations.and_then(|all| all.get(ADDRESS)).cloned();
+            self.leader.send_replace(address.map_or(Leader::Nobody, Leader::Other));
+            return Ok(false);
+        };
+        let address = (ADDRESS.to_owned(), self.address.clone());
+        let written = match lease {
+            Some(mut lease) => {
+                lease.spec = Some(spec);
+                lease.metadata.annotations.get_or_insert_default().extend([address]);
+                // With its resource version, so that of two replicas one fails.
+                self.api.replace(&self.name, &PostParams::default(), &lease).await
+            }
+            None => {
+                let annotations = Some([address].into());
+                let metadata =
+                    ObjectMeta { name: Some(self.name.clone()), annotations, ..ObjectMeta::default() };
+                let lease = Lease { metadata, spec: Some(spec) };
+                self.api.create(&PostParams::default(), &lease).await
+            }
+        };
+        match written {
+            Ok(_) => Ok(true),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn release(&self) -> Result<(), kube::Error> {
+        let Some(mut lease) = self.api.get_opt(&self.name).await? else { return Ok(()) };
+        let Some(spec) = lease.spec.as_mut().filter(|spec| spec.holder_identity.as_ref() == Some(&self.me))
+        else {
+            return Ok(());
+        };
+        spec.holder_identity = Some(String::new());
+        spec.lease_duration_seconds = Some(1);
+        self.api.replace(&self.name, &PostParams::default(), &lease).await.map(drop)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spec(holder: &str, renewed: i64) -> LeaseSpec {
+        LeaseSpec {
+            holder_identity: Some(holder.to_owned()),
+            lease_duration_seconds: Some(15),
+            renew_time: Some(MicroTime(Timestamp::from_second(renewed).unwrap())),
+            ..LeaseSpec::default()
+        }
+    }
+
+    #[test]
+    fn a_lease_expires_when_nobody_has_changed_it_for_its_duration_as_seen_here() {
+        let (start, wall) = (Instant::now(), Timestamp::from_second(0).unwrap());
+        let mut observed = None;
+        let mut at = |seconds, renewed| {
+            let now = start + Duration::from_secs(seconds);
+            attempt(&mut observed, Some(&spec("other", renewed)), "me", now, wall)
+        };
+        // Its own time of renewal is long past, or in the future: another clock, which proves nothing.
+        assert_eq!(at(0, -1000), Attempt::Wait);
+        assert_eq!(at(14, -1000), Attempt::Wait);
+        assert_eq!(at(14, -998), Attempt::Wait, "renewed");
+        assert_eq!(at(28, -998), Attempt::Wait);
+        assert!(matches!(at(29, -998), Attempt::Write(spec) if spec.lease_transitions == Some(1)));
+    }
+
+    #[test]
+    fn what_is_free_or_mine_is_taken_at_once() {
+        let (now, wall) = (Instant::now(), Timestamp::from_second(0).unwrap());
+        for seen in [None, Some(spec("", 0)), Some(spec("me", 0))] {
+            let decided = attempt(&mut None, seen.as_ref(), "me", now, wall);
+            assert!(matches!(decided, Attempt::Write(spec) if spec.holder_identity.as_deref() == Some("me")));
+        }
+    }
+
+    #[test]
+    fn a_holder_stops_before_anybody_else_begins() {
+        let start = Instant::now();
+        let claim = Claim { until: Some(start + CLAIM) };
+        assert!(claim.holds(start + Duration::from_secs(9)));
+        assert!(!claim.holds(start + Duration::from_secs(10)));
+        // Whoever saw the renewal later than it began waits even longer.
+        assert!(CLAIM + RETRY < DURATION);
+        assert!(!Claim::default().holds(start));
+    }
+}

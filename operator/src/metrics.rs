@@ -1,0 +1,80 @@
+//! Metrics of the operator. Changes when another one is measured; they are named here alone.
+
+use std::time::Duration;
+
+use bridge_runtime::metrics::{Metrics, MetricsError};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+
+/// What is measured; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct OperatorMetrics {
+    compile: Histogram,
+    gateways: IntGauge,
+    streams: IntGauge,
+    answers: IntCounterVec,
+    writes: IntCounterVec,
+    leader: IntGauge,
+    refused: IntCounter,
+}
+
+impl OperatorMetrics {
+    /// Registers them.
+    pub fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
+        let registry = metrics.registry();
+        let compile = Histogram::with_opts(
+            HistogramOpts::new("operator_compile_seconds", "Time to compile everything once.")
+                .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0]),
+        )?;
+        let gateways = IntGauge::new("operator_gateways", "Gateways that are served.")?;
+        let streams =
+            IntGauge::new("operator_config_streams", "Pods that get configuration from this replica.")?;
+        let answers = IntCounterVec::new(
+            Opts::new("operator_config_answers_total", "Changes that pods serve, by whether all of it."),
+            &["result"],
+        )?;
+        let writes = IntCounterVec::new(
+            Opts::new(
+                "operator_writes_total",
+                "Requests to the API server that write, by what and with what result.",
+            ),
+            &["what", "result"],
+        )?;
+        let leader = IntGauge::new("operator_leader", "Whether this replica writes.")?;
+        let refused =
+            IntCounter::new("operator_streams_refused_total", "Streams refused for want of a good token.")?;
+        registry.register(Box::new(compile.clone()))?;
+        for gauge in [&gateways, &streams, &leader] {
+            registry.register(Box::new(gauge.clone()))?;
+        }
+        for counter in [&answers, &writes] {
+            registry.register(Box::new(counter.clone()))?;
+        }
+        registry.register(Box::new(refused.clone()))?;
+        Ok(Self { compile, gateways, streams, answers, writes, leader, refused })
+    }
+
+    pub(crate) fn compiled(&self, took: Duration, gateways: usize) {
+        self.compile.observe(took.as_secs_f64());
+        self.gateways.set(i64::try_from(gateways).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn streams(&self, open: usize) {
+        self.streams.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    pub(crate) fn served(&self, all: bool) {
+        self.answers.with_label_values(&[if all { "ack" } else { "nack" }]).inc();
+    }
+
+    pub(crate) fn wrote(&self, what: &str, good: bool) {
+        self.writes.with_label_values(&[what, if good { "ok" } else { "error" }]).inc();
+    }
+
+    pub(crate) fn leads(&self, leads: bool) {
+        self.leader.set(i64::from(leads));
+    }
+
+    pub(crate) fn refused(&self) {
+        self.refused.inc();
+    }
+}

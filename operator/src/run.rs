@@ -1,0 +1,226 @@
+//! The operator's parts, put together. Changes when there is another part.
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bridge_runtime::admin::{AdminServer, BindError, Pages};
+use bridge_runtime::drain::Drain;
+use bridge_runtime::health::{BackendHealth, Health, HealthSource};
+use bridge_runtime::metrics::{Metrics, MetricsError};
+use bridge_runtime::readiness::{Gate, Readiness};
+use bridge_runtime::tasks;
+use kube::Client;
+use rustls::ServerConfig;
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::args::Run;
+use crate::compile::Options;
+use crate::desired::Installation;
+use crate::engine::{Engine, Event, View};
+use crate::lease::{Claim, Election};
+use crate::metrics::OperatorMetrics;
+use crate::serve::peer::{TellError, Teller};
+use crate::serve::token::Reviewer;
+use crate::serve::{Authority, CertificateError, Server, server_config};
+use crate::start::{StartError, authority, epoch, has_service_monitors};
+use crate::world::ObjectName;
+use crate::write::Writer;
+use crate::{fetch, watch as watches};
+
+/// Changes and messages that wait for the index. Whoever finds a queue full waits.
+const QUEUE: usize = 1024;
+/// Pods come back within so long after this replica has said goodbye.
+const SPREAD: Duration = Duration::from_secs(5);
+/// Time for goodbyes to be written and for the Lease to be let go of.
+const PARTING: Duration = Duration::from_secs(2);
+/// The operator's certificate is replaced so often.
+const RENEW: Duration = Duration::from_hours(24);
+
+/// Why the operator ended.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Something that has to be known at the start is not.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// No certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
+    /// A port is taken.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The port for pods is taken.
+    #[error("cannot listen on {0} for pods: {1}")]
+    Listen(SocketAddr, std::io::Error),
+    /// Replicas cannot tell each other.
+    #[error(transparent)]
+    Tell(#[from] TellError),
+    /// Metrics cannot be made.
+    #[error(transparent)]
+    Metrics(#[from] MetricsError),
+}
+
+/// A running operator.
+#[derive(Debug)]
+pub struct Operator {
+    pods: SocketAddr,
+    pages: SocketAddr,
+    authority: Authority,
+    names: Vec<String>,
+    certificate: watch::Sender<Arc<ServerConfig>>,
+    view: watch::Receiver<Arc<View>>,
+    gate: Option<Gate>,
+    events: mpsc::Sender<Event>,
+    drain: Drain,
+    leaving: CancellationToken,
+    stop: CancellationToken,
+    writing: (JoinHandle<()>, JoinHandle<()>),
+    serving: (JoinHandle<()>, JoinHandle<()>),
+}
+
+impl Operator {
+    /// Binds its ports, asks what it has to know, and starts everything.
+    pub async fn start(args: &Run, client: Client) -> Result<Self, RunError> {
+        let (drain, stop) = (Drain::new(), CancellationToken::new());
+        let readiness = Readiness::new(drain.clone());
+        let gate = readiness.gate("watches");
+        let metrics = Metrics::new()?;
+        let measured = OperatorMetrics::register(&metrics)?;
+        let admin = AdminServer::bind("metrics", args.metrics).await?;
+        let pages = admin.local_addr();
+        let health = Health::new(readiness, Arc::new(NoBackends), env!("CARGO_PKG_VERSION"));
+        let admin = admin.spawn(Pages::Metrics(health, metrics), stop.clone());
+
+        let listen = |error| RunError::Listen(args.listen, error);
+        let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
+        let pods = listener.local_addr().map_err(listen)?;
+        tracing::info!(listener = "pods", address = %pods, "listening");
+        let authority = authority(&client, &args.namespace).await?;
+        let (names, epoch) = (args.names(pods.port()), epoch(&client).await?);
+        let installation = Installation {
+            image: args.image.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            operators: args.operators(pods.port()),
+            authorities: authority.certificate.clone(),
+            port: pods.port(),
+            namespace: args.namespace.clone(),
+            service_monitors: has_service_monitors(&client).await?,
+        };
+        let (certificate, tls) = watch::channel(server_config(&authority, &names)?);
+
+        let (seen, changes) = mpsc::channel(QUEUE);
+        let (events, told) = mpsc::channel(QUEUE);
+        let started = watches::start(&client, args.watch_all_secrets, &seen, &stop);
+        let options =
+            Options { class: args.class.clone(), allow_local_endpoints: args.allow_local_endpoints };
+        let (engine, view) = Engine::new(options, epoch, &started, measured.clone(), random);
+        let index = tasks::spawn("index", engine.run(changes, told, stop.clone()));
+
+        let account = ObjectName::new(&*args.namespace, &*args.account);
+        let reviewer = Box::new(Reviewer::new(client.clone(), view.clone(), &account));
+        let server =
+            Server::new(listener, tls, reviewer, (events.clone(), measured.clone()), random, stop.clone());
+        tasks::spawn("pods", server.run());
+        let fetching =
+            fetch::run(client.clone(), args.watch_all_secrets, view.clone(), events.clone(), stop.clone());
+        tasks::spawn("fetch", fetching);
+
+        let (claimed, claim) = watch::channel(Claim::default());
+        let replica = args.replica.clone().unwrap_or_else(|| format!("mcp-operator-{:016x}", random()));
+        let lease = format!("mcp-bridge-operator.{}", args.class);
+        // A name that even a restart of this replica does not share.
+        let me = format!("{replica}_{:016x}", random());
+        let address = SocketAddr::new(args.address, pods.port()).to_string();
+        let election = Election::new(client.clone(), &args.namespace, lease, me, address);
+        let host = names.first().map(String::as_str).unwrap_or_default();
+        let teller = Teller::new(replica.clone(), args.token_file.clone(), host, &authority.certificate)?;
+        tasks::spawn("teller", teller.run(view.clone(), election.leader(), stop.clone()));
+        let leaving = CancellationToken::new();
+        let election = tasks::spawn("election", election.run(claimed, leaving.clone()));
+        let writer = Writer::new(client, installation, &replica, measured, view.clone(), claim);
+        let writer = tasks::spawn("writer", writer.run(leaving.clone()));
+        Ok(Self {
+            pods,
+            pages,
+            authority,
+            names,
+            certificate,
+            view,
+            gate: Some(gate),
+            events,
+            drain,
+            leaving,
+            stop,
+            writing: (writer, election),
+            serving: (index, admin),
+        })
+    }
+
+    /// Where pods connect.
+    pub fn pods(&self) -> SocketAddr {
+        self.pods
+    }
+
+    /// Where health and metrics are.
+    pub fn pages(&self) -> SocketAddr {
+        self.pages
+    }
+
+    /// Who vouches for it, PEM.
+    pub fn authority(&self) -> &str {
+        &self.authority.certificate
+    }
+
+    /// Does what comes with time, for ever. May be dropped and called again.
+    pub async fn tend(&mut self) {
+        let mut renew = tokio::time::interval(RENEW);
+        loop {
+            tokio::select! {
+                _ = renew.tick() => match server_config(&self.authority, &self.names) {
+                    Ok(config) => drop(self.certificate.send_replace(config)),
+                    Err(error) => tracing::error!(%error, "the certificate is not renewed; the one before stays"),
+                },
+                seen = self.view.changed(), if self.gate.is_some() => {
+                    let complete = seen.is_ok() && self.view.borrow_and_update().compilation.is_some();
+                    if let Some(gate) = self.gate.take_if(|_| complete) {
+                        gate.release();
+                        tracing::info!("ready");
+                    }
+                }
+            }
+        }
+    }
+
+    /// Lets go of the Lease, says goodbye to pods and ends. `hurry` cuts the goodbyes short.
+    pub async fn stop(self, hurry: impl Future<Output = ()>) {
+        self.drain.start();
+        self.leaving.cancel();
+        let (writer, election) = self.writing;
+        // The writer ends with the Lease: whoever holds it next must not meet a write of this one.
+        drop(tokio::time::timeout(PARTING, async { (writer.await, election.await) }).await);
+        // The index may have ended already.
+        let _ = self.events.send(Event::Leave(SPREAD)).await;
+        drop(tokio::time::timeout(PARTING, hurry).await);
+        self.stop.cancel();
+        let (index, admin) = self.serving;
+        drop(tokio::time::timeout(PARTING, async { (index.await, admin.await) }).await);
+    }
+}
+
+/// The operator has no backends of its own.
+struct NoBackends;
+
+impl HealthSource for NoBackends {
+    fn backends(&self) -> Vec<BackendHealth> {
+        Vec::new()
+    }
+}
+
+fn random() -> u64 {
+    // Without randomness every pod comes back at once, which is slow and not wrong.
+    getrandom::u64().unwrap_or_default()
+}

@@ -1,0 +1,195 @@
+//! Who connects: a token of a pod's `ServiceAccount`, reviewed by the API server. Changes when pods prove themselves
+//! differently.
+
+use std::collections::HashMap;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
+use kube::api::PostParams;
+use kube::{Api, Client};
+use parking_lot::Mutex;
+use sha2::{Digest as _, Sha256};
+use tokio::sync::{Semaphore, watch};
+
+use crate::engine::View;
+use crate::layout;
+use crate::world::{ObjectName, World};
+
+/// For so long a reviewed token is not reviewed again.
+const CACHED: Duration = Duration::from_mins(5);
+/// Tokens that are remembered.
+const MOST: usize = 10_000;
+/// Reviews at once.
+const REVIEWS: usize = 20;
+
+/// A pod that has proved who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Its gateway.
+    pub gateway: ObjectName,
+    /// Its name.
+    pub pod: String,
+    /// Its uid.
+    pub uid: String,
+}
+
+/// Why a stream is refused. For the log; the peer does not learn it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The token proves nothing.
+    NotGood(String),
+    /// Nobody can say.
+    Unavailable(String),
+}
+
+/// Checks tokens.
+pub trait Authenticator: Send + Sync {
+    /// Who shows it.
+    fn authenticate(&self, token: String)
+    -> Pin<Box<dyn Future<Output = Result<Peer, Refusal>> + Send + '_>>;
+
+    /// Whether another replica of the operator shows it.
+    fn replica(&self, token: String) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>>;
+}
+
+/// Reviews by the API server, remembered for a while.
+pub struct Reviewer {
+    api: Api<TokenReview>,
+    view: watch::Receiver<Arc<View>>,
+    cache: Mutex<HashMap<[u8; 32], (Instant, Peer)>>,
+    slots: Semaphore,
+    /// The account of operators, as the API server spells it.
+    account: String,
+    replicas: Mutex<HashMap<[u8; 32], Instant>>,
+}
+
+impl std::fmt::Debug for Reviewer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reviewer")
+    }
+}
+
+impl Reviewer {
+    /// Pods have to be in `view`, so that the token of a pod that is gone is worth nothing.
+    pub fn new(client: Client, view: watch::Receiver<Arc<View>>, account: &ObjectName) -> Self {
+        let account = format!("system:serviceaccount:{}:{}", account.namespace, account.name);
+        let (slots, replicas) = (Semaphore::new(REVIEWS), Mutex::default());
+        Self { api: Api::all(client), view, cache: Mutex::default(), slots, account, replicas }
+    }
+
+    async fn review_replica(&self, token: String) -> Result<(), Refusal> {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        if self.replicas.lock().get(&hash).is_some_and(|until| Instant::now() < *until) {
+            return Ok(());
+        }
+        let status = self.ask(token).await?;
+        let name = status.user.as_ref().and_then(|user| user.username.as_deref());
+        if !is_for_us(&status) || name != Some(&*self.account) {
+            return Err(Refusal::NotGood("the token is not that of an operator".to_owned()));
+        }
+        let now = Instant::now();
+        let mut replicas = self.replicas.lock();
+        replicas.retain(|_, until| now < *until);
+        replicas.insert(hash, now + CACHED);
+        Ok(())
+    }
+
+    async fn ask(&self, token: String) -> Result<TokenReviewStatus, Refusal> {
+        // Never closed.
+        let _slot = self.slots.acquire().await;
+        let spec = TokenReviewSpec { token: Some(token), audiences: Some(vec![layout::AUDIENCE.to_owned()]) };
+        let review = TokenReview { spec, ..TokenReview::default() };
+        let reviewed = self.api.create(&PostParams::default(), &review).await;
+        Ok(reviewed.map_err(|error| Refusal::Unavailable(error.to_string()))?.status.unwrap_or_default())
+    }
+
+    async fn review(&self, token: String) -> Result<Peer, Refusal> {
+        let hash: [u8; 32] = Sha256::digest(token.as_bytes()).into();
+        let known = self.cache.lock().get(&hash).filter(|(until, _)| Instant::now() < *until).cloned();
+        let peer = match known {
+            Some((_, peer)) => peer,
+            None => {
+                let peer = peer(&self.ask(token).await?).map_err(Refusal::NotGood)?;
+                self.remember(hash, &peer);
+                peer
+            }
+        };
+        check(&self.view.borrow().world, &peer).map_err(Refusal::NotGood)?;
+        Ok(peer)
+    }
+
+    fn remember(&self, hash: [u8; 32], peer: &Peer) {
+        let now = Instant::now();
+        let mut cache = self.cache.lock();
+        if cache.len() >= MOST {
+            cache.retain(|_, (until, _)| now < *until);
+        }
+        if cache.len() < MOST {
+            cache.insert(hash, (now + CACHED, peer.clone()));
+        }
+    }
+}
+
+impl Authenticator for Reviewer {
+    fn authenticate(
+        &self,
+        token: String,
+    ) -> Pin<Box<dyn Future<Output = Result<Peer, Refusal>> + Send + '_>> {
+        Box::pin(self.review(token))
+    }
+
+    fn replica(&self, token: String) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>> {
+        Box::pin(self.review_replica(token))
+    }
+}
+
+/// Who a review says it is.
+fn peer(status: &TokenReviewStatus) -> Result<Peer, String> {
+    if status.authenticated != Some(true) {
+        // What the API server says may quote the token.
+        return Err("the API server does not know the token".to_owned());
+    }
+    if !is_for_us(status) {
+        return Err(format!("the token is not for {}", layout::AUDIENCE));
+    }
+    let user = status.user.as_ref();
+    let name = user.and_then(|user| user.username.as_deref()).unwrap_or_default();
+    let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
+    let of_gateway = account.and_then(|(namespace, name)| Some((namespace, name.strip_suffix("-mcpgw")?)));
+    let (namespace, gateway) = of_gateway.ok_or_else(|| format!("{name} is no account of a gateway"))?;
+    let extra = |key: &str| {
+        let values = user.and_then(|user| user.extra.as_ref()?.get(key));
+        values.and_then(|values| values.first()).cloned()
+    };
+    let pod = extra("authentication.kubernetes.io/pod-name");
+    let uid = extra("authentication.kubernetes.io/pod-uid");
+    let (pod, uid) = pod.zip(uid).ok_or("the token is bound to no pod")?;
+    Ok(Peer { gateway: ObjectName::new(namespace, gateway), pod, uid })
+}
+
+/// Whether it is good, and was made for operators.
+fn is_for_us(status: &TokenReviewStatus) -> bool {
+    let ours = status.audiences.iter().flatten().any(|audience| audience == layout::AUDIENCE);
+    status.authenticated == Some(true) && ours
+}
+
+/// Whether the pod is one of the gateway's, and has not gone. One that leaves still serves, and may be told how.
+fn check(world: &World, peer: &Peer) -> Result<(), String> {
+    let name = ObjectName::new(&*peer.gateway.namespace, &*peer.pod);
+    let gateway = world.gateways.get(&peer.gateway).ok_or_else(|| format!("no gateway {}", peer.gateway))?;
+    let pod = world.pods_of(gateway.metadata.uid.as_deref().unwrap_or_default());
+    let same = |pod: &k8s_openapi::api::core::v1::Pod| {
+        pod.metadata.uid.as_ref() == Some(&peer.uid) && ObjectName::of(pod) == name
+    };
+    if pod.into_iter().any(same) {
+        Ok(())
+    } else {
+        Err(format!("{name} is no pod of gateway {}", peer.gateway))
+    }
+}
+
+#[cfg(test)]
+mod tests;

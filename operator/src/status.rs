@@ -1,0 +1,137 @@
+//! Status of gateways and backends, from what was compiled and what pods say. Changes when a condition has another cause.
+//! Pure: equal facts give equal status, so nothing is written when nothing has changed.
+
+mod backend;
+mod gateway;
+
+use std::collections::BTreeMap;
+
+use bridge_api::condition::{self, Programmed, Reason};
+use bridge_snapshot::push::{Key, Rejection, Report};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use kube::ResourceExt as _;
+
+pub use backend::{BackendFacts, GatewayOfBackend, backend};
+pub use gateway::{GatewayFacts, gateway};
+
+/// What is known of one pod through its stream.
+#[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PodFact {
+    /// Revision that it serves.
+    pub revision: Option<u64>,
+    /// What it was sent and does not serve.
+    #[serde(default)]
+    pub rejected: Vec<Rejection>,
+    /// What it told last.
+    #[serde(default)]
+    pub report: Option<Report>,
+}
+
+/// Facts by the uid of the pod.
+pub type PodFacts = BTreeMap<String, PodFact>;
+
+/// What was published for one gateway.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Published {
+    /// Revision at which each resource changed last, gone ones, too.
+    pub changed: BTreeMap<Key, u64>,
+    /// Fingerprint of all of it.
+    pub digest: String,
+}
+
+impl Published {
+    /// Revision of the last change.
+    pub fn latest(&self) -> u64 {
+        self.changed.values().copied().max().unwrap_or_default()
+    }
+}
+
+/// How far the ready pods of a gateway are with something.
+#[derive(Debug, Default)]
+struct Progress<'a> {
+    ready: usize,
+    serving: usize,
+    behind: Vec<String>,
+    refusals: Vec<&'a Rejection>,
+}
+
+impl<'a> Progress<'a> {
+    /// With everything up to `revision`, as far as `concerns` says so of a rejection.
+    fn of(
+        pods: impl Iterator<Item = &'a Pod>,
+        facts: &'a PodFacts,
+        revision: u64,
+        concerns: impl Fn(&Rejection) -> bool,
+    ) -> Self {
+        let mut progress = Self::default();
+        for pod in pods.filter(|pod| is_ready(pod)) {
+            progress.ready += 1;
+            let fact = pod.uid().and_then(|uid| facts.get(&uid));
+            let has = fact.is_some_and(|fact| fact.revision.is_some_and(|served| served >= revision));
+            let refused = fact.and_then(|fact| fact.rejected.iter().find(|rejection| concerns(rejection)));
+            match refused {
+                Some(rejection) => progress.refusals.push(rejection),
+                None if has => progress.serving += 1,
+                None => progress.behind.push(pod.name_any()),
+            }
+        }
+        progress.behind.sort();
+        progress
+    }
+
+    fn finding(&self, stale: bool) -> (Programmed, String) {
+        let count = format!("{}/{} ready pods", self.serving, self.ready);
+        if stale {
+            return (Programmed::OperatorDegraded, "the operator cannot see the cluster".to_owned());
+        }
+        if let Some(rejection) = self.refusals.first() {
+            let message = format!(
+                "{} of {} ready pods refuse {}: {}",
+                self.refusals.len(),
+                self.ready,
+                rejection.key(),
+                rejection.message
+            );
+            return (Programmed::Rejected, message);
+        }
+        match (self.ready, self.behind.is_empty()) {
+            (0, _) => (Programmed::Pending, "no pod is ready yet".to_owned()),
+            (_, true) => (Programmed::Programmed, count),
+            (_, false) => {
+                let shown: Vec<_> = self.behind.iter().take(10).map(String::as_str).collect();
+                (Programmed::PartiallyAcknowledged, format!("{count}; behind: {}", shown.join(", ")))
+            }
+        }
+    }
+}
+
+/// Whether a pod gets traffic.
+fn is_ready(pod: &Pod) -> bool {
+    let conditions = pod.status.as_ref().and_then(|status| status.conditions.as_ref());
+    let ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
+    ready && pod.metadata.deletion_timestamp.is_none()
+}
+
+/// Conditions of one object, written for one generation.
+struct Conditions<'a> {
+    generation: i64,
+    previous: &'a [Condition],
+    now: &'a Time,
+    list: Vec<Condition>,
+}
+
+impl<'a> Conditions<'a> {
+    fn new(generation: i64, previous: &'a [Condition], now: &'a Time) -> Self {
+        Self { generation, previous, now, list: Vec::new() }
+    }
+
+    fn push<R: Reason>(&mut self, reason: R, message: impl Into<String>) {
+        self.list.push(condition::condition(reason, message, self.generation, self.previous, self.now));
+    }
+}
+
+/// A number as status has it.
+fn count(number: usize) -> i32 {
+    i32::try_from(number).unwrap_or(i32::MAX)
+}

@@ -1,0 +1,239 @@
+//! Status of a backend. Changes when another fact belongs to it.
+
+use bridge_api::condition::{Accepted, Available, Degraded, Programmed};
+use bridge_api::v1alpha1::McpBackend;
+use bridge_api::v1alpha1::backend::{
+    AttachedGateway, BackendEndpoints, BackendTools, DetectedProtocol, McpBackendStatus, ProgrammedPods,
+    ServerInfo,
+};
+use bridge_snapshot::push::{BackendReport, Key, Problem, Rejection, ResourceType};
+use k8s_openapi::api::core::v1::Pod;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use super::{Conditions, PodFacts, Progress, Published, count, is_ready};
+use crate::compile::BackendVerdict;
+use crate::desired;
+use crate::world::ObjectName;
+
+/// Everything that the status of a backend depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct BackendFacts<'a> {
+    /// The backend, with the status that it has.
+    pub backend: &'a McpBackend,
+    /// What was compiled.
+    pub verdict: &'a BackendVerdict,
+    /// The gateways that it asked for.
+    pub gateways: &'a [GatewayOfBackend<'a>],
+    /// Whether the operator's own view of the cluster is old.
+    pub blind: bool,
+}
+
+/// One of its gateways.
+#[derive(Debug, Clone)]
+pub struct GatewayOfBackend<'a> {
+    /// Its name.
+    pub name: &'a ObjectName,
+    /// What was published for it.
+    pub published: &'a Published,
+    /// Its pods.
+    pub pods: Vec<&'a Pod>,
+    /// What they say.
+    pub facts: &'a PodFacts,
+    /// Whether its pods know the backend.
+    pub serves: bool,
+}
+
+/// The status; `None` when it is somebody else's to write: another installation serves the backend.
+pub fn backend(facts: &BackendFacts<'_>, now: &Time) -> Option<McpBackendStatus> {
+    let BackendFacts { backend, verdict, .. } = facts;
+    let generation = backend.metadata.generation.unwrap_or_default();
+    let previous =
+        backend.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    if verdict.accepted.reason == Accepted::ClassMismatch {
+        let accepted = previous.iter().find(|condition| condition.type_ == "Accepted");
+        let theirs = accepted.is_some_and(|condition| condition.reason != "ClassMismatch");
+        if theirs {
+            return None;
+        }
+    }
+    let mut conditions = Conditions::new(generation, previous, now);
+    conditions.push(verdict.accepted.reason, &*verdict.accepted.message);
+    conditions.push(verdict.resolved.reason, &*verdict.resolved.message);
+    let (programmed, message) = programmed(facts);
+    conditions.push(programmed, message);
+    let (available, message) = availability(facts);
+    conditions.push(available, message);
+    let (degraded, message) = degraded(backend);
+    conditions.push(degraded, message);
+    let reports = reports(facts);
+    let ejected = reports.iter().map(|report| report.ejected).max().unwrap_or_default();
+    Some(McpBackendStatus {
+        observed_generation: Some(generation),
+        conditions: Some(conditions.list),
+        protocol: reports.iter().find_map(|report| detected(report.protocol.as_deref()?)),
+        endpoints: Some(BackendEndpoints {
+            total: count(verdict.total),
+            ready: count(verdict.ready),
+            ejected: i32::try_from(ejected).unwrap_or(i32::MAX),
+        }),
+        tools: tools(&reports),
+        server_info: reports.iter().find_map(|report| report.server.as_ref()).map(|server| ServerInfo {
+            name: shown(&server.name, 256),
+            version: shown(&server.version, 256),
+            protocol_version: shown(&server.protocol, 32),
+        }),
+        gateways: Some(attached(facts, now)),
+    })
+}
+
+/// The revision at which what pods know of a backend changed last.
+pub(super) fn revision_of(published: &Published, name: &str) -> u64 {
+    let of = |kind| published.changed.get(&Key::new(kind, name)).copied().unwrap_or_default();
+    of(ResourceType::Backend).max(of(ResourceType::Endpoints))
+}
+
+/// Whether a rejection is about a backend.
+pub(super) fn concerns(name: &str, rejection: &Rejection) -> bool {
+    matches!(rejection.kind, ResourceType::Backend | ResourceType::Endpoints) && rejection.name == name
+}
+
+/// Whether most ready pods have a healthy endpoint.
+pub(super) fn is_available(name: &str, pods: &[&Pod], facts: &PodFacts) -> bool {
+    let ready: Vec<_> = pods.iter().filter(|pod| is_ready(pod)).collect();
+    let healthy = ready.iter().filter(|pod| {
+        let report = pod.uid().and_then(|uid| facts.get(&uid)?.report.as_ref());
+        let of = report.and_then(|report| report.backends.iter().find(|backend| backend.name == name));
+        of.is_some_and(|backend| backend.healthy > 0)
+    });
+    !ready.is_empty() && healthy.count() * 2 > ready.len()
+}
+
+fn progress<'a>(facts: &BackendFacts<'a>, gateway: &'a GatewayOfBackend<'a>) -> Progress<'a> {
+    let name = &*facts.verdict.tool_namespace;
+    let revision = revision_of(gateway.published, name);
+    Progress::of(gateway.pods.iter().copied(), gateway.facts, revision, |one| concerns(name, one))
+}
+
+fn programmed(facts: &BackendFacts<'_>) -> (Programmed, String) {
+    let serving = facts.gateways.iter().filter(|gateway| gateway.serves);
+    let mut all = Progress::default();
+    for part in serving.map(|gateway| progress(facts, gateway)) {
+        all.ready += part.ready;
+        all.serving += part.serving;
+        all.behind.extend(part.behind);
+        all.refusals.extend(part.refusals);
+    }
+    if facts.gateways.iter().any(|gateway| gateway.serves) {
+        return all.finding(facts.blind);
+    }
+    (Programmed::Pending, "no gateway serves it".to_owned())
+}
+
+fn attached(facts: &BackendFacts<'_>, now: &Time) -> Vec<AttachedGateway> {
+    let generation = facts.backend.metadata.generation.unwrap_or_default();
+    let before = facts.backend.status.as_ref().and_then(|status| status.gateways.as_deref());
+    let all = facts.verdict.gateways.iter().take(16).map(|(name, accepted)| {
+        let previous = before
+            .into_iter()
+            .flatten()
+            .find(|gateway| (&gateway.namespace, &gateway.name) == (&name.namespace, &name.name));
+        let previous = previous.and_then(|gateway| gateway.conditions.as_deref()).unwrap_or_default();
+        let mut conditions = Conditions::new(generation, previous, now);
+        conditions.push(accepted.reason, &*accepted.message);
+        let of = facts.gateways.iter().find(|gateway| gateway.name == name && gateway.serves);
+        let progress = of.map(|gateway| progress(facts, gateway));
+        if let Some(progress) = &progress {
+            let (programmed, message) = progress.finding(facts.blind);
+            conditions.push(programmed, message);
+        }
+        AttachedGateway {
+            namespace: name.namespace.clone(),
+            name: name.name.clone(),
+            conditions: Some(conditions.list),
+            config: progress.map(|progress| ProgrammedPods {
+                acked: count(progress.serving),
+                pods: count(progress.ready),
+            }),
+        }
+    });
+    all.collect()
+}
+
+/// What ready pods say about the backend.
+fn reports<'a>(facts: &BackendFacts<'a>) -> Vec<&'a BackendReport> {
+    let name = &*facts.verdict.tool_namespace;
+    let serving = facts.gateways.iter().filter(|gateway| gateway.serves);
+    let of_gateway = |gateway: &'a GatewayOfBackend<'a>| {
+        let ready = gateway.pods.iter().filter(|pod| is_ready(pod));
+        ready.filter_map(move |pod| {
+            let report = gateway.facts.get(&pod.uid()?)?.report.as_ref()?;
+            report.backends.iter().find(|backend| backend.name == name)
+        })
+    };
+    serving.flat_map(of_gateway).collect()
+}
+
+fn availability(facts: &BackendFacts<'_>) -> (Available, String) {
+    if !facts.gateways.iter().any(|gateway| gateway.serves) {
+        return (Available::Pending, "no gateway serves it".to_owned());
+    }
+    if facts.verdict.ready == 0 {
+        return (Available::NoEndpoints, format!("0/{} endpoints are ready", facts.verdict.total));
+    }
+    let reports = reports(facts);
+    if reports.is_empty() {
+        return (Available::Pending, "no ready pod has reported yet".to_owned());
+    }
+    let healthy = reports.iter().filter(|report| report.healthy > 0).count();
+    let message = format!("{healthy}/{} pods have a healthy endpoint", reports.len());
+    if healthy * 2 > reports.len() {
+        return (Available::Available, message);
+    }
+    let problems = reports.iter().filter(|report| report.healthy == 0).map(|report| report.problem);
+    match problems.clone().flatten().next() {
+        Some(Problem::Unauthorized) => (Available::AuthenticationFailed, message),
+        Some(Problem::CircuitOpen) => (Available::CircuitOpen, message),
+        Some(Problem::ProtocolMismatch) => (Available::ProtocolMismatch, message),
+        Some(Problem::Unreachable | Problem::Other) => (Available::AllEndpointsUnhealthy, message),
+        // Not tried yet, which is no failure.
+        None => (Available::Pending, "pods have not tried an endpoint yet".to_owned()),
+    }
+}
+
+fn degraded(backend: &McpBackend) -> (Degraded, String) {
+    let capped =
+        backend.spec.stdio.as_ref().filter(|stdio| {
+            stdio.replicas.is_some_and(|replicas| replicas > desired::adapter_replicas(stdio))
+        });
+    if capped.is_some() {
+        let message = "spec.stdio.replicas: one process is shared by all sessions, so one pod runs";
+        return (Degraded::StdioReplicaCapped, message.to_owned());
+    }
+    (Degraded::AsExpected, String::new())
+}
+
+fn tools(reports: &[&BackendReport]) -> Option<BackendTools> {
+    let most = reports.iter().max_by_key(|report| report.tools)?;
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
+    Some(BackendTools {
+        discovered: number(most.tools),
+        exposed: number(most.exposed),
+        filtered: number(most.filtered),
+    })
+}
+
+fn detected(protocol: &str) -> Option<DetectedProtocol> {
+    match protocol {
+        "http" => Some(DetectedProtocol::StreamableHTTP),
+        "sse" => Some(DetectedProtocol::SSE),
+        "websocket" => Some(DetectedProtocol::WebSocket),
+        _ => None,
+    }
+}
+
+/// Text of a server, as long as the schema allows.
+fn shown(text: &str, most: usize) -> Option<String> {
+    let text: String = text.chars().take(most).collect();
+    (!text.is_empty()).then_some(text)
+}

@@ -1,0 +1,272 @@
+//! Status of a gateway. Changes when another fact belongs to it.
+
+use bridge_api::condition::{Accepted, Degraded, Ready, ResolvedRefs, SessionStorage};
+use bridge_api::meta::GATEWAY_UID_LABEL;
+use bridge_api::v1alpha1::McpGateway;
+use bridge_api::v1alpha1::gateway::{
+    AddressType, BackendCounts, DiscoveryCounts, GatewayAddress, GatewayConfig, GatewayEndpoints,
+    GatewayTools, ListenerStatus, McpGatewayStatus, ServiceType,
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use kube::ResourceExt as _;
+
+use super::{Conditions, PodFacts, Progress, Published, count, is_ready};
+use crate::compile::GatewayPlan;
+use crate::desired::replicas::{Wanted, wanted};
+
+/// Everything that the status of a gateway depends on.
+#[derive(Debug, Clone, Copy)]
+pub struct GatewayFacts<'a> {
+    /// The gateway, with the status that it has.
+    pub gateway: &'a McpGateway,
+    /// What was compiled.
+    pub plan: &'a GatewayPlan,
+    /// What was published.
+    pub published: &'a Published,
+    /// Its pods.
+    pub pods: &'a [&'a Pod],
+    /// What they say.
+    pub facts: &'a PodFacts,
+    /// Its Deployment.
+    pub deployment: Option<&'a Deployment>,
+    /// Its Service for clients.
+    pub service: Option<&'a Service>,
+    /// An object of somebody else's that is in the way.
+    pub conflict: Option<&'a str>,
+    /// Whether somebody else's autoscaler scales the Deployment.
+    pub scaled_by_others: bool,
+    /// Whether a ready pod has been behind for minutes.
+    pub stale: bool,
+    /// Whether the operator's own view of the cluster is old.
+    pub blind: bool,
+}
+
+/// The status. `now` is used for conditions that change with it, and for nothing else.
+pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
+    let GatewayFacts { gateway, plan, .. } = facts;
+    let generation = gateway.metadata.generation.unwrap_or_default();
+    let previous =
+        gateway.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
+    let everything = facts.published.latest();
+    let progress = Progress::of(facts.pods.iter().copied(), facts.facts, everything, |_| true);
+    let mut conditions = Conditions::new(generation, previous, now);
+    match facts.conflict {
+        Some(conflict) => conditions.push(Accepted::NameConflict, conflict),
+        None => conditions.push(plan.accepted.reason, &*plan.accepted.message),
+    }
+    conditions.push(plan.resolved.reason, &*plan.resolved.message);
+    let (programmed, message) = progress.finding(facts.blind);
+    conditions.push(programmed, message);
+    let (ready, message) = readiness(facts);
+    conditions.push(ready, message);
+    let (storage, message) = session_storage(facts);
+    conditions.push(storage, message);
+    let (degraded, message) = degraded(facts);
+    conditions.push(degraded, message);
+    let deployment = facts.deployment.and_then(|deployment| deployment.status.as_ref());
+    let attached = plan.attached.len();
+    let summary = format!("{}/{}", progress.serving, progress.ready);
+    McpGatewayStatus {
+        observed_generation: Some(generation),
+        conditions: Some(conditions.list),
+        replicas: Some(deployment.and_then(|status| status.replicas).unwrap_or_default()),
+        ready_replicas: Some(deployment.and_then(|status| status.ready_replicas).unwrap_or_default()),
+        selector: Some(format!("{GATEWAY_UID_LABEL}={}", gateway.uid().unwrap_or_default())),
+        addresses: addresses(facts.service),
+        listeners: Some(listeners(facts, now)),
+        backends: Some(BackendCounts {
+            attached: count(attached + plan.left_out),
+            accepted: count(attached),
+            programmed: programmed_backends(facts),
+            available: available_backends(facts),
+        }),
+        endpoints: Some(GatewayEndpoints {
+            total: count(plan.attached.values().map(|backend| backend.total).sum()),
+            ready: count(plan.attached.values().map(|backend| backend.ready).sum()),
+        }),
+        discovery: Some(DiscoveryCounts { services: count(plan.services), ignored: count(plan.ignored) }),
+        tools: Some(tools(facts)),
+        config: Some(GatewayConfig {
+            version: i64::try_from(everything).ok(),
+            hash: Some(facts.published.digest.clone()),
+            pods: count(progress.ready),
+            acked: count(progress.serving),
+            nacked: count(progress.refusals.len()),
+            summary: Some(summary),
+            laggards: Some(progress.behind.iter().take(10).cloned().collect()),
+        }),
+    }
+}
+
+fn readiness(facts: &GatewayFacts<'_>) -> (Ready, String) {
+    let Some(deployment) = facts.deployment else { return (Ready::Pending, "no Deployment yet".to_owned()) };
+    let desired = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+    let status = deployment.status.as_ref();
+    let available = status.and_then(|status| status.available_replicas).unwrap_or_default();
+    let count = format!("{available}/{desired} pods are available");
+    if available < (desired - 1).max(1) {
+        let conditions = status.and_then(|status| status.conditions.as_ref());
+        let progressing = conditions.into_iter().flatten().any(|condition| {
+            condition.type_ == "Progressing"
+                && condition.status == "True"
+                && condition.reason.as_deref() != Some("NewReplicaSetAvailable")
+        });
+        let starting = desired > 0 && (progressing || conditions.is_none());
+        return (if starting { Ready::Pending } else { Ready::DeploymentUnavailable }, count);
+    }
+    for pod in facts.pods.iter().filter(|pod| is_ready(pod)) {
+        let report = pod.uid().and_then(|uid| facts.facts.get(&uid)?.report.as_ref());
+        let closed = report.into_iter().flat_map(|report| &report.listeners).find(|one| one.error.is_some());
+        if let Some(listener) = closed {
+            let error = listener.error.as_deref().unwrap_or_default();
+            return (
+                Ready::ListenerNotReady,
+                format!("{}: listener {}: {error}", pod.name_any(), listener.name),
+            );
+        }
+    }
+    let kind = facts.gateway.spec.service.as_ref().and_then(|service| service.kind);
+    if kind == Some(ServiceType::LoadBalancer) && addresses(facts.service).is_none_or(|all| all.is_empty()) {
+        return (Ready::NoAddress, "the load balancer has no address yet".to_owned());
+    }
+    (Ready::Ready, count)
+}
+
+fn session_storage(facts: &GatewayFacts<'_>) -> (SessionStorage, String) {
+    let several = match wanted(&facts.gateway.spec) {
+        Wanted::Fixed(number) => number > 1 || facts.scaled_by_others,
+        Wanted::Scaled(_) => true,
+    };
+    let redis = facts.gateway.spec.session.as_ref().is_some_and(|session| session.redis.is_some());
+    if !redis {
+        return if several {
+            let advice = "sessions end with their pod; set spec.session.redis, or run one pod";
+            (SessionStorage::InMemoryWithReplicas, advice.to_owned())
+        } else {
+            (SessionStorage::NotNeeded, String::new())
+        };
+    }
+    let ready = facts.pods.iter().filter(|pod| is_ready(pod));
+    let reports: Vec<_> =
+        ready.filter_map(|pod| Some(facts.facts.get(&pod.uid()?)?.report.as_ref()?.redis)).collect();
+    if reports.is_empty() {
+        return (SessionStorage::Pending, "no ready pod has reported yet".to_owned());
+    }
+    if reports.contains(&Some(false)) {
+        return (SessionStorage::RedisUnreachable, "a ready pod cannot reach Redis".to_owned());
+    }
+    match (reports.contains(&None), several) {
+        (false, _) => (SessionStorage::Shared, String::new()),
+        (true, true) => {
+            (SessionStorage::InMemoryWithReplicas, "the pods do not use spec.session.redis".to_owned())
+        }
+        (true, false) => (SessionStorage::NotNeeded, "the pod does not use spec.session.redis".to_owned()),
+    }
+}
+
+fn degraded(facts: &GatewayFacts<'_>) -> (Degraded, String) {
+    if facts.stale {
+        return (Degraded::StaleConfig, "a ready pod has been behind for minutes".to_owned());
+    }
+    if facts.plan.left_out > 0 {
+        return (Degraded::PartialBackends, format!("{} backends are not served", facts.plan.left_out));
+    }
+    if !facts.plan.insecure.is_empty() {
+        return (Degraded::InsecureSettings, facts.plan.insecure.join("; "));
+    }
+    (Degraded::AsExpected, String::new())
+}
+
+fn listeners(facts: &GatewayFacts<'_>, now: &Time) -> Vec<ListenerStatus> {
+    let generation = facts.gateway.metadata.generation.unwrap_or_default();
+    let before = facts.gateway.status.as_ref().and_then(|status| status.listeners.as_deref());
+    let statuses = facts.plan.listeners.iter().map(|(name, verdict)| {
+        let previous = before.into_iter().flatten().find(|listener| listener.name == *name);
+        let previous = previous.and_then(|listener| listener.conditions.as_deref()).unwrap_or_default();
+        let mut conditions = Conditions::new(generation, previous, now);
+        conditions.push(verdict.resolved.reason, &*verdict.resolved.message);
+        let (reason, message) = listener_readiness(facts, name, verdict.resolved.reason);
+        conditions.push(reason, message);
+        ListenerStatus {
+            name: name.clone(),
+            attached_backends: Some(count(facts.plan.attached.len())),
+            conditions: Some(conditions.list),
+        }
+    });
+    statuses.collect()
+}
+
+fn listener_readiness(facts: &GatewayFacts<'_>, name: &str, resolved: ResolvedRefs) -> (Ready, String) {
+    if resolved != ResolvedRefs::ResolvedRefs {
+        return (Ready::ListenerNotReady, "its certificates cannot be used".to_owned());
+    }
+    let (mut open, mut ready) = (0, 0);
+    for pod in facts.pods.iter().filter(|pod| is_ready(pod)) {
+        ready += 1;
+        let report = pod.uid().and_then(|uid| facts.facts.get(&uid)?.report.as_ref());
+        let named = report.and_then(|report| report.listeners.iter().find(|one| one.name == name));
+        if let Some(error) = named.and_then(|listener| listener.error.as_ref()) {
+            return (Ready::ListenerNotReady, format!("{}: {error}", pod.name_any()));
+        }
+        open += usize::from(named.is_some());
+    }
+    if open == ready && ready > 0 {
+        (Ready::Ready, String::new())
+    } else {
+        (Ready::Pending, format!("open on {open} of {ready} ready pods"))
+    }
+}
+
+fn addresses(service: Option<&Service>) -> Option<Vec<GatewayAddress>> {
+    let service = service?;
+    let balancer = service.status.as_ref().and_then(|status| status.load_balancer.as_ref());
+    let ingress = balancer.and_then(|balancer| balancer.ingress.as_ref());
+    let entries =
+        ingress.into_iter().flatten().filter_map(|ingress| match (&ingress.ip, &ingress.hostname) {
+            (Some(ip), _) => Some(GatewayAddress { kind: AddressType::IPAddress, value: ip.clone() }),
+            (None, Some(name)) => Some(GatewayAddress { kind: AddressType::Hostname, value: name.clone() }),
+            (None, None) => None,
+        });
+    let mut all: Vec<_> = entries.collect();
+    if service.spec.as_ref().and_then(|spec| spec.type_.as_deref()) != Some("LoadBalancer") {
+        let value = format!("{}.{}.svc", service.name_any(), service.namespace().unwrap_or_default());
+        all.push(GatewayAddress { kind: AddressType::Hostname, value });
+    }
+    Some(all)
+}
+
+/// Backends that every ready pod serves as they are now.
+fn programmed_backends(facts: &GatewayFacts<'_>) -> i32 {
+    let programmed = facts.plan.attached.keys().filter(|name| {
+        let revision = super::backend::revision_of(facts.published, name);
+        let pods = facts.pods.iter().copied();
+        let progress = Progress::of(pods, facts.facts, revision, |one| super::backend::concerns(name, one));
+        progress.ready > 0 && progress.serving == progress.ready
+    });
+    count(programmed.count())
+}
+
+fn available_backends(facts: &GatewayFacts<'_>) -> i32 {
+    let available =
+        facts.plan.attached.keys().filter(|name| super::backend::is_available(name, facts.pods, facts.facts));
+    count(available.count())
+}
+
+/// What most pods see is what one that sees most sees: they all see the same servers.
+fn tools(facts: &GatewayFacts<'_>) -> GatewayTools {
+    let ready = facts.pods.iter().filter(|pod| is_ready(pod));
+    let reports = ready.filter_map(|pod| facts.facts.get(&pod.uid()?)?.report.as_ref());
+    let sum = |pick: fn(&bridge_snapshot::push::BackendReport) -> u32| {
+        let of = |report: &bridge_snapshot::push::Report| report.backends.iter().map(pick).sum::<u32>();
+        let most = reports.clone().map(of).max().unwrap_or_default();
+        i32::try_from(most).unwrap_or(i32::MAX)
+    };
+    GatewayTools {
+        discovered: sum(|backend| backend.tools),
+        exposed: sum(|backend| backend.exposed),
+        filtered: sum(|backend| backend.filtered),
+        conflicts: sum(|backend| backend.conflicts),
+    }
+}

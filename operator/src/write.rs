@@ -1,0 +1,179 @@
+//! The writer: what the leader tells the API server. Changes when another kind of object is written.
+//!
+//! Each pass compares what should be with what the watches have seen, and writes the difference. A pass that fails is
+//! repeated; nothing is remembered that a new leader would need.
+
+mod events;
+mod owned;
+mod status;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_api::v1alpha1::McpGateway;
+use bridge_snapshot::push::Digest;
+use kube::Client;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::apply::{Applier, ApplyError};
+use crate::compile::{Compilation, ServiceNote};
+use crate::desired::Installation;
+use crate::engine::View;
+use crate::lease::Claim;
+use crate::metrics::OperatorMetrics;
+use crate::world::ObjectName;
+use events::Events;
+
+/// Everything is compared again after so long, in case a watch has missed something.
+const SWEEP: Duration = Duration::from_mins(10);
+/// Passes begin at least so long after one another.
+const PACE: Duration = Duration::from_millis(50);
+/// After a failure.
+const RETRY: Duration = Duration::from_secs(2);
+/// A pod that is behind for so long makes its gateway `Degraded`.
+const STALE: Duration = Duration::from_mins(5);
+
+/// Writes for as long as the claim holds.
+pub struct Writer {
+    client: Client,
+    applier: Applier,
+    installation: Installation,
+    events: Events,
+    metrics: OperatorMetrics,
+    view: watch::Receiver<Arc<View>>,
+    claim: watch::Receiver<Claim>,
+    /// Gateways whose objects are in somebody's way, with the words for it.
+    conflicts: BTreeMap<ObjectName, String>,
+    /// Last writes of status, by kind and name.
+    written: HashMap<(&'static str, ObjectName), Instant>,
+    /// Since when a ready pod of a gateway has been behind.
+    behind: BTreeMap<ObjectName, Instant>,
+    /// What the cold-start Secrets hold, and since when.
+    saved: BTreeMap<ObjectName, (Digest, Instant)>,
+    /// What owners of Services were told.
+    told: BTreeMap<ObjectName, BTreeSet<ServiceNote>>,
+    /// When something put off is due.
+    wake: Option<Instant>,
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Writer")
+    }
+}
+
+impl Writer {
+    /// A writer that has written nothing. `replica` names it in Events.
+    pub fn new(
+        client: Client,
+        installation: Installation,
+        replica: &str,
+        metrics: OperatorMetrics,
+        view: watch::Receiver<Arc<View>>,
+        claim: watch::Receiver<Claim>,
+    ) -> Self {
+        Self {
+            applier: Applier::new(client.clone(), claim.clone()),
+            events: Events::new(client.clone(), replica),
+            client,
+            installation,
+            metrics,
+            view,
+            claim,
+            conflicts: BTreeMap::new(),
+            written: HashMap::new(),
+            behind: BTreeMap::new(),
+            saved: BTreeMap::new(),
+            told: BTreeMap::new(),
+            wake: None,
+        }
+    }
+
+    /// Runs until `stop`.
+    pub async fn run(mut self, stop: CancellationToken) {
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            let due = self.wake.unwrap_or_else(|| Instant::now() + SWEEP);
+            tokio::select! {
+                changed = self.view.changed() => if changed.is_err() { return },
+                changed = self.claim.changed() => if changed.is_err() { return },
+                _ = sweep.tick() => {}
+                () = tokio::time::sleep_until(due.into()) => {}
+                () = stop.cancelled() => return,
+            }
+            let leads = self.claim.borrow().holds(Instant::now());
+            self.metrics.leads(leads);
+            if leads {
+                self.pass().await;
+                tokio::time::sleep(PACE).await;
+            } else {
+                self.wake = None;
+            }
+        }
+    }
+
+    /// Compares everything once, and writes what differs.
+    pub async fn pass(&mut self) {
+        self.wake = None;
+        let view = Arc::clone(&self.view.borrow_and_update());
+        let Some(compilation) = view.compilation.clone() else { return };
+        for (name, gateway) in
+            view.world.gateways.iter().filter(|(name, _)| compilation.gateways.contains_key(name))
+        {
+            if gateway.metadata.deletion_timestamp.is_some() {
+                continue;
+            }
+            let written = self.gateway(&view, &compilation, name, gateway).await;
+            self.done("gateway", name, written);
+        }
+        // Once for all backends: there may be many.
+        let now = Instant::now();
+        let said = compilation.gateways.keys().map(|name| (name.clone(), view.pods_of(name, now))).collect();
+        for name in compilation.backends.keys() {
+            let written = self.backend(&view, &compilation, &said, name).await;
+            self.done("backend", name, written);
+        }
+        self.tell_services(&view, &compilation).await;
+        self.forget(&compilation);
+    }
+
+    async fn gateway(
+        &mut self,
+        view: &View,
+        compilation: &Compilation,
+        name: &ObjectName,
+        gateway: &Arc<McpGateway>,
+    ) -> Result<(), ApplyError> {
+        let objects = self.objects(view, name, gateway).await;
+        self.save(view, name, gateway).await?;
+        // Status tells why objects could not be applied, so it comes in any case.
+        self.gateway_status(view, compilation, name, gateway).await?;
+        objects
+    }
+
+    fn done(&mut self, what: &'static str, name: &ObjectName, result: Result<(), ApplyError>) {
+        if let Err(error) = result {
+            if !matches!(error, ApplyError::NotLeader) {
+                tracing::warn!(what, %name, %error, "cannot write; tried again");
+                self.metrics.wrote(what, false);
+            }
+            self.wake_at(Instant::now() + RETRY);
+        }
+    }
+
+    fn wake_at(&mut self, at: Instant) {
+        self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
+    }
+
+    fn forget(&mut self, compilation: &Compilation) {
+        let gateways = &compilation.gateways;
+        self.conflicts.retain(|name, _| gateways.contains_key(name));
+        self.behind.retain(|name, _| gateways.contains_key(name));
+        self.saved.retain(|name, _| gateways.contains_key(name));
+        self.told.retain(|name, _| compilation.services.contains_key(name));
+        self.written
+            .retain(|(_, name), _| gateways.contains_key(name) || compilation.backends.contains_key(name));
+    }
+}

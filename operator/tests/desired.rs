@@ -1,0 +1,176 @@
+//! The objects that a gateway owns: goldens, and what must hold for each. Changes when a gateway owns another object.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
+
+mod kit;
+
+use bridge_api::v1alpha1::{McpBackend, McpGateway};
+use bridge_snapshot::push::{Entry, Key, ResourceType, Saved};
+use kit::assert_golden;
+use mcp_operator::desired::{Installation, Owned, OwnedKind, adapter, owned, snapshots};
+use serde_json::{Value, json};
+
+const GATEWAY: &str = include_str!("../../deploy/examples/kubernetes/gateway.yaml");
+const BACKENDS: &str = include_str!("../../deploy/examples/kubernetes/backends.yaml");
+
+fn installation() -> Installation {
+    Installation {
+        image: "registry.example:5000/mcp-gateway:1.0".to_owned(),
+        version: "1.0".to_owned(),
+        operators: vec!["mcp-bridge-operator.mcp-system.svc:9443".to_owned()],
+        authorities: "AUTHORITIES".to_owned(),
+        port: 9443,
+        namespace: "mcp-system".to_owned(),
+        service_monitors: true,
+    }
+}
+
+fn gateway(spec: &Value) -> McpGateway {
+    let mut all = json!({"listeners": [{"name": "http", "protocol": "StreamableHTTP", "port": 8080, "tls": {"mode": "Disabled"}}]});
+    all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+    let object = json!({"metadata": {"name": "main", "namespace": "here", "uid": "u1"}, "spec": all});
+    serde_json::from_value(json!({"apiVersion": "mcp.bridge/v1alpha1", "kind": "McpGateway", "metadata": object["metadata"], "spec": object["spec"]})).unwrap()
+}
+
+fn objects(spec: &Value) -> Vec<Owned> {
+    owned(&gateway(spec), &installation(), Some(2), true, "")
+}
+
+fn find(objects: &[Owned], kind: OwnedKind) -> Option<&Value> {
+    objects.iter().find(|owned| owned.kind == kind).map(|owned| &owned.document)
+}
+
+fn documents(objects: &[Owned]) -> Value {
+    objects.iter().map(|owned| owned.document.clone()).collect()
+}
+
+#[test]
+fn the_example_owns_what_was_reviewed() {
+    let mut gateway: McpGateway = serde_saphyr::from_str(GATEWAY).unwrap();
+    gateway.metadata.uid = Some("0000-main".to_owned());
+    assert_golden("owned-example.json", &documents(&owned(&gateway, &installation(), None, true, "")));
+}
+
+#[test]
+fn a_gateway_with_everything_owns_what_was_reviewed() {
+    let spec = json!({
+        "image": {"digest": "sha256:00"},
+        "imagePullSecrets": [{"name": "pull"}],
+        "service": {"type": "LoadBalancer", "annotations": {"a": "b"}, "labels": {"l": "m", "mcp.bridge/gateway": "stolen"}, "ipFamilies": ["IPv6", "IPv4"]},
+        "networkPolicy": {"enabled": true, "extraEgress": [{"to": []}]},
+        "observability": {"metrics": {"port": 9999, "serviceMonitor": {"enabled": true, "interval": "30s", "labels": {"release": "p"}}}, "logging": {"level": "debug", "format": "text"}},
+        "drain": {"minSeconds": 0, "timeoutSeconds": 10},
+        "disruption": {"minAvailable": "50%"},
+        "podTemplate": {"metadata": {"labels": {"team": "x", "mcp.bridge/gateway-uid": "stolen"}}, "spec": {"nodeSelector": {"disk": "ssd"}, "serviceAccountName": "stolen", "volumes": [{"name": "operator-token", "emptyDir": {}}], "containers": [{"name": "gateway", "env": [{"name": "X", "value": "1"}]}]}},
+    });
+    assert_golden("owned-everything.json", &documents(&objects(&spec)));
+}
+
+#[test]
+fn a_stdio_backend_gets_pods_of_its_own() {
+    let document = BACKENDS.split("\n---\n").last().unwrap();
+    let mut backend: McpBackend = serde_saphyr::from_str(document).unwrap();
+    backend.metadata.uid = Some("0000-weather".to_owned());
+    assert_golden("owned-adapter.json", &documents(&adapter(&backend, &installation())));
+}
+
+#[test]
+fn a_pod_template_cannot_take_the_identity_of_the_pods() {
+    let template = json!({"podTemplate": {"metadata": {"labels": {"mcp.bridge/gateway-uid": "x"}}, "spec": {"serviceAccountName": "admin", "volumes": [{"name": "operator-token", "hostPath": {"path": "/"}}]}}});
+    let all = objects(&template);
+    let template = &find(&all, OwnedKind::Deployment).unwrap()["spec"]["template"];
+    assert_eq!(template["metadata"]["labels"]["mcp.bridge/gateway-uid"], "u1");
+    assert_eq!(template["spec"]["serviceAccountName"], "main-mcpgw");
+    let tokens: Vec<_> = template["spec"]["volumes"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|volume| volume["name"] == "operator-token")
+        .collect();
+    assert_eq!(tokens.len(), 1);
+    assert!(tokens[0].get("hostPath").is_none() && tokens[0].get("projected").is_some(), "{tokens:?}");
+}
+
+#[test]
+fn pods_restart_only_for_what_they_read_once() {
+    let hash = |spec: &Value, installation: &Installation, revision: &str| {
+        let all = owned(&gateway(spec), installation, Some(2), false, revision);
+        find(&all, OwnedKind::Deployment).unwrap()["spec"]["template"]["metadata"]["annotations"].to_string()
+    };
+    let plain = hash(&json!({}), &installation(), "");
+    for same in [
+        json!({"replicas": 7}),
+        json!({"limits": {"maxConnections": 5}}),
+        json!({"routing": {"naming": {"mode": "Prefix"}}}),
+        json!({"backends": {"namespaces": {"from": "All"}}}),
+        json!({"disruption": {"disabled": true}}),
+        json!({"auth": {"anonymous": "Allow"}}),
+    ] {
+        assert_eq!(hash(&same, &installation(), ""), plain, "{same}");
+    }
+    let rotated = Installation { authorities: "OTHER".to_owned(), ..installation() };
+    assert_eq!(hash(&json!({}), &rotated, ""), plain, "authorities are read at each connect");
+    for different in [
+        json!({"resources": {"limits": {"cpu": 1}}}),
+        json!({"image": {"tag": "2"}}),
+        json!({"observability": {"metrics": {"port": 1}}}),
+    ] {
+        assert_ne!(hash(&different, &installation(), ""), plain, "{different}");
+    }
+    assert_ne!(hash(&json!({}), &installation(), "7"), plain, "a Secret in the environment is read once");
+}
+
+#[test]
+fn optional_objects_come_and_go_with_their_reasons() {
+    let has = |spec: &Value, kind| find(&objects(spec), kind).is_some();
+    assert!(has(&json!({}), OwnedKind::PodDisruptionBudget));
+    assert!(
+        !has(&json!({"replicas": 1}), OwnedKind::PodDisruptionBudget),
+        "it would block the drain of its node"
+    );
+    assert!(!has(&json!({"disruption": {"disabled": true}}), OwnedKind::PodDisruptionBudget));
+    assert!(!has(&json!({}), OwnedKind::HorizontalPodAutoscaler));
+    assert!(has(&json!({"autoscaling": {"maxReplicas": 3}}), OwnedKind::HorizontalPodAutoscaler));
+    assert!(!has(&json!({}), OwnedKind::NetworkPolicy));
+    let monitor = json!({"observability": {"metrics": {"serviceMonitor": {"enabled": true}}}});
+    assert!(has(&monitor, OwnedKind::ServiceMonitor));
+    let without = Installation { service_monitors: false, ..installation() };
+    assert!(find(&owned(&gateway(&monitor), &without, None, true, ""), OwnedKind::ServiceMonitor).is_none());
+}
+
+#[test]
+fn parts_of_a_snapshot_are_put_together_by_name() {
+    let entries: Vec<_> = (0..200)
+        .map(|index| {
+            Entry::new(Key::new(ResourceType::Endpoints, format!("b{index}")), &"x".repeat(10_000)).unwrap()
+        })
+        .collect();
+    let saved = Saved::new("here/main", "epoch", 7, entries);
+    let parts = snapshots(&gateway(&json!({})), &installation(), &saved).unwrap();
+    assert!(parts.len() > 1);
+    let mut files: Vec<(String, String)> = Vec::new();
+    for part in &parts {
+        assert!(part.document.to_string().len() < 1_000_000, "one object of etcd");
+        for (name, value) in part.document["data"].as_object().unwrap() {
+            files.push((name.clone(), value.as_str().unwrap().to_owned()));
+        }
+    }
+    files.sort();
+    let text: Vec<u8> = files
+        .iter()
+        .flat_map(|(_, value)| {
+            base64::Engine::decode(&base64::engine::general_purpose::STANDARD, value).unwrap()
+        })
+        .collect();
+    let read: Saved = serde_json::from_slice(&text).unwrap();
+    assert_eq!((read.verify("here/main"), read), (Ok(()), saved));
+    let entries = vec![Entry::new(Key::new(ResourceType::Backend, "b"), &"x".repeat(20_000_000)).unwrap()];
+    let error = snapshots(&gateway(&json!({})), &installation(), &Saved::new("here/main", "e", 1, entries))
+        .unwrap_err();
+    assert!(error.to_string().contains("more than"), "{error}");
+}
+
+#[test]
+fn the_roles_are_those_that_were_reviewed() {
+    assert_golden("rbac.json", &mcp_operator::rbac::manifests("mcp-system").into());
+}

@@ -1,0 +1,283 @@
+//! Status: each reason that pods and Deployments can cause. What compiling causes is in `compile.rs`. Changes when a
+//! condition has another cause.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
+
+mod kit;
+
+use std::collections::BTreeSet;
+
+use bridge_api::condition::{ConditionType, words};
+use bridge_api::v1alpha1::McpGateway;
+use bridge_snapshot::push::{
+    BackendReport, ListenerReport, Problem, Rejection, RejectionCode, Report, ResourceType,
+};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kit::{options, world};
+use mcp_operator::compile::{Compilation, compile};
+use mcp_operator::status::{
+    BackendFacts, GatewayFacts, GatewayOfBackend, PodFact, PodFacts, Published, backend, gateway,
+};
+use mcp_operator::world::{ObjectName, World};
+use serde_json::{Value, json};
+
+/// A gateway with a backend `b` and two ready pods that serve revision 5, in which everything is as it should be.
+struct Case {
+    world: World,
+    compilation: Compilation,
+    published: Published,
+    pods: Vec<Pod>,
+    facts: PodFacts,
+    deployment: Option<Deployment>,
+    service: Option<Service>,
+    conflict: Option<&'static str>,
+    stale: bool,
+    blind: bool,
+    others: bool,
+}
+
+fn report() -> Report {
+    let backend = json!({"name": "b", "endpoints": 1, "healthy": 1, "tools": 4, "exposed": 3, "filtered": 1});
+    Report {
+        listeners: vec![ListenerReport { name: "http".into(), error: None }],
+        backends: vec![serde_json::from_value(backend).unwrap()],
+        redis: Some(true),
+        ..Report::default()
+    }
+}
+
+fn object<K: serde::de::DeserializeOwned>(value: Value) -> K {
+    serde_json::from_value(value).unwrap()
+}
+
+fn pod(uid: &str) -> Pod {
+    let ready = json!({"conditions": [{"type": "Ready", "status": "True"}]});
+    object(json!({"metadata": {"name": format!("pod-{uid}"), "uid": uid}, "status": ready}))
+}
+
+fn deployment(available: i32, progressing: &str) -> Deployment {
+    let condition = json!({"type": "Progressing", "status": "True", "reason": progressing});
+    let status = json!({"replicas": 2, "readyReplicas": available, "availableReplicas": available, "conditions": [condition]});
+    let selector = json!({"selector": {}, "template": {}, "replicas": 2});
+    object(json!({"metadata": {}, "spec": selector, "status": status}))
+}
+
+impl Case {
+    fn new(spec: &Value) -> Self {
+        Self::with(
+            spec,
+            &json!({"protocol": "StreamableHTTP", "endpoints": [{"url": "http://b.example.com"}]}),
+        )
+    }
+
+    fn with(spec: &Value, of_backend: &Value) -> Self {
+        let mut all = json!({"listeners": [{"name": "http", "protocol": "StreamableHTTP", "port": 8080, "tls": {"mode": "Disabled"}}],
+            "auth": {"jwt": {"providers": [{"name": "p", "issuer": "i", "hmacSecretRef": {"name": "jwt", "key": "k"}}]}}});
+        all.as_object_mut().unwrap().extend(spec.as_object().unwrap().clone());
+        let documents = [
+            json!({"kind": "McpGateway", "metadata": {"name": "main", "namespace": "here", "uid": "g", "generation": 3}, "spec": all}),
+            json!({"kind": "McpBackend", "metadata": {"name": "b", "namespace": "here", "generation": 7}, "spec": of_backend}),
+            json!({"kind": "Secret", "metadata": {"name": "jwt", "namespace": "here"}, "stringData": {"k": "0123456789abcdef0123456789abcdef"}}),
+        ];
+        let world = world(&documents.map(|document| document.to_string()).join("\n---\n"));
+        let compilation = compile(&world, &options()).unwrap();
+        let plan = &compilation.gateways[&ObjectName::new("here", "main")];
+        let changed = plan.entries.keys().map(|key| (key.clone(), 5)).collect();
+        let fact = PodFact { revision: Some(5), rejected: Vec::new(), report: Some(report()) };
+        Self {
+            published: Published { changed, digest: "d".into() },
+            pods: vec![pod("1"), pod("2")],
+            facts: ["1", "2"].map(|uid| (uid.to_owned(), fact.clone())).into(),
+            deployment: Some(deployment(2, "NewReplicaSetAvailable")),
+            service: None,
+            conflict: None,
+            stale: false,
+            blind: false,
+            others: false,
+            compilation,
+            world,
+        }
+    }
+
+    fn change(mut self, change: impl FnOnce(&mut Self)) -> Self {
+        change(&mut self);
+        self
+    }
+
+    fn reports(self, change: impl Fn(&mut Report)) -> Self {
+        self.change(|case| case.facts.values_mut().for_each(|fact| change(fact.report.as_mut().unwrap())))
+    }
+
+    fn backend_reports(self, change: impl Fn(&mut BackendReport)) -> Self {
+        self.reports(|report| report.backends.iter_mut().for_each(&change))
+    }
+
+    fn gateway(&self) -> Vec<Condition> {
+        let name = ObjectName::new("here", "main");
+        let pods: Vec<_> = self.pods.iter().collect();
+        let facts = GatewayFacts {
+            gateway: &self.world.gateways[&name],
+            plan: &self.compilation.gateways[&name],
+            published: &self.published,
+            pods: &pods,
+            facts: &self.facts,
+            deployment: self.deployment.as_ref(),
+            service: self.service.as_ref(),
+            conflict: self.conflict,
+            scaled_by_others: self.others,
+            stale: self.stale,
+            blind: self.blind,
+        };
+        let status = gateway(&facts, &Time(Timestamp::UNIX_EPOCH));
+        let listeners =
+            status.listeners.unwrap_or_default().into_iter().flat_map(|one| one.conditions.unwrap());
+        assert!(listeners.into_iter().all(|condition| condition.observed_generation == Some(3)));
+        status.conditions.unwrap()
+    }
+
+    fn backend(&self) -> Vec<Condition> {
+        let (name, main) = (ObjectName::new("here", "b"), ObjectName::new("here", "main"));
+        let serves = !self.compilation.gateways[&main].attached.is_empty();
+        let of = GatewayOfBackend {
+            name: &main,
+            published: &self.published,
+            pods: self.pods.iter().collect(),
+            facts: &self.facts,
+            serves,
+        };
+        let facts = BackendFacts {
+            backend: &self.world.backends[&name],
+            verdict: &self.compilation.backends[&name],
+            gateways: &[of],
+            blind: self.blind,
+        };
+        backend(&facts, &Time(Timestamp::UNIX_EPOCH)).unwrap().conditions.unwrap()
+    }
+
+    fn is(&self, kind: ConditionType, reason: &str) {
+        let all = if kind == ConditionType::Available { self.backend() } else { self.gateway() };
+        let found = all.iter().find(|condition| condition.type_ == kind.as_str()).unwrap();
+        assert_eq!(found.reason, reason, "{kind:?}: {}", found.message);
+        let word = words().into_iter().find(|word| word.condition == kind && word.reason == reason).unwrap();
+        assert_eq!(format!("{:?}", word.verdict), found.status);
+    }
+}
+
+fn plain() -> Case {
+    Case::new(&json!({}))
+}
+
+#[test]
+fn programmed_says_what_ready_pods_have() {
+    use ConditionType::Programmed as P;
+    plain().is(P, "Programmed");
+    plain().change(|case| case.pods.clear()).is(P, "Pending");
+    plain().change(|case| drop(case.facts.remove("2"))).is(P, "PartiallyAcknowledged");
+    plain().change(|case| case.facts.get_mut("2").unwrap().revision = Some(4)).is(P, "PartiallyAcknowledged");
+    plain()
+        .change(|case| case.pods[1].status = None)
+        .change(|case| drop(case.facts.remove("2")))
+        .is(P, "Programmed");
+    plain().change(|case| case.blind = true).is(P, "OperatorDegraded");
+    let refused = plain().change(|case| {
+        let key = case.published.changed.keys().find(|key| key.kind == ResourceType::Endpoints).unwrap();
+        let (kind, name) = (key.kind, key.name.clone());
+        let version = serde_json::from_value(json!("0011223344556677")).unwrap();
+        let message = "targets[0].url: no".to_owned();
+        let rejection = Rejection { kind, name, version, code: RejectionCode::Invalid, message };
+        case.facts.get_mut("1").unwrap().rejected.push(rejection);
+    });
+    refused.is(P, "Rejected");
+    let of_backend = refused.backend();
+    let programmed = of_backend.iter().find(|condition| condition.type_ == "Programmed").unwrap();
+    assert!(programmed.message.contains("1 of 2 ready pods refuse endpoints `b`: targets[0].url: no"));
+}
+
+#[test]
+fn ready_says_whether_clients_are_served() {
+    use ConditionType::Ready as R;
+    plain().is(R, "Ready");
+    plain().change(|case| case.deployment = None).is(R, "Pending");
+    plain().change(|case| case.deployment = Some(deployment(0, "ReplicaSetUpdated"))).is(R, "Pending");
+    plain()
+        .change(|case| case.deployment = Some(deployment(0, "NewReplicaSetAvailable")))
+        .is(R, "DeploymentUnavailable");
+    plain().change(|case| case.deployment = Some(deployment(1, "NewReplicaSetAvailable"))).is(R, "Ready");
+    plain().reports(|report| report.listeners[0].error = Some("port taken".into())).is(R, "ListenerNotReady");
+    let balanced = Case::new(&json!({"service": {"type": "LoadBalancer"}}));
+    balanced.is(R, "NoAddress");
+    let ingress = json!({"metadata": {"name": "main"}, "spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
+    balanced.change(|case| case.service = Some(object(ingress))).is(R, "Ready");
+}
+
+#[test]
+fn available_says_what_pods_see_of_a_backend() {
+    use ConditionType::Available as A;
+    plain().is(A, "Available");
+    plain().change(|case| case.facts.clear()).is(A, "Pending");
+    plain()
+        .change(|case| drop(case.facts.get_mut("2").unwrap().report.as_mut().unwrap().backends.pop()))
+        .is(A, "Available");
+    for (problem, reason) in [
+        (Some(Problem::Unreachable), "AllEndpointsUnhealthy"),
+        (Some(Problem::CircuitOpen), "CircuitOpen"),
+        (Some(Problem::Unauthorized), "AuthenticationFailed"),
+        (Some(Problem::ProtocolMismatch), "ProtocolMismatch"),
+        (None, "Pending"),
+    ] {
+        plain().backend_reports(|report| (report.healthy, report.problem) = (0, problem)).is(A, reason);
+    }
+    let off =
+        json!({"protocol": "StreamableHTTP", "endpoints": [{"url": "http://b.example.com", "weight": 0}]});
+    Case::with(&json!({}), &off).is(A, "NoEndpoints");
+}
+
+#[test]
+fn session_storage_says_whether_sessions_outlive_their_pod() {
+    use ConditionType::SessionStorage as S;
+    let redis = json!({"session": {"redis": {"mode": "Standalone", "addresses": ["redis:6379"]}}});
+    plain().is(S, "InMemoryWithReplicas");
+    Case::new(&json!({"replicas": 1})).is(S, "NotNeeded");
+    Case::new(&json!({"replicas": 1})).change(|case| case.others = true).is(S, "InMemoryWithReplicas");
+    Case::new(&redis).is(S, "Shared");
+    Case::new(&redis).change(|case| case.pods.clear()).is(S, "Pending");
+    Case::new(&redis).reports(|report| report.redis = Some(false)).is(S, "RedisUnreachable");
+    Case::new(&redis).reports(|report| report.redis = None).is(S, "InMemoryWithReplicas");
+}
+
+#[test]
+fn degraded_says_what_is_less_than_it_should_be() {
+    use ConditionType::Degraded as D;
+    plain().is(D, "AsExpected");
+    plain().change(|case| case.stale = true).is(D, "StaleConfig");
+    Case::new(&json!({"auth": {"anonymous": "Allow"}})).is(D, "InsecureSettings");
+    let consul = json!({"protocol": "StreamableHTTP", "consul": {"service": "x"}});
+    Case::with(&json!({}), &consul).is(D, "PartialBackends");
+    let shared = json!({"protocol": "Stdio", "stdio": {"image": "i", "command": ["x"], "replicas": 3, "sessionMode": "Shared"}});
+    let conditions = Case::with(&json!({}), &shared).backend();
+    assert_eq!(conditions.last().unwrap().reason, "StdioReplicaCapped");
+}
+
+#[test]
+fn a_conflict_of_names_is_told_in_accepted() {
+    plain()
+        .change(|case| case.conflict = Some("Service here/main is taken"))
+        .is(ConditionType::Accepted, "NameConflict");
+}
+
+#[test]
+fn a_status_that_was_written_is_not_written_again() {
+    let case = plain();
+    let name = ObjectName::new("here", "main");
+    let first = case.gateway();
+    let mut written: McpGateway = (*case.world.gateways[&name]).clone();
+    written.status = Some(serde_json::from_value(json!({"conditions": first})).unwrap());
+    let mut later = plain();
+    later.world.gateways.insert(name, written.into());
+    assert_eq!(later.gateway(), first);
+    let types: BTreeSet<_> = first.iter().map(|condition| &condition.type_).collect();
+    assert_eq!(types.len(), first.len());
+}
