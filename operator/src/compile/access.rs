@@ -5,7 +5,7 @@
 use bridge_api::condition::Accepted;
 use bridge_api::v1alpha1::McpGatewaySpec;
 use bridge_api::v1alpha1::gateway::{Action, Auth, Authorization, JwtProvider};
-use bridge_snapshot::{Access, Jwt};
+use bridge_snapshot::{Access, Jwt, Material};
 
 use super::finding::Problem;
 use super::refs::Lookup;
@@ -82,7 +82,7 @@ fn signed_tokens(
     Ok(Jwt {
         issuer: Some(provider.issuer.clone()),
         audience: audiences.first().cloned(),
-        secret_env: Some(layout::JWT_SECRET_ENV.to_owned()),
+        secret: Some(Material::Env(layout::JWT_SECRET_ENV.to_owned())),
         public_key_file: None,
         per_message: per_message.and_then(|each| each.enabled).unwrap_or(false),
         cache_ttl: cache

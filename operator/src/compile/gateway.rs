@@ -62,6 +62,7 @@ pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGatewa
         naming: naming(gateway),
         limits: limits(gateway),
         sessions: sessions(gateway),
+        log_level: None,
     };
     Base { snapshot, accepted, resolved, listeners, insecure }
 }

@@ -7,7 +7,7 @@ use bridge_api::v1alpha1::McpGatewaySpec;
 use bridge_api::v1alpha1::gateway::{
     IpFamily, Listener, ListenerProtocol, ListenerTls, ListenerTlsMode, TlsVersion,
 };
-use bridge_snapshot::{ClientAuth, Protocol, SsePaths, Tls};
+use bridge_snapshot::{ClientAuth, Material, Protocol, SsePaths, Tls};
 
 use super::finding::{Finding, Problem};
 use super::refs::Lookup;
@@ -103,14 +103,14 @@ fn tls(lookup: &mut Lookup<'_>, namespace: &str, tls: Option<&ListenerTls>) -> R
         None => None,
     };
     Ok(Some(Tls {
-        cert_file: layout::tls_file(&first.name, "tls.crt"),
-        key_file: layout::tls_file(&first.name, "tls.key"),
+        certificate: Material::File(layout::tls_file(&first.name, "tls.crt")),
+        key: Material::File(layout::tls_file(&first.name, "tls.key")),
         client_auth: match (mode, &client_ca_file) {
             (ListenerTlsMode::Mutual, _) => ClientAuth::Require,
             (_, Some(_)) => ClientAuth::Request,
             (_, None) => ClientAuth::None,
         },
-        client_ca_file,
+        client_ca: client_ca_file.map(Material::File),
         min_version: match tls.min_version.unwrap_or(TlsVersion::V13) {
             TlsVersion::V12 => bridge_snapshot::TlsVersion::V12,
             TlsVersion::V13 => bridge_snapshot::TlsVersion::V13,
