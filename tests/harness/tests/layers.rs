@@ -6,7 +6,7 @@ use anyhow::Result;
 use bridge_tests::cargo;
 
 /// Every package of ours with its layer. An edge goes to a lower layer, or to [`SHARED`].
-const LAYERS: [(&str, u8); 12] = [
+const LAYERS: [(&str, u8); 13] = [
     ("bridge-mcp", 0),
     ("bridge-snapshot", 0),
     ("bridge-policy", 1),

@@ -170,7 +170,7 @@ fn guarded() -> Arc<Gateway> {
     let config = bridge_snapshot::Jwt {
         issuer: None,
         audience: None,
-        secret_env: Some("SECRET".to_owned()),
+        secret: Some(bridge_snapshot::Material::Env("SECRET".to_owned())),
         public_key_file: None,
         per_message: true,
         cache_ttl: Duration::ZERO,
