@@ -101,7 +101,7 @@ const ORIGINAL: &[Row] = &[
     ),
     (
         "Cancellation",
-        "`notifications/cancelled` is understood; on a POST nobody can send it, and nothing is left to cancel",
+        "`notifications/cancelled` is understood; a POST is cancelled by closing its connection",
     ),
 ];
 
