@@ -50,3 +50,7 @@ annotations:
 {{- printf "%s:%s" $name (default (index . 0).Chart.AppVersion $image.tag) -}}
 {{- end -}}
 {{- end -}}
+
+{{- define "mcp-bridge.gatewaySpec" -}}
+{{- with .Values.gateway.spec }}{{ toYaml . }}{{ else }}{{ .Files.Get "sample.yaml" }}{{ end -}}
+{{- end -}}
