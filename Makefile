@@ -48,7 +48,8 @@ cluster: build cluster-binaries ## A Kubernetes cluster on this machine with pod
 	exec target/debug/bridge-cluster
 
 test-cluster: build cluster-binaries helm ## The tests that need a Kubernetes cluster; needs root
-	$(CARGO) test --locked -q -p bridge-cluster --test cluster
+	tests/peers/install redis-server=redis-server
+	$(CARGO) test --locked -q -p bridge-cluster --test cluster --test operator --test install
 
 cluster-binaries: ## Build the control plane of the test cluster once (Go), unless KUBEBUILDER_ASSETS is set
 	@test -n "$$KUBEBUILDER_ASSETS" || tests/cluster/control-plane/build "$(CURDIR)/target/cluster/bin"

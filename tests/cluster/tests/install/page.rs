@@ -3,12 +3,10 @@
 use std::fs;
 
 use anyhow::{Context as _, Result, ensure};
+use bridge_api::v1alpha1::McpGateway;
 use bridge_cluster::{Cluster, root};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::Api;
-use kube::core::GroupVersionKind;
-use kube::discovery::pinned_kind;
-use serde_json::Value;
 
 use crate::shell::{refused, sh};
 
@@ -49,11 +47,11 @@ pub(crate) async fn kubectl_installs_from_nothing_to_a_tool_call(cluster: &'stat
     let unknown: Vec<_> = said.lines().filter(|line| !line.starts_with("ensure CRDs")).collect();
     ensure!(matches!(&unknown[..], [one] if one.contains("no matches for kind \"McpGateway\"")), "{said}");
     sh(cluster, &then).await?;
-    let pods = "kubectl -n mcp-system get deployments -o jsonpath='{range .items[*]}{.metadata.name}={.status.readyReplicas} {end}'";
-    let pods = sh(cluster, pods).await?;
-    for wanted in ["main-mcpgw=3", "mcp-bridge-operator=2", "redis=1"] {
-        ensure!(pods.split(' ').any(|there| there == wanted), "{wanted}: {pods}");
+    for deployment in ["mcp-bridge-operator", "redis", "main-mcpgw"] {
+        cluster.until_available("mcp-system", deployment).await?;
     }
+    let least = "kubectl -n mcp-system get hpa main-mcpgw -o jsonpath={.spec.minReplicas}";
+    ensure!(sh(cluster, least).await? == "3");
     call(cluster, &page).await?;
     // The other way to apply agrees with what is there.
     sh(cluster, "kubectl diff --server-side -f deploy/install.yaml").await?;
@@ -91,24 +89,16 @@ async fn call(cluster: &Cluster, page: &Page) -> Result<()> {
     cluster.until_available("servers", "search").await?;
     let [annotate, ..] = page.scripts::<3>("A server and a call")?;
     sh(cluster, &annotate).await?;
-    let (resource, _) =
-        pinned_kind(&cluster.client(), &GroupVersionKind::gvk("mcp.bridge", "v1alpha1", "McpGateway"))
-            .await?;
-    let gateways: Api<kube::api::DynamicObject> =
-        Api::namespaced_with(cluster.client(), "mcp-system", &resource);
-    let has_tools = |found: Option<&kube::api::DynamicObject>| {
-        let tools = found.and_then(|found| found.data.pointer("/status/tools/exposed"));
-        tools.and_then(Value::as_u64).is_some_and(|tools| tools > 0)
+    let gateways: Api<McpGateway> = Api::namespaced(cluster.client(), "mcp-system");
+    let has_tools = |found: Option<&McpGateway>| {
+        let tools = found.and_then(|found| found.status.as_ref()?.tools.as_ref());
+        tools.is_some_and(|tools| tools.exposed > 0)
     };
     let gateway = cluster.until(gateways, "main", "exposes tools", has_tools).await?.context("a gateway")?;
-    let conditions = gateway.data.pointer("/status/conditions").and_then(Value::as_array);
+    let conditions = gateway.status.and_then(|status| status.conditions).unwrap_or_default();
     for wanted in ["Accepted", "ResolvedRefs", "Programmed", "Ready"] {
-        let mut conditions = conditions.into_iter().flatten();
-        ensure!(
-            conditions.any(|condition| condition["type"] == wanted && condition["status"] == "True"),
-            "{wanted}: {:#}",
-            gateway.data["status"]
-        );
+        let mut named = conditions.iter().filter(|condition| condition.type_ == wanted);
+        ensure!(named.any(|condition| condition.status == "True"), "{wanted}: {conditions:#?}");
     }
     list(cluster, page).await?;
     let request = page.request()?;
