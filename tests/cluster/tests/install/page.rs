@@ -41,7 +41,7 @@ spec:
 "#;
 
 pub(crate) async fn kubectl_installs_from_nothing_to_a_tool_call(cluster: &'static Cluster) -> Result<()> {
-    let page = Page::read()?;
+    let (page, before) = (Page::read()?, cluster.audit()?.len());
     let [first, then] = page.scripts("With kubectl")?;
     let said = refused(cluster, &first).await?;
     let unknown: Vec<_> = said.lines().filter(|line| !line.starts_with("ensure CRDs")).collect();
@@ -52,8 +52,9 @@ pub(crate) async fn kubectl_installs_from_nothing_to_a_tool_call(cluster: &'stat
     }
     let least = "kubectl -n mcp-system get hpa main-mcpgw -o jsonpath={.spec.minReplicas}";
     ensure!(sh(cluster, least).await? == "3");
-    call(cluster, &page).await?;
-    // The other way to apply agrees with what is there.
+    Box::pin(call(cluster, &page)).await?;
+    nothing_was_denied(cluster, before)?;
+    // What is there is what the file says, also with everything that the API server has added.
     sh(cluster, "kubectl diff --server-side -f deploy/install.yaml").await?;
     let [_, removal] = page.scripts("Uninstalling")?;
     sh(cluster, &removal).await?;
@@ -61,11 +62,11 @@ pub(crate) async fn kubectl_installs_from_nothing_to_a_tool_call(cluster: &'stat
 }
 
 pub(crate) async fn helm_installs_from_nothing_to_a_tool_call(cluster: &'static Cluster) -> Result<()> {
-    let page = Page::read()?;
+    let (page, start) = (Page::read()?, cluster.audit()?.len());
     let [install] = page.scripts("With Helm")?;
     let said = sh(cluster, &install).await?;
     ensure!(said.contains("port-forward service/main 8080") && !said.contains("WARNING"), "{said}");
-    call(cluster, &page).await?;
+    Box::pin(call(cluster, &page)).await?;
 
     let pods = "kubectl -n mcp-system get pods -l app.kubernetes.io/name=mcp-gateway -o name";
     let before = sh(cluster, pods).await?;
@@ -77,6 +78,7 @@ pub(crate) async fn helm_installs_from_nothing_to_a_tool_call(cluster: &'static 
         "an upgrade to the same version has replaced pods of the gateway"
     );
     list(cluster, &page).await?;
+    nothing_was_denied(cluster, start)?;
 
     let [removal, _] = page.scripts("Uninstalling")?;
     sh(cluster, &removal).await?;
@@ -135,6 +137,15 @@ async fn reachable(cluster: &Cluster, request: &str) -> Result<String> {
     let services: Api<Service> = Api::namespaced(cluster.client(), "mcp-system");
     let address = services.get("main").await?.spec.and_then(|spec| spec.cluster_ip).context("an address")?;
     Ok(request.replace("127.0.0.1:8080", &format!("{address}:8080")))
+}
+
+/// The operator has asked for nothing that its roles refuse, since the audit log had so many requests.
+fn nothing_was_denied(cluster: &Cluster, since: usize) -> Result<()> {
+    let asked = cluster.audit()?.into_iter().skip(since);
+    let asked: Vec<_> = asked.filter(|asked| asked.is_of("mcp-system", "mcp-bridge-operator")).collect();
+    let denied: Vec<_> = asked.iter().filter(|asked| asked.denied()).collect();
+    ensure!(denied.is_empty() && !asked.is_empty(), "{} requests, of which denied: {denied:#?}", asked.len());
+    Ok(())
 }
 
 /// Waits until nothing is left, so that the next test begins with nothing.
