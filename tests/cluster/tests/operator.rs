@@ -14,7 +14,15 @@ use anyhow::Result;
 use bridge_cluster::{Images, Program, Settings, root, suite, tests};
 
 fn main() -> ExitCode {
-    suite::main(settings, tests![serves::a_backend_is_served_by_the_pods_of_its_gateway], tests![])
+    suite::main(
+        settings,
+        tests![
+            serves::a_person_reads_how_things_are,
+            serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
+            serves::an_annotated_service_is_served_while_it_is_annotated,
+        ],
+        tests![],
+    )
 }
 
 fn settings() -> Result<Settings> {

@@ -40,6 +40,25 @@ spec:
   ports: [{name: http, port: 80, targetPort: mcp}]
 "#;
 
+/// A gateway of three pods that lets everybody in, and a backend of it.
+const GATEWAY: &str = "
+apiVersion: mcp.bridge/v1alpha1
+kind: McpGateway
+metadata: {name: main, namespace: NAMESPACE}
+spec:
+  replicas: 3
+  listeners: [{name: http, protocol: StreamableHTTP, port: 8080, path: /mcp, tls: {mode: Disabled}}]
+  auth: {anonymous: Allow}
+---
+apiVersion: mcp.bridge/v1alpha1
+kind: McpBackend
+metadata: {name: tools, namespace: NAMESPACE}
+spec:
+  gatewayRefs: [{name: main}]
+  protocol: StreamableHTTP
+  serviceRef: {name: fixture, port: http}
+";
+
 /// Definitions, roles and two replicas of the operator; done once for all tests.
 pub(crate) async fn operator(cluster: &Cluster) -> Result<()> {
     static DONE: OnceCell<()> = OnceCell::const_new();
@@ -65,6 +84,15 @@ pub(crate) async fn server(cluster: &Cluster, namespace: &str, name: &str) -> Re
     cluster.namespace(namespace).await?;
     cluster.apply(&SERVER.replace("NAMESPACE", namespace).replace("NAME", name)).await?;
     cluster.until_available(namespace, name).await
+}
+
+/// The gateway `main` with three pods, and its backend `tools`, which is the server `fixture`; served by every pod.
+pub(crate) async fn gateway(cluster: &Cluster, namespace: &str) -> Result<()> {
+    cluster.apply(&GATEWAY.replace("NAMESPACE", namespace)).await?;
+    until_backend(cluster, (namespace, "tools"), ("Programmed", "True")).await?;
+    until_backend(cluster, (namespace, "tools"), ("Available", "True")).await?;
+    until_gateway(cluster, (namespace, "main"), ("Ready", "True")).await?;
+    Ok(())
 }
 
 pub(crate) fn gateways(cluster: &Cluster, namespace: &str) -> Api<McpGateway> {
