@@ -8,7 +8,7 @@ use bridge_cluster::{Cluster, root};
 use k8s_openapi::api::core::v1::{Namespace, Service};
 use kube::Api;
 
-use crate::shell::{refused, sh};
+use crate::shell::{newcomer, refused, sh};
 
 /// The server that the page calls `search`.
 const SERVER: &str = r#"
@@ -41,6 +41,7 @@ spec:
 "#;
 
 pub(crate) async fn kubectl_installs_from_nothing_to_a_tool_call(cluster: &'static Cluster) -> Result<()> {
+    newcomer(cluster)?;
     let (page, before) = (Page::read()?, cluster.audit()?.len());
     let [first, then] = page.scripts("With kubectl")?;
     let said = refused(cluster, &first).await?;
@@ -62,6 +63,7 @@ pub(crate) async fn kubectl_installs_from_nothing_to_a_tool_call(cluster: &'stat
 }
 
 pub(crate) async fn helm_installs_from_nothing_to_a_tool_call(cluster: &'static Cluster) -> Result<()> {
+    newcomer(cluster)?;
     let (page, start) = (Page::read()?, cluster.audit()?.len());
     let [install] = page.scripts("With Helm")?;
     let said = sh(cluster, &install).await?;

@@ -1,13 +1,26 @@
 //! A person's shell with the cluster's kubectl and the charts' Helm. Changes when a person needs another program.
 
-use std::env;
 use std::path::PathBuf;
 use std::process::Output;
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, ensure};
 use bridge_cluster::{Cluster, PATIENCE, root};
 use tokio::process::Command;
 use tokio::time::timeout;
+
+/// Another person comes, whose programs remember nothing of this cluster: kubectl keeps what kinds there are.
+pub(crate) fn newcomer(cluster: &Cluster) -> Result<()> {
+    let home = home(cluster);
+    if home.exists() {
+        fs::remove_dir_all(&home)?;
+    }
+    Ok(fs::create_dir(&home)?)
+}
+
+fn home(cluster: &Cluster) -> PathBuf {
+    cluster.logs().join("home")
+}
 
 /// What a script prints.
 ///
@@ -40,7 +53,7 @@ async fn run(cluster: &Cluster, script: &str) -> Result<Output> {
         .env("PATH", env::join_paths(path)?)
         .env("HELM", helm)
         .env("KUBECONFIG", cluster.kubeconfig())
-        .env("HOME", cluster.logs())
+        .env("HOME", home(cluster))
         .kill_on_drop(true);
     // A script waits for several things, each of which may take that long.
     let output = timeout(PATIENCE * 2, command.output()).await;
