@@ -70,14 +70,15 @@ pub(crate) async fn helm_installs_from_nothing_to_a_tool_call(cluster: &'static 
     ensure!(said.contains("port-forward service/main 8080") && !said.contains("WARNING"), "{said}");
     Box::pin(call(cluster, &page)).await?;
 
-    let pods = "kubectl -n mcp-system get pods -l app.kubernetes.io/name=mcp-gateway -o name";
+    cluster.until_available("mcp-system", "main-mcpgw").await?;
+    let pods = "kubectl -n mcp-system get deployment main-mcpgw -o jsonpath={.spec.template}";
     let before = sh(cluster, pods).await?;
     let [upgrade] = page.scripts("Upgrading")?;
     sh(cluster, &upgrade).await?;
     sh(cluster, "kubectl -n mcp-system rollout status deployment/mcp-bridge-operator").await?;
     ensure!(
         sh(cluster, pods).await? == before,
-        "an upgrade to the same version has replaced pods of the gateway"
+        "an upgrade to the same version replaces pods of the gateway"
     );
     list(cluster, &page).await?;
     nothing_was_denied(cluster, start)?;
