@@ -16,7 +16,7 @@ use crate::compile::{Compilation, Options, Reference, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
 use crate::status::{PodFact, PodFacts, Published};
-use crate::watch::Change;
+use crate::watch::{Change, revision};
 use crate::world::{ObjectName, World};
 
 /// Time without a change after which the world is compiled.
@@ -221,6 +221,7 @@ impl Engine {
             }),
             Event::Fetched(values) => {
                 for value in values {
+                    self.revision = self.revision.max(value.revision());
                     self.fetched.insert(value.reference(), value);
                 }
                 self.debounce.touch(now);
@@ -406,5 +407,14 @@ impl Fetched {
             Self::Secret(name, _) => Reference::Secret(name.clone()),
             Self::ConfigMap(name, _) => Reference::ConfigMap(name.clone()),
         }
+    }
+
+    /// The resource version at which it was read; nothing for what is not there.
+    fn revision(&self) -> u64 {
+        match self {
+            Self::Secret(_, found) => found.as_deref().map(revision),
+            Self::ConfigMap(_, found) => found.as_deref().map(revision),
+        }
+        .unwrap_or_default()
     }
 }

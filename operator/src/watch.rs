@@ -266,7 +266,7 @@ impl Starter<'_> {
 
 /// The number in a resource version. They are opaque to most; that they grow is promised since Kubernetes 1.35, and held
 /// before.
-fn revision(object: &impl ResourceExt) -> u64 {
+pub(crate) fn revision(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
 }
 

@@ -39,9 +39,8 @@ impl Writer {
         if let Hold::Number(number) = step.hold {
             self.applier.hold(&workload, Some(number)).await?;
         }
-        let revision = env_revision(world, gateway);
         let scaled = step.scaler == Scaler::Apply;
-        let wanted = owned(gateway, &self.installation, step.replicas, scaled, &revision);
+        let wanted = owned(gateway, &self.installation, step.replicas, scaled);
         let conflict = self.apply_all(world, &wanted).await?;
         match conflict {
             Some(conflict) => drop(self.conflicts.insert(name.clone(), conflict)),
@@ -178,17 +177,4 @@ pub(super) fn autoscaler(world: &World, gateway: &McpGateway, workload: &ObjectN
         found = Autoscaler::Ours;
     }
     found
-}
-
-/// Versions of the Secrets that a pod reads once, at its start.
-fn env_revision(world: &World, gateway: &McpGateway) -> String {
-    let jwt = gateway.spec.auth.as_ref().and_then(|auth| auth.jwt.as_ref());
-    let secrets =
-        jwt.into_iter().flat_map(|jwt| &jwt.providers).filter_map(|one| one.hmac_secret_ref.as_ref());
-    let namespace = gateway.namespace().unwrap_or_default();
-    let versions = secrets.filter_map(|reference| {
-        let secret = world.secrets.get(&ObjectName::new(&*namespace, &*reference.name))?;
-        secret.resource_version()
-    });
-    versions.collect::<Vec<_>>().join(",")
 }
