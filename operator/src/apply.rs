@@ -13,6 +13,7 @@ use tokio::sync::watch;
 
 use crate::desired::{Owned, OwnedKind};
 use crate::lease::Claim;
+use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 
 /// What to do about an object.
@@ -73,6 +74,9 @@ pub enum ApplyError {
     /// Another replica writes.
     #[error("this replica may not write any more")]
     NotLeader,
+    /// What is known of the cluster is too old to write by.
+    #[error("this replica does not see the cluster")]
+    Blind,
     /// A status was refused, or the API server was not reached.
     #[error("status of {name}: {source}")]
     Status {
@@ -97,6 +101,7 @@ pub enum ApplyError {
 pub struct Applier {
     client: Client,
     claim: watch::Receiver<Claim>,
+    pulse: Pulse,
     /// What an object was when applying changed nothing: its document and its resource version. The API server writes some
     /// values in another way than we do, for example `0.5` CPUs, and is not to be asked again and again.
     settled: HashMap<(OwnedKind, ObjectName), (String, String)>,
@@ -109,9 +114,9 @@ impl std::fmt::Debug for Applier {
 }
 
 impl Applier {
-    /// Through this client, as long as the claim holds.
-    pub fn new(client: Client, claim: watch::Receiver<Claim>) -> Self {
-        Self { client, claim, settled: HashMap::new() }
+    /// Through this client, as long as the claim holds and the cluster is seen.
+    pub fn new(client: Client, claim: watch::Receiver<Claim>, pulse: Pulse) -> Self {
+        Self { client, claim, pulse, settled: HashMap::new() }
     }
 
     /// Makes an object what it should be. `cached` is what a watch knows of it; an object that no watch knows is looked at
@@ -188,7 +193,11 @@ impl Applier {
 
     /// Whether this replica may write at this moment.
     pub fn check(&self) -> Result<(), ApplyError> {
-        if self.claim.borrow().holds(Instant::now()) { Ok(()) } else { Err(ApplyError::NotLeader) }
+        let now = Instant::now();
+        if !self.claim.borrow().holds(now) {
+            return Err(ApplyError::NotLeader);
+        }
+        if self.pulse.sight(now).is_blind() { Err(ApplyError::Blind) } else { Ok(()) }
     }
 
     fn api(&self, kind: OwnedKind, name: &ObjectName) -> Api<DynamicObject> {

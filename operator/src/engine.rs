@@ -16,6 +16,7 @@ use crate::compile::{Compilation, Options, Reference, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
 use crate::status::{PodFact, PodFacts, Published};
+use crate::watch::pulse::{Pulse, Sight};
 use crate::watch::{Change, revision};
 use crate::world::{ObjectName, World};
 
@@ -24,7 +25,9 @@ const QUIET: Duration = Duration::from_millis(10);
 /// Longest time between a change and its compilation.
 const MOST: Duration = Duration::from_millis(100);
 /// Longest time between two looks at the clock.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_secs(5);
+/// Pods come back within so long after they were asked to try another replica.
+const SPREAD: Duration = Duration::from_secs(5);
 
 /// What others tell the index.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ pub struct View {
     pub peers: Arc<BTreeMap<String, (Instant, Facts)>>,
     /// What a cold start needs, by gateway: epoch, revision and resources.
     pub saved: BTreeMap<ObjectName, (String, u64, Arc<Vec<Entry>>)>,
+    /// What all this is worth.
+    pub sight: Sight,
 }
 
 impl View {
@@ -102,7 +107,9 @@ pub struct Engine {
     world: Arc<World>,
     /// The world as it was compiled, with what was fetched.
     compiled: Arc<World>,
-    missing: BTreeSet<&'static str>,
+    missing: BTreeSet<Arc<str>>,
+    pulse: Pulse,
+    sight: Sight,
     revision: u64,
     debounce: Debounce,
     gateways: BTreeMap<ObjectName, Gateway>,
@@ -126,7 +133,7 @@ impl Engine {
     pub fn new(
         options: Options,
         epoch: String,
-        watches: &[&'static str],
+        (watches, pulse): (&[Arc<str>], Pulse),
         metrics: OperatorMetrics,
         random: fn() -> u64,
     ) -> (Self, watch::Receiver<Arc<View>>) {
@@ -137,7 +144,9 @@ impl Engine {
             metrics,
             world: Arc::default(),
             compiled: Arc::default(),
-            missing: watches.iter().copied().collect(),
+            missing: watches.iter().cloned().collect(),
+            pulse,
+            sight: Sight::Clear,
             revision: 0,
             debounce: Debounce::new(QUIET, MOST),
             gateways: BTreeMap::new(),
@@ -176,7 +185,7 @@ impl Engine {
     }
 
     fn due(&self) -> Option<Instant> {
-        let compiling = self.debounce.due().filter(|_| self.missing.is_empty());
+        let compiling = self.debounce.due().filter(|_| self.missing.is_empty() && self.sight.is_clear());
         let publishing = self.gateways.values().filter_map(|gateway| gateway.publisher.next_tick());
         compiling.into_iter().chain(publishing).min()
     }
@@ -185,18 +194,53 @@ impl Engine {
     pub fn change(&mut self, change: Change, now: Instant) {
         (change.apply)(Arc::make_mut(&mut self.world));
         self.revision = self.revision.max(change.revision);
-        self.missing.remove(change.watch);
+        self.missing.remove(&change.watch);
         self.debounce.touch(now);
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) {
-        if self.missing.is_empty() && self.debounce.due().is_some_and(|due| due <= now) {
+        self.look(now);
+        if self.missing.is_empty()
+            && self.sight.is_clear()
+            && self.debounce.due().is_some_and(|due| due <= now)
+        {
             self.debounce.clear();
             self.compile(now);
         }
         for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
             self.with(&name, |gateway| gateway.publisher.tick(now));
+        }
+    }
+
+    /// Finds out whether what is known may be relied on. A replica that sees less than another compiles nothing, because
+    /// what it misses is not gone, and lets its pods look for a better one; those that find none come back.
+    fn look(&mut self, now: Instant) {
+        let sight = self.pulse.sight(now);
+        if sight == self.sight {
+            return;
+        }
+        match &sight {
+            Sight::Clear => tracing::info!("the cluster is seen again"),
+            Sight::Waiting(kind) => tracing::error!(%kind, "the definition is missing; what is known stays"),
+            Sight::Stale(watch) => {
+                tracing::error!(%watch, "the API server does not answer; nothing new is compiled");
+                self.part(SPREAD);
+            }
+            Sight::Blind(watch) => {
+                tracing::error!(%watch, "the API server does not answer; nothing is written");
+            }
+        }
+        self.sight = sight;
+        self.show();
+    }
+
+    /// Says goodbye on every stream.
+    fn part(&mut self, within: Duration) {
+        let most = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+        let random = self.random;
+        for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
+            self.with(&name, |gateway| gateway.publisher.go_away(|_| random() % most));
         }
     }
 
@@ -231,13 +275,7 @@ impl Engine {
                 peers.retain(|_, (at, _)| now < *at + GONE);
                 peers.insert(facts.replica.clone(), (now, *facts));
             }
-            Event::Leave(within) => {
-                let most = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
-                let random = self.random;
-                for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
-                    self.with(&name, |gateway| gateway.publisher.go_away(|_| random() % most));
-                }
-            }
+            Event::Leave(within) => self.part(within),
         }
         self.show();
     }
@@ -340,6 +378,7 @@ impl Engine {
                     (name.clone(), (epoch.to_owned(), revision, Arc::clone(&gateway.saved)))
                 })
                 .collect(),
+            sight: self.sight.clone(),
         };
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.view.send_replace(Arc::new(view));

@@ -23,6 +23,7 @@ use crate::desired::Installation;
 use crate::engine::View;
 use crate::lease::Claim;
 use crate::metrics::OperatorMetrics;
+use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 use events::Events;
 
@@ -72,10 +73,10 @@ impl Writer {
         replica: &str,
         metrics: OperatorMetrics,
         view: watch::Receiver<Arc<View>>,
-        claim: watch::Receiver<Claim>,
+        (claim, pulse): (watch::Receiver<Claim>, Pulse),
     ) -> Self {
         Self {
-            applier: Applier::new(client.clone(), claim.clone()),
+            applier: Applier::new(client.clone(), claim.clone(), pulse),
             events: Events::new(client.clone(), replica),
             client,
             installation,
@@ -118,7 +119,7 @@ impl Writer {
     pub async fn pass(&mut self) {
         self.wake = None;
         let view = Arc::clone(&self.view.borrow_and_update());
-        let Some(compilation) = view.compilation.clone() else { return };
+        let Some(compilation) = view.compilation.clone().filter(|_| !view.sight.is_blind()) else { return };
         for (name, gateway) in
             view.world.gateways.iter().filter(|(name, _)| compilation.gateways.contains_key(name))
         {
@@ -135,7 +136,9 @@ impl Writer {
             let written = self.backend(&view, &compilation, &said, name).await;
             self.done("backend", name, written);
         }
-        self.tell_services(&view, &compilation).await;
+        if view.sight.is_clear() {
+            self.tell_services(&view, &compilation).await;
+        }
         self.forget(&compilation);
     }
 
@@ -146,6 +149,10 @@ impl Writer {
         name: &ObjectName,
         gateway: &Arc<McpGateway>,
     ) -> Result<(), ApplyError> {
+        // Whoever does not see the cluster says so in the status, and changes nothing else.
+        if !view.sight.is_clear() {
+            return self.gateway_status(view, compilation, name, gateway).await;
+        }
         let objects = self.objects(view, name, gateway).await;
         self.save(view, name, gateway).await?;
         // Status tells why objects could not be applied, so it comes in any case.
@@ -155,7 +162,7 @@ impl Writer {
 
     fn done(&mut self, what: &'static str, name: &ObjectName, result: Result<(), ApplyError>) {
         if let Err(error) = result {
-            if !matches!(error, ApplyError::NotLeader) {
+            if !matches!(error, ApplyError::NotLeader | ApplyError::Blind) {
                 tracing::warn!(what, %name, %error, "cannot write; tried again");
                 self.metrics.wrote(what, false);
             }

@@ -60,7 +60,7 @@ impl Writer {
             conflict: self.conflicts.get(name).map(String::as_str),
             scaled_by_others: autoscaler(&view.world, object, &workload) == Autoscaler::Foreign,
             stale: false,
-            blind: false,
+            blind: !view.sight.is_clear(),
         };
         let now = Time(Timestamp::now());
         let mut status = gateway(&facts, &now);
@@ -104,7 +104,9 @@ impl Writer {
         if object.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
-        self.adapter(view, compilation, object).await?;
+        if view.sight.is_clear() {
+            self.adapter(view, compilation, object).await?;
+        }
         let (nothing, nobody) = (Published::default(), PodFacts::new());
         let gateways: Vec<_> = verdict
             .gateways
@@ -123,7 +125,8 @@ impl Writer {
                 }
             })
             .collect();
-        let facts = BackendFacts { backend: object, verdict, gateways: &gateways, blind: false };
+        let facts =
+            BackendFacts { backend: object, verdict, gateways: &gateways, blind: !view.sight.is_clear() };
         let Some(status) = backend(&facts, &Time(Timestamp::now())) else { return Ok(()) };
         let before = object.status.as_ref();
         let conditions = before.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
