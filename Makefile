@@ -46,7 +46,7 @@ cluster: build cluster-binaries ## A Kubernetes cluster on this machine with pod
 	exec target/debug/bridge-cluster
 
 test-cluster: build cluster-binaries ## The tests that need a Kubernetes cluster; needs root
-	$(CARGO) test --locked -q -p bridge-cluster --test cluster
+	$(CARGO) test --locked -q -p bridge-cluster --test cluster --test operator
 
 cluster-binaries: ## Build the control plane of the test cluster once (Go), unless KUBEBUILDER_ASSETS is set
 	@test -n "$$KUBEBUILDER_ASSETS" || tests/cluster/control-plane/build "$(CURDIR)/target/cluster/bin"
