@@ -110,6 +110,7 @@ pub struct Engine {
     missing: BTreeSet<Arc<str>>,
     pulse: Pulse,
     sight: Sight,
+    looked: Instant,
     revision: u64,
     debounce: Debounce,
     gateways: BTreeMap<ObjectName, Gateway>,
@@ -147,6 +148,7 @@ impl Engine {
             missing: watches.iter().cloned().collect(),
             pulse,
             sight: Sight::Clear,
+            looked: Instant::now(),
             revision: 0,
             debounce: Debounce::new(QUIET, MOST),
             gateways: BTreeMap::new(),
@@ -167,7 +169,7 @@ impl Engine {
         stop: CancellationToken,
     ) {
         loop {
-            let due = self.due().unwrap_or_else(|| Instant::now() + IDLE);
+            let due = self.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -184,10 +186,10 @@ impl Engine {
         }
     }
 
-    fn due(&self) -> Option<Instant> {
+    fn due(&self) -> Instant {
         let compiling = self.debounce.due().filter(|_| self.missing.is_empty() && self.sight.is_clear());
         let publishing = self.gateways.values().filter_map(|gateway| gateway.publisher.next_tick());
-        compiling.into_iter().chain(publishing).min()
+        compiling.into_iter().chain(publishing).fold(self.looked + IDLE, Instant::min)
     }
 
     /// The cluster has changed.
@@ -216,6 +218,7 @@ impl Engine {
     /// Finds out whether what is known may be relied on. A replica that sees less than another compiles nothing, because
     /// what it misses is not gone, and lets its pods look for a better one; those that find none come back.
     fn look(&mut self, now: Instant) {
+        self.looked = now;
         let sight = self.pulse.sight(now);
         if sight == self.sight {
             return;
