@@ -15,8 +15,8 @@ use crate::config;
 const NAME: &str = "mcp-gateway";
 /// Requests that a token allows, as in the original.
 const RATES: Rates = Rates { requests_per_minute: 1000, burst: 50 };
-/// Variables with the secret, in the order in which the gateway itself looks for it; in a pod of an operator, the last.
-const SECRETS: [&str; 3] = ["JWT_SECRET_KEY", "MCP_JWT_SECRET_KEY", "MCP_BRIDGE_JWT_SECRET"];
+/// Variables with the secret, in the order in which the gateway itself looks for it.
+const SECRETS: [&str; 2] = ["JWT_SECRET_KEY", "MCP_JWT_SECRET_KEY"];
 
 /// What to administer.
 #[derive(Debug, Subcommand)]
@@ -37,7 +37,7 @@ pub enum Admin {
 /// Tokens of clients.
 #[derive(Debug, Subcommand)]
 pub enum Token {
-    /// Make a token, signed with the secret in `JWT_SECRET_KEY`, `MCP_JWT_SECRET_KEY` or (in a pod) `MCP_BRIDGE_JWT_SECRET`.
+    /// Make a token, signed with the secret in `JWT_SECRET_KEY`, or `MCP_JWT_SECRET_KEY`.
     Create(Create),
     /// Not available: tokens are not stored.
     List,

@@ -32,13 +32,6 @@ fn the_output_is_the_original_s() {
 }
 
 #[test]
-fn in_a_pod_it_is_signed_with_the_secret_of_the_pod() {
-    let env = |name: &str| (name == "MCP_BRIDGE_JWT_SECRET").then(|| SECRET.to_owned());
-    assert_eq!(create("alice").run(&env, now()).unwrap().warning, None);
-    assert!(create("alice").run(&|_| None, now()).unwrap().warning.is_some());
-}
-
-#[test]
 fn a_gateway_with_defaults_accepts_it() {
     let config = Jwt {
         issuer: Some(NAME.to_owned()),
