@@ -44,7 +44,7 @@ fn what_is_generated_is_what_the_code_says() -> Result<()> {
 #[test]
 fn charts_have_the_version_of_the_programs() -> Result<()> {
     for chart in [OPERATOR, DEFINITIONS] {
-        let about = document(&read(&format!("{chart}/Chart.yaml"))?)?;
+        let about = document(&read(format!("{chart}/Chart.yaml"))?)?;
         for member in ["version", "appVersion"] {
             ensure!(about[member] == env!("CARGO_PKG_VERSION"), "{chart}: {member} is {}", about[member]);
         }
@@ -55,8 +55,9 @@ fn charts_have_the_version_of_the_programs() -> Result<()> {
 #[test]
 fn the_installation_grants_what_the_operator_asks_for_and_nothing_else() -> Result<()> {
     let without_labels = |mut object: Value| {
-        let metadata = object["metadata"].as_object_mut();
-        metadata.into_iter().for_each(|metadata| drop(metadata.remove("labels")));
+        if let Some(metadata) = object["metadata"].as_object_mut() {
+            metadata.remove("labels");
+        }
         object
     };
     let is_grant = |object: &&Value| {
@@ -142,7 +143,7 @@ fn the_operator_knows_every_flag_and_variable_that_the_chart_sets() -> Result<()
     let deployment = all.iter().find(|object| identity(object) == "Deployment mcp-bridge-operator");
     let container = &deployment.context("the operator")?["spec"]["template"]["spec"]["containers"][0];
     let flags = container["args"].as_array().context("arguments")?.iter().filter_map(Value::as_str).skip(1);
-    let template = read(&format!("{OPERATOR}/templates/deployment.yaml"))?;
+    let template = read(format!("{OPERATOR}/templates/deployment.yaml"))?;
     let optional = template.lines().filter_map(|line| line.trim().strip_prefix("- --"));
     let optional = optional.map(|flag| format!("--{flag}"));
     for flag in flags.map(ToOwned::to_owned).chain(optional) {
@@ -157,9 +158,9 @@ fn the_operator_knows_every_flag_and_variable_that_the_chart_sets() -> Result<()
     for default in ["0.0.0.0:9443", "0.0.0.0:9090", "/var/run/secrets/mcp.bridge/token"] {
         ensure!(help.contains(&format!("[default: {default}]")), "{default} is no default any more");
     }
-    let image = container["env"].as_array().into_iter().flatten();
-    let image = image.filter(|variable| variable["name"] == "MCP_GATEWAY_IMAGE");
-    let image = image.filter_map(|variable| variable["value"].as_str()).next().unwrap_or_default();
+    let mut image = container["env"].as_array().into_iter().flatten();
+    let image = image.find(|variable| variable["name"] == "MCP_GATEWAY_IMAGE");
+    let image = image.and_then(|variable| variable["value"].as_str()).unwrap_or_default();
     ensure!(help.contains(&format!("[default: {image}]")), "{image} is not the image that programs name");
     Ok(())
 }
@@ -255,11 +256,11 @@ fn rules() -> Result<Vec<(String, String)>> {
 /// The README of a chart, with the table of its values as their comments have it.
 fn readme(chart: &str) -> Result<String> {
     const BEGIN: &str = "| value | default | meaning |\n|---|---|---|\n";
-    let text = read(&format!("{chart}/README.md"))?;
+    let text = read(format!("{chart}/README.md"))?;
     let (before, rest) = text.split_once(BEGIN).with_context(|| format!("{chart}: no table of values"))?;
     let end = rest.find("\n\n").map_or(rest.len(), |at| at + 1);
     let after = rest.get(end..).unwrap_or_default();
-    Ok(format!("{before}{BEGIN}{}{after}", table(&read(&format!("{chart}/values.yaml"))?)))
+    Ok(format!("{before}{BEGIN}{}{after}", table(&read(format!("{chart}/values.yaml"))?)))
 }
 
 /// One row for each key below a comment that begins with two dashes.
@@ -267,8 +268,7 @@ fn table(values: &str) -> String {
     let mut rows = String::new();
     let mut path: Vec<&str> = Vec::new();
     let mut meaning = String::new();
-    let mut lines = values.lines().peekable();
-    while let Some(line) = lines.next() {
+    for line in values.lines() {
         let (indent, text) = (line.len() - line.trim_start().len(), line.trim());
         if let Some(comment) = text.strip_prefix("# -- ") {
             comment.clone_into(&mut meaning);
