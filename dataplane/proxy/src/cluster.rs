@@ -196,6 +196,14 @@ impl Cluster {
         self.catalogue(self.source(era)).settled().await;
     }
 
+    /// Waits until what it offers was read, in whichever generation.
+    pub(crate) async fn was_read(&self) {
+        tokio::select! {
+            () = self.legacy_catalogue.was_read() => {}
+            () = self.modern_catalogue.was_read() => {}
+        }
+    }
+
     /// Asks for a new reading of what it offers to clients of `era`, when the last one is old.
     pub(crate) fn refresh_if_stale(&self, era: Era, now: Instant) {
         self.catalogue(self.source(era)).refresh_if_stale(now);
