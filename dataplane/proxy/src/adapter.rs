@@ -134,11 +134,13 @@ impl StdioAdapter {
             max_connections_per_ip: 0,
         };
         let sessions = self.max_sessions.get();
+        let shared = self.session_mode == SessionMode::Shared;
         let stdio = StdioBackend {
             command: self.command.clone(),
             working_dir: None,
             env,
-            max_processes: sessions.saturating_add(OWN_CHILDREN),
+            max_processes: if shared { 1 } else { sessions.saturating_add(OWN_CHILDREN) },
+            shared,
         };
         let backend = Backend {
             name: NAME.to_owned(),
