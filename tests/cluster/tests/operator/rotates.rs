@@ -104,7 +104,7 @@ pub(crate) async fn certificates_and_keys_change_without_a_restart_and_without_a
     cluster.until_available(SPACE, "main-mcpgw").await?;
     installed::until_gateway(cluster, (SPACE, "main"), ("Programmed", "True")).await?;
     let before: BTreeSet<_> =
-        pods(cluster, SPACE, "main").await?.iter().filter_map(kube::ResourceExt::uid).collect();
+        pods(cluster, SPACE, "main").await?.iter().filter_map(ResourceExt::uid).collect();
 
     let http = address(cluster, SPACE, "main", 8080).await?;
     let url = format!("{http}/mcp");
@@ -144,7 +144,7 @@ pub(crate) async fn certificates_and_keys_change_without_a_restart_and_without_a
     })
     .await?;
     let after: BTreeSet<_> =
-        pods(cluster, SPACE, "main").await?.iter().filter_map(kube::ResourceExt::uid).collect();
+        pods(cluster, SPACE, "main").await?.iter().filter_map(ResourceExt::uid).collect();
     ensure!(before == after, "pods were replaced");
     Ok(())
 }
