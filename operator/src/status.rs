@@ -61,9 +61,10 @@ pub fn behind<'a>(
     pods.filter(|pod| is_ready(pod)).filter_map(kube::ResourceExt::uid).filter(lacks).collect()
 }
 
-/// How far the ready pods of a gateway are with something.
+/// How far the pods of a gateway are with something: the ready ones, and others as far as they refuse it.
 #[derive(Debug, Default)]
 struct Progress<'a> {
+    pods: usize,
     ready: usize,
     serving: usize,
     /// Without a stream, and not for long.
@@ -83,9 +84,16 @@ impl<'a> Progress<'a> {
         concerns: impl Fn(&Rejection) -> bool,
     ) -> Self {
         let mut progress = Self::default();
-        for pod in pods.filter(|pod| is_ready(pod)) {
-            progress.ready += 1;
+        for pod in pods.filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+            progress.pods += 1;
             let uid = pod.uid().unwrap_or_default();
+            if !is_ready(pod) {
+                // It may be what keeps the pod from being ready.
+                let rejected = facts.get(&uid).into_iter().flat_map(|fact| &fact.rejected);
+                progress.refusals.extend(rejected.filter(|rejection| concerns(rejection)).take(1));
+                continue;
+            }
+            progress.ready += 1;
             let (fact, lag) = (facts.get(&uid), lags.get(&uid).copied().unwrap_or(Lag::Fresh));
             let has = fact.is_some_and(|fact| fact.revision.is_some_and(|served| served >= revision));
             let refused = fact.and_then(|fact| fact.rejected.iter().find(|rejection| concerns(rejection)));
@@ -113,13 +121,8 @@ impl<'a> Progress<'a> {
             return (Programmed::OperatorDegraded, "the operator cannot see the cluster".to_owned());
         }
         if let Some(rejection) = self.refusals.first() {
-            let message = format!(
-                "{} of {} ready pods refuse {}: {}",
-                self.refusals.len(),
-                self.ready,
-                rejection.key(),
-                rejection.message
-            );
+            let message =
+                format!("{} pods refuse {}: {}", self.refusals.len(), rejection.key(), rejection.message);
             return (Programmed::Rejected, message);
         }
         if self.ready == 0 {

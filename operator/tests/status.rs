@@ -199,7 +199,7 @@ fn programmed_says_what_ready_pods_have() {
     refused.is(P, "Rejected");
     let of_backend = refused.backend();
     let programmed = of_backend.iter().find(|condition| condition.type_ == "Programmed").unwrap();
-    assert!(programmed.message.contains("1 of 2 ready pods refuse endpoints `b`: targets[0].url: no"));
+    assert!(programmed.message.contains("1 of 2 pods refuse endpoints `b`: targets[0].url: no"));
 }
 
 #[test]

@@ -3,10 +3,16 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "operator/defects.rs"]
+mod defects;
 #[path = "operator/installed.rs"]
 mod installed;
+#[path = "operator/scales.rs"]
+mod scales;
 #[path = "operator/serves.rs"]
 mod serves;
+#[path = "operator/writers.rs"]
+mod writers;
 
 use std::process::ExitCode;
 
@@ -14,7 +20,23 @@ use anyhow::Result;
 use bridge_cluster::{Images, Program, Settings, root, suite, tests};
 
 fn main() -> ExitCode {
-    suite::main(settings, tests![serves::a_backend_is_served_by_the_pods_of_its_gateway], tests![])
+    suite::main(
+        settings,
+        tests![
+            defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
+            defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
+            scales::the_number_of_pods_never_dips_when_somebody_else_decides,
+            serves::a_person_reads_how_things_are,
+            serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
+            serves::an_annotated_service_is_served_while_it_is_annotated,
+        ],
+        tests![
+            writers::a_frozen_leader_is_replaced_and_does_not_write_when_it_thaws,
+            writers::clocks_that_disagree_by_minutes_change_nothing,
+            // The last, since it looks at what the others made the operator do.
+            writers::the_operator_uses_what_it_may_and_is_quiet,
+        ],
+    )
 }
 
 fn settings() -> Result<Settings> {
