@@ -43,6 +43,8 @@ pub struct Writer {
     client: Client,
     applier: Applier,
     installation: Installation,
+    /// Who vouches for operators, PEM.
+    authorities: watch::Receiver<String>,
     events: Events,
     metrics: OperatorMetrics,
     view: watch::Receiver<Arc<View>>,
@@ -75,7 +77,7 @@ impl Writer {
     /// A writer that has written nothing. `replica` names it in Events.
     pub fn new(
         client: Client,
-        installation: Installation,
+        (installation, authorities): (Installation, watch::Receiver<String>),
         replica: &str,
         metrics: OperatorMetrics,
         view: watch::Receiver<Arc<View>>,
@@ -86,6 +88,7 @@ impl Writer {
             events: Events::new(client.clone(), replica),
             client,
             installation,
+            authorities,
             metrics,
             view,
             claim,
@@ -109,6 +112,7 @@ impl Writer {
             tokio::select! {
                 changed = self.view.changed() => if changed.is_err() { return },
                 changed = self.claim.changed() => if changed.is_err() { return },
+                changed = self.authorities.changed() => if changed.is_err() { return },
                 _ = sweep.tick() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
                 () = stop.cancelled() => return,
@@ -129,6 +133,7 @@ impl Writer {
         self.wake = None;
         let view = Arc::clone(&self.view.borrow_and_update());
         let Some(compilation) = view.compilation.clone().filter(|_| !view.sight.is_blind()) else { return };
+        self.installation.authorities.clone_from(&self.authorities.borrow());
         let said = self.listen(&view, &compilation, Instant::now()).await;
         let mut statuses = Vec::new();
         for (name, gateway) in

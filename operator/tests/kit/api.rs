@@ -85,6 +85,11 @@ impl Api {
         self.0.lock().log.iter().filter(|line| !line.starts_with("GET ")).cloned().collect()
     }
 
+    /// Every request so far: method, path and manager.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.0.lock().log.clone()
+    }
+
     /// Lets requests that begin so fail.
     pub(crate) fn fail(&self, begin: &str, status: u16) {
         self.0.lock().faults.push((begin.to_owned(), status));
