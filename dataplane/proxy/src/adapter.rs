@@ -42,7 +42,11 @@ const DRAIN_TIMEOUT: Duration = Duration::from_secs(15);
 #[derive(Debug, Args)]
 pub struct StdioAdapter {
     /// Copy this program to PATH and exit.
-    #[arg(long, value_name = "PATH", exclusive = true)]
+    #[arg(
+        long,
+        value_name = "PATH",
+        conflicts_with_all = ["listen", "metrics", "session_mode", "max_sessions", "session_ttl", "command"]
+    )]
     pub install: Option<PathBuf>,
 
     /// Where to serve `/mcp`, `/healthz` and `/ready`. Everybody who reaches it is served.

@@ -301,11 +301,15 @@ async fn request_on(
     on_leave: OnLeave,
     asker: Option<&Principal>,
 ) -> Result<Answer, UpstreamError> {
-    channel.request(frame, on_leave, asker).await.map_err(|refusal| match refusal.reason {
-        // Not running, so nothing was sent: another opening may take the request.
+    channel.request(frame, on_leave, asker).await.map_err(unsent)
+}
+
+/// The failure of a request on a channel. One that is not running was sent nothing, so another opening may take it.
+fn unsent(refusal: Refusal) -> UpstreamError {
+    match refusal.reason {
         Reason::BackendUnavailable => UpstreamError::SessionLost,
         _ => UpstreamError::Failed(refusal),
-    })
+    }
 }
 
 async fn ask_on(channel: &Channel, frame: &Frame) -> Result<Frame, Refusal> {

@@ -9,6 +9,7 @@ use std::collections::{HashMap, HashSet};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use bridge_mcp::error::{code, error_response, raw_response, result_response};
 use bridge_mcp::frame::Frame;
@@ -25,7 +26,11 @@ use tokio_util::sync::CancellationToken;
 use super::handshake::with_raw_member;
 use super::{
     Answer, Channel, Handshake, Link, OnLeave, Owner, Taken, UpstreamError, ask_on, own_request, request_on,
+    unsent,
 };
+
+/// How long the process may take to begin or end watching a resource; others wait for their turn meanwhile.
+const ASK: Duration = Duration::from_secs(30);
 
 /// The conversation with the process.
 pub(crate) struct Room {
@@ -77,7 +82,14 @@ impl Room {
 
     async fn ask(&self, method: &str, uri: &str) -> Result<Frame, UpstreamError> {
         let request = own_request(method, &json!({ "uri": uri }))?;
-        Ok(ask_on(self.channel()?, &request).await?)
+        let channel = self.channel()?;
+        match tokio::time::timeout(ASK, ask_on(channel, &request)).await {
+            Ok(answer) => answer.map_err(unsent),
+            Err(_) => {
+                let text = format!("it did not answer `{method}` within {ASK:?}");
+                Err(Refusal::backend(Reason::BackendTimeout, channel.backend(), text).into())
+            }
+        }
     }
 
     fn channel(&self) -> Result<&Channel, UpstreamError> {
@@ -124,7 +136,7 @@ impl Seat {
         match self.answer(frame).await? {
             Some(bytes) => Frame::parse(bytes, &self.room.limits)
                 .map_err(|error| Refusal::new(Reason::BadMessage, error.to_string()).into()),
-            None => Ok(ask_on(self.room.channel()?, frame).await?),
+            None => ask_on(self.room.channel()?, frame).await.map_err(unsent),
         }
     }
 
@@ -234,8 +246,7 @@ impl Owner for Guests {
             }
             Method::ResourcesUpdated => {
                 let Some(uri) = frame.target() else { return };
-                // It may be a part of what is watched (MCP "Resources: subscriptions").
-                self.tell(&frame, |guest| guest.watches.iter().any(|watched| uri.starts_with(&**watched)));
+                self.tell(&frame, |guest| guest.watches.iter().any(|watched| is_within(&uri, watched)));
             }
             method => tracing::debug!(method = method.as_str(), "said to nobody: the process is shared"),
         }
@@ -250,6 +261,13 @@ impl Owner for Guests {
     }
 }
 
+/// Whether an update of `uri` is for whoever watches `watched`: it may name a part of that (MCP "Resources:
+/// subscriptions").
+fn is_within(uri: &str, watched: &str) -> bool {
+    uri.strip_prefix(watched)
+        .is_some_and(|rest| rest.is_empty() || watched.ends_with('/') || rest.starts_with(['/', '?', '#']))
+}
+
 /// What the process offers to those who share it.
 fn without_logs(handshake: Handshake) -> Handshake {
     let mut capabilities = handshake.capabilities.clone();
@@ -259,4 +277,20 @@ fn without_logs(handshake: Handshake) -> Handshake {
     }
     let result = with_raw_member(&handshake.result, "capabilities", capabilities.to_string());
     Handshake { result, capabilities, ..handshake }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_part_of_what_is_watched_is_no_neighbour_of_it() {
+        for uri in ["file:///a", "file:///a/b", "file:///a?x", "file:///a#x"] {
+            assert!(is_within(uri, "file:///a"), "{uri}");
+        }
+        for uri in ["file:///ab", "file:///", "file:///b/file:///a"] {
+            assert!(!is_within(uri, "file:///a"), "{uri}");
+        }
+        assert!(is_within("file:///a/b", "file:///a/"));
+    }
 }
