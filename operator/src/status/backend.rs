@@ -123,6 +123,7 @@ fn programmed(facts: &BackendFacts<'_>) -> (Programmed, String) {
     let serving = facts.gateways.iter().filter(|gateway| gateway.serves);
     let mut all = Progress::default();
     for part in serving.map(|gateway| progress(facts, gateway)) {
+        all.pods += part.pods;
         all.ready += part.ready;
         all.serving += part.serving;
         all.coming += part.coming;

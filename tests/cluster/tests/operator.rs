@@ -7,6 +7,8 @@
 mod defects;
 #[path = "operator/installed.rs"]
 mod installed;
+#[path = "operator/rotates.rs"]
+mod rotates;
 #[path = "operator/scales.rs"]
 mod scales;
 #[path = "operator/serves.rs"]
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         tests![
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
+            rotates::certificates_keys_and_the_log_level_change_under_running_pods,
             scales::the_number_of_pods_never_dips_when_somebody_else_decides,
             serves::a_person_reads_how_things_are,
             serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
