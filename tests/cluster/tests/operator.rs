@@ -3,10 +3,14 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "operator/conflicts.rs"]
+mod conflicts;
 #[path = "operator/defects.rs"]
 mod defects;
 #[path = "operator/installed.rs"]
 mod installed;
+#[path = "operator/objects.rs"]
+mod objects;
 #[path = "operator/rotates.rs"]
 mod rotates;
 #[path = "operator/scales.rs"]
@@ -25,15 +29,19 @@ fn main() -> ExitCode {
     suite::main(
         settings,
         tests![
+            conflicts::what_somebody_edits_is_put_right_and_a_quarrel_does_not_heat_up,
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
-            rotates::certificates_keys_and_the_log_level_change_under_running_pods,
+            objects::each_object_comes_and_goes_with_the_wish_for_it,
+            objects::pods_of_a_stdio_backend_come_and_go_with_it,
+            rotates::certificates_and_keys_change_without_a_restart_and_without_a_broken_connection,
             scales::the_number_of_pods_never_dips_when_somebody_else_decides,
             serves::a_person_reads_how_things_are,
             serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
             serves::an_annotated_service_is_served_while_it_is_annotated,
         ],
         tests![
+            rotates::operators_that_are_replaced_are_known_to_the_pods_that_run,
             writers::a_frozen_leader_is_replaced_and_does_not_write_when_it_thaws,
             writers::clocks_that_disagree_by_minutes_change_nothing,
             // The last, since it looks at what the others made the operator do.

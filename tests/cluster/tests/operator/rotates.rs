@@ -1,162 +1,181 @@
-//! Certificates, keys and the log level change under running pods. Changes when something else is taken over without a
-//! restart.
+//! Secrets that change under running pods. Changes when another one reaches pods.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use aws_lc_rs::hmac;
 use base64::Engine as _;
-use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use base64::engine::general_purpose::STANDARD;
 use bridge_cluster::{Cluster, PATIENCE};
-use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{Patch, PatchParams};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
+use bridge_tests::tokens::{Issuer, NAME};
+use bridge_tests::{Binary, ModernClient};
+use kube::ResourceExt;
 use rustls_pki_types::CertificateDer;
-use rustls_pki_types::pem::PemObject as _;
-use serde_json::json;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
 use tokio::time::{interval, timeout};
-use tokio_rustls::TlsConnector;
 
-use crate::installed;
+use crate::installed::{self, SYSTEM, address, pods};
 
 const SPACE: &str = "rotates";
-const NAME: &str = "gateway.example.com";
+const KEYS: [&str; 2] = ["the first key, of at least 32 bytes", "the second key, of at least 32 bytes"];
 
-/// A gateway whose clients show tokens, over TLS.
-const GATEWAY: &str = "
-apiVersion: mcp.bridge/v1alpha1
-kind: McpGateway
-metadata: {name: main, namespace: rotates}
-spec:
-  replicas: 2
-  listeners: [{name: https, protocol: StreamableHTTP, port: 8443, path: /mcp, tls: {certificateRefs: [{name: cert}]}}]
-  auth: {jwt: {providers: [{name: local, issuer: i, hmacSecretRef: {name: jwt, key: secret}}]}}
-";
+/// A certificate for `localhost`, in a Secret.
+async fn certificate(cluster: &Cluster) -> Result<CertificateDer<'static>> {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()])?;
+    let (pem, key) = (STANDARD.encode(made.cert.pem()), STANDARD.encode(made.signing_key.serialize_pem()));
+    secret(cluster, "gateway-tls", "kubernetes.io/tls", json!({ "tls.crt": pem, "tls.key": key })).await?;
+    Ok(made.cert.der().clone())
+}
 
-async fn secret(cluster: &Cluster, name: &str, data: &[(&str, &str)]) -> Result<()> {
-    let values: serde_json::Map<_, _> =
-        data.iter().map(|(key, value)| ((*key).to_owned(), (*value).into())).collect();
-    let metadata = json!({ "name": name, "namespace": SPACE, "labels": { "mcp.bridge/watch": "true" } });
-    let document =
-        json!({ "apiVersion": "v1", "kind": "Secret", "metadata": metadata, "stringData": values });
-    cluster.apply(&document.to_string()).await?;
+async fn key(cluster: &Cluster, key: &str) -> Result<()> {
+    secret(cluster, "jwt", "Opaque", json!({ "secret": STANDARD.encode(key) })).await
+}
+
+async fn secret(cluster: &Cluster, name: &str, kind: &str, data: Value) -> Result<()> {
+    let object = json!({
+        "apiVersion": "v1", "kind": "Secret", "type": kind, "data": data,
+        "metadata": { "name": name, "namespace": SPACE, "labels": { "mcp.bridge/watch": "true" } },
+    });
+    cluster.apply(&object.to_string()).await?;
     Ok(())
 }
 
-/// Makes another certificate the gateway's; gives it back, PEM.
-async fn certificate(cluster: &Cluster) -> Result<String> {
-    let pair = rcgen::generate_simple_self_signed([NAME.to_owned()])?;
-    let (certificate, key) = (pair.cert.pem(), pair.signing_key.serialize_pem());
-    secret(cluster, "cert", &[("tls.crt", &certificate), ("tls.key", &key)]).await?;
-    Ok(certificate)
-}
-
-/// A token that was signed with `secret`.
-fn token(secret: &str) -> Result<String> {
-    let expires = SystemTime::now().duration_since(UNIX_EPOCH)?.as_secs() + 3600;
-    let encode = |value: serde_json::Value| URL_SAFE_NO_PAD.encode(value.to_string());
-    let head = encode(json!({ "alg": "HS256", "typ": "JWT" }));
-    let signed = format!("{head}.{}", encode(json!({ "iss": "i", "sub": "somebody", "exp": expires })));
-    let key = hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes());
-    let signature = URL_SAFE_NO_PAD.encode(hmac::sign(&key, signed.as_bytes()));
-    Ok(format!("{signed}.{signature}"))
-}
-
-/// The status with which a pod answers whoever trusts this certificate alone and shows this token.
-async fn status(pod: &Pod, certificate: &str, token: &str) -> Result<u16> {
-    let mut roots = RootCertStore::empty();
-    roots.add(CertificateDer::from_pem_slice(certificate.as_bytes())?)?;
-    let provider = rustls::crypto::aws_lc_rs::default_provider();
-    let config = ClientConfig::builder_with_provider(provider.into())
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots)
-        .with_no_client_auth();
-    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_deref()).context("an address")?;
-    let socket = TcpStream::connect((address, 8443)).await?;
-    let connector = TlsConnector::from(Arc::new(config));
-    let mut socket = connector.connect(ServerName::try_from(NAME)?, socket).await?;
-    let body = r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#;
-    let head = format!(
-        "POST /mcp HTTP/1.1\r\nHost: {NAME}\r\nConnection: close\r\nContent-Type: application/json\r\n\
-         Accept: application/json, text/event-stream\r\nAuthorization: Bearer {token}\r\nContent-Length: {}\r\n\r\n{body}",
-        body.len()
-    );
-    socket.write_all(head.as_bytes()).await?;
-    let mut answer = [0; 12];
-    socket.read_exact(&mut answer).await?;
-    let status = std::str::from_utf8(&answer)?.split(' ').nth(1).context("a status")?;
-    Ok(status.parse()?)
-}
-
-/// Waits until every pod shows this certificate, and lets in whoever shows this token.
-async fn until_open(pods: &[Pod], certificate: &str, token: &str) -> Result<()> {
-    let mut look = interval(Duration::from_millis(100));
-    let open = async {
-        for pod in pods {
-            while !matches!(status(pod, certificate, token).await, Ok(status) if status != 401) {
-                look.tick().await;
+/// Tries until it succeeds; the last error otherwise.
+async fn until<T: Send + 'static>(
+    what: &str,
+    attempt: impl Fn() -> Result<T> + Clone + Send + 'static,
+) -> Result<T> {
+    let mut last = None;
+    let mut tick = interval(Duration::from_millis(100));
+    let tried = async {
+        loop {
+            tick.tick().await;
+            match spawn_blocking(attempt.clone()).await {
+                Ok(Ok(done)) => return done,
+                Ok(Err(error)) => last = Some(error),
+                Err(error) => last = Some(error.into()),
             }
         }
     };
-    timeout(PATIENCE, open).await.context("not every pod took over what is new")
+    if let Ok(done) = timeout(PATIENCE, tried).await {
+        return Ok(done);
+    }
+    bail!("not \"{what}\": {last:?}")
 }
 
-fn identities(pods: &[Pod]) -> BTreeSet<(String, i32)> {
-    let restarts = |pod: &Pod| {
-        let containers = pod.status.as_ref().and_then(|status| status.container_statuses.as_ref());
-        containers.into_iter().flatten().map(|container| container.restart_count).sum()
-    };
-    pods.iter().map(|pod| (pod.metadata.uid.clone().unwrap_or_default(), restarts(pod))).collect()
+/// A connection whose handshake succeeds with this certificate, and a call of a tool over it.
+fn connect(address: SocketAddr, certificate: &CertificateDer<'static>, token: &str) -> Result<Binary> {
+    let mut client = Binary::g_tls(address, certificate)?;
+    client.negotiate()?;
+    let opened = client.initialize(token)?;
+    ensure!(opened["result"].is_object(), "{opened}");
+    Ok(client)
 }
 
-pub(crate) async fn certificates_keys_and_the_log_level_change_under_running_pods(
+fn status(url: &str, token: &str) -> Result<u16> {
+    let mut client = ModernClient::new(url, &json!({}))?;
+    client.set_header("Authorization", &format!("Bearer {token}"));
+    let prepared = client.prepare("tools/list", &json!({}))?;
+    Ok(client.send(&prepared)?.head()?.status)
+}
+
+pub(crate) async fn certificates_and_keys_change_without_a_restart_and_without_a_broken_connection(
     cluster: &'static Cluster,
 ) -> Result<()> {
     installed::operator(cluster).await?;
-    cluster.namespace(SPACE).await?;
-    let (old_key, new_key) = ("0123456789abcdef0123456789abcdef", "fedcba9876543210fedcba9876543210");
+    installed::server(cluster, SPACE, "fixture").await?;
     let first = certificate(cluster).await?;
-    secret(cluster, "jwt", &[("secret", old_key)]).await?;
-    cluster.apply(GATEWAY).await?;
-    installed::until_gateway(cluster, (SPACE, "main"), ("Ready", "True")).await?;
+    key(cluster, KEYS[0]).await?;
+    installed::gateway(cluster, SPACE).await?;
+    let tls = json!({ "certificateRefs": [{ "name": "gateway-tls" }] });
+    let listeners = json!([
+        { "name": "http", "protocol": "StreamableHTTP", "port": 8080, "path": "/mcp", "tls": { "mode": "Disabled" } },
+        { "name": "tcp", "protocol": "TCP", "port": 8444, "tls": tls },
+    ]);
+    let provider = json!({
+        "name": "local", "issuer": NAME, "audiences": [NAME], "hmacSecretRef": { "name": "jwt", "key": "secret" },
+    });
+    let auth = json!({ "anonymous": null, "jwt": { "providers": [provider] } });
+    let change = kube::api::Patch::Merge(json!({ "spec": { "listeners": listeners, "auth": auth } }));
+    installed::gateways(cluster, SPACE).patch("main", &kube::api::PatchParams::default(), &change).await?;
+    // Another port is another template: the pods are new ones.
+    cluster.until_available(SPACE, "main-mcpgw").await?;
     installed::until_gateway(cluster, (SPACE, "main"), ("Programmed", "True")).await?;
-    let pods = installed::pods(cluster, SPACE, "main").await?;
-    ensure!(pods.len() == 2, "{} pods", pods.len());
-    until_open(&pods, &first, &token(old_key)?).await?;
-    let deployments: Api<Deployment> = Api::namespaced(cluster.client(), SPACE);
-    let generation = deployments.get("main-mcpgw").await?.metadata.generation;
+    let before: BTreeSet<_> =
+        pods(cluster, SPACE, "main").await?.iter().filter_map(ResourceExt::uid).collect();
 
+    let http = address(cluster, SPACE, "main", 8080).await?;
+    let url = format!("{http}/mcp");
+    let tcp: SocketAddr = http.trim_start_matches("http://").replace(":8080", ":8444").parse()?;
+    let tokens = [Issuer::secret(KEYS[0]).token("alice")?, Issuer::secret(KEYS[1]).token("alice")?];
+    let mut open = {
+        let (first, token) = (first.clone(), tokens[0].clone());
+        until("the first certificate is served", move || connect(tcp, &first, &token)).await?
+    };
+    let [old, new] = tokens.clone();
+    let tried = url.clone();
+    ensure!(spawn_blocking(move || status(&tried, &old)).await?? == 200, "the first key");
+    let tried = url.clone();
+    ensure!(spawn_blocking(move || status(&tried, &new)).await?? == 401, "the second key is known too early");
+
+    // The certificate: who is connected stays so.
     let second = certificate(cluster).await?;
-    until_open(&pods, &second, &token(old_key)?).await?;
-    for pod in &pods {
-        if status(pod, &first, &token(old_key)?).await.is_ok() {
-            bail!("a pod still shows the certificate that was replaced");
-        }
+    {
+        let token = tokens[0].clone();
+        until("the second certificate is served", move || connect(tcp, &second, &token)).await?;
     }
+    let listed = spawn_blocking(move || open.call("tools/list", &json!({}), &json!({}))).await??;
+    ensure!(listed["result"]["tools"].is_array(), "the open connection: {listed}");
 
-    secret(cluster, "jwt", &[("secret", new_key)]).await?;
-    until_open(&pods, &second, &token(new_key)?).await?;
-    for pod in &pods {
-        ensure!(status(pod, &second, &token(old_key)?).await? == 401, "the old key still opens a pod");
-    }
+    // The key.
+    key(cluster, KEYS[1]).await?;
+    let (tried, new) = (url.clone(), tokens[1].clone());
+    until("the second key is taken", move || {
+        ensure!(status(&tried, &new)? == 200);
+        Ok(())
+    })
+    .await?;
+    let (tried, old) = (url.clone(), tokens[0].clone());
+    until("the first key is taken no more", move || {
+        ensure!(status(&tried, &old)? == 401);
+        Ok(())
+    })
+    .await?;
+    let after: BTreeSet<_> =
+        pods(cluster, SPACE, "main").await?.iter().filter_map(ResourceExt::uid).collect();
+    ensure!(before == after, "pods were replaced");
+    Ok(())
+}
 
-    let debug = json!({ "spec": { "observability": { "logging": { "level": "debug" } } } });
-    let gateways = installed::gateways(cluster, SPACE);
-    gateways.patch("main", &PatchParams::default(), &Patch::Merge(debug)).await?;
-    for pod in &pods {
-        cluster.until_logged(pod, "gateway", "debug").await?;
-    }
-
-    let after = installed::pods(cluster, SPACE, "main").await?;
-    ensure!(identities(&after) == identities(&pods), "a pod was replaced or restarted");
-    let now = deployments.get("main-mcpgw").await?.metadata.generation;
-    ensure!(now == generation, "the Deployment was changed");
+pub(crate) async fn operators_that_are_replaced_are_known_to_the_pods_that_run(
+    cluster: &'static Cluster,
+) -> Result<()> {
+    installed::operator(cluster).await?;
+    cluster.namespace("replaced").await?;
+    installed::gateway_alone(cluster, "replaced").await?;
+    let before: BTreeSet<_> =
+        pods(cluster, "replaced", "main").await?.iter().map(ResourceExt::name_any).collect();
+    cluster.kubectl(&["rollout", "restart", "deployment/mcp-bridge-operator", "-n", SYSTEM]).await?;
+    cluster.until_available(SYSTEM, "mcp-bridge-operator").await?;
+    let change =
+        kube::api::Patch::Merge(json!({ "spec": { "observability": { "logging": { "level": "debug" } } } }));
+    let gateways = installed::gateways(cluster, "replaced");
+    let changed = gateways.patch("main", &kube::api::PatchParams::default(), &change).await?;
+    let generation = changed.metadata.generation.context("a generation")?;
+    cluster
+        .until(gateways, "main", "Programmed with the change", |found| {
+            let conditions = found.and_then(|found| found.status.as_ref()?.conditions.as_ref());
+            conditions.into_iter().flatten().any(|one| {
+                one.type_ == "Programmed"
+                    && one.status == "True"
+                    && one.observed_generation == Some(generation)
+            })
+        })
+        .await?;
+    let after: BTreeSet<_> =
+        pods(cluster, "replaced", "main").await?.iter().map(ResourceExt::name_any).collect();
+    ensure!(before == after, "a change of the log level replaced pods");
     Ok(())
 }
