@@ -27,7 +27,7 @@ pub const AUTHORITY: &str = "mcp-bridge-operator-ca";
 
 /// What it reads everywhere, and the status that it writes.
 const CLUSTER: &[Rule] = &[
-    rule(&["mcp.bridge"], &["mcpgateways", "mcpbackends"], READ),
+    rule(&["mcp.bridge"], &["mcpgateways", "mcpbackends"], &["list", "watch"]),
     rule(&["mcp.bridge"], &["mcpgateways/status", "mcpbackends/status"], &["patch"]),
     rule(&[""], &["services", "namespaces"], READ),
     rule(&["discovery.k8s.io"], &["endpointslices"], &["list", "watch"]),
@@ -49,9 +49,11 @@ const CLUSTER: &[Rule] = &[
 
 /// What it writes where gateways and stdio backends are.
 const WORKLOADS: &[Rule] = &[
-    // Nothing watches accounts, so one is looked at before it is taken for the operator's own.
-    rule(&[""], &["serviceaccounts"], &["get", "create", "patch", "delete"]),
-    rule(&[""], &["services", "configmaps", "secrets"], WRITE),
+    // Nothing watches accounts, so one is looked at before it is taken for the operator's own. Accounts and ConfigMaps go
+    // only with their gateway, which is not the operator's work.
+    rule(&[""], &["serviceaccounts"], &["get", "create", "patch"]),
+    rule(&[""], &["configmaps"], &["create", "patch"]),
+    rule(&[""], &["services", "secrets"], WRITE),
     rule(&["apps"], &["deployments"], WRITE),
     rule(&["autoscaling"], &["horizontalpodautoscalers"], WRITE),
     rule(&["policy"], &["poddisruptionbudgets"], WRITE),

@@ -6,7 +6,8 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use kube::api::{ApiResource, DynamicObject, Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt as _};
 use serde_json::{Value, json};
@@ -74,10 +75,22 @@ pub(crate) async fn each_object_comes_and_goes_with_the_wish_for_it(cluster: &'s
         }
     }
     ensure!(!seen, "a ServiceMonitor that nobody wants");
+
+    // A part of what pods start from that is one too many, as when there was more to save before.
     let secrets: Api<Secret> = Api::namespaced(cluster.client(), SPACE);
-    let saved = cluster.until(secrets, "main-mcpgw-snapshot-0", "exists", |found| found.is_some()).await?;
-    let saved = saved.context("a Secret")?;
-    ensure!(saved.owner_references().iter().any(|owner| owner.kind == "McpGateway"), "{saved:?}");
+    let saved =
+        cluster.until(secrets.clone(), "main-mcpgw-snapshot-0", "exists", |found| found.is_some()).await?;
+    let mut more = saved.context("a Secret")?;
+    ensure!(more.owner_references().iter().any(|owner| owner.kind == "McpGateway"), "{more:?}");
+    more.metadata = ObjectMeta {
+        name: Some("main-mcpgw-snapshot-1".to_owned()),
+        labels: more.metadata.labels,
+        owner_references: more.metadata.owner_references,
+        ..ObjectMeta::default()
+    };
+    secrets.create(&PostParams::default(), &more).await?;
+    change(cluster, json!({ "observability": { "logging": { "level": "debug" } } })).await?;
+    cluster.until(secrets, "main-mcpgw-snapshot-1", "is gone", |found| found.is_none()).await?;
     Ok(())
 }
 

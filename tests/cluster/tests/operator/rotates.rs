@@ -10,7 +10,8 @@ use base64::engine::general_purpose::STANDARD;
 use bridge_cluster::{Cluster, PATIENCE};
 use bridge_tests::tokens::{Issuer, NAME};
 use bridge_tests::{Binary, ModernClient};
-use kube::ResourceExt;
+use k8s_openapi::api::apps::v1::Deployment;
+use kube::{Api, ResourceExt};
 use rustls_pki_types::CertificateDer;
 use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
@@ -101,6 +102,14 @@ pub(crate) async fn certificates_and_keys_change_without_a_restart_and_without_a
     let change = kube::api::Patch::Merge(json!({ "spec": { "listeners": listeners, "auth": auth } }));
     installed::gateways(cluster, SPACE).patch("main", &kube::api::PatchParams::default(), &change).await?;
     // Another port is another template: the pods are new ones.
+    let deployments: Api<Deployment> = Api::namespaced(cluster.client(), SPACE);
+    let has_port = |found: Option<&Deployment>| {
+        let containers =
+            found.and_then(|found| Some(&found.spec.as_ref()?.template.spec.as_ref()?.containers));
+        let ports = containers.into_iter().flatten().flat_map(|container| container.ports.iter().flatten());
+        ports.into_iter().any(|port| port.container_port == 8444)
+    };
+    cluster.until(deployments, "main-mcpgw", "has the other port", has_port).await?;
     cluster.until_available(SPACE, "main-mcpgw").await?;
     installed::until_gateway(cluster, (SPACE, "main"), ("Programmed", "True")).await?;
     let before: BTreeSet<_> =
