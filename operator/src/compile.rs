@@ -8,12 +8,14 @@ mod attach;
 mod backend;
 mod credentials;
 mod endpoints;
+mod filters;
 mod finding;
 mod gateway;
 mod listeners;
 mod refs;
 mod services;
 mod target;
+pub(crate) mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -38,6 +40,8 @@ pub struct Options {
     pub class: String,
     /// Whether backends may be on the pod's own address or link.
     pub allow_local_endpoints: bool,
+    /// Whether backends may say that any certificate passes.
+    pub allow_insecure_backends: bool,
 }
 
 /// What came of the world.

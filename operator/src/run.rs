@@ -115,8 +115,11 @@ impl Operator {
         let (seen, changes) = mpsc::channel(QUEUE);
         let (events, told) = mpsc::channel(QUEUE);
         let started = watches::start(&client, args.watch_all_secrets, &seen, &stop);
-        let options =
-            Options { class: args.class.clone(), allow_local_endpoints: args.allow_local_endpoints };
+        let options = Options {
+            class: args.class.clone(),
+            allow_local_endpoints: args.allow_local_endpoints,
+            allow_insecure_backends: args.allow_insecure_backends,
+        };
         let (engine, view) = Engine::new(options, epoch, &started, measured.clone(), random);
         let index = tasks::spawn("index", engine.run(changes, told, stop.clone()));
 

@@ -10,8 +10,8 @@ use bridge_snapshot::push::{
     ResourceType, SecretData, assemble,
 };
 use bridge_snapshot::{
-    Access, Backend, ClientAuth, EraPolicy, HttpBackend, Jwt, Limits, Listener, Material, Naming, Protocol,
-    Secret, Sessions, Snapshot, Target, TcpBackend, Tls, TlsVersion,
+    Access, Backend, ClientAuth, EraPolicy, Exposure, HttpBackend, Jwt, Limits, Listener, Material, Naming,
+    Protocol, Secret, Sessions, Snapshot, Target, TcpBackend, Tls, TlsVersion,
 };
 
 fn http(url: &str) -> Target {
@@ -28,6 +28,8 @@ fn backend(name: &str, target: Target) -> Backend {
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_mins(1),
         max_concurrency: 8,
+        exposure: Exposure::default(),
+        tls: None,
     }
 }
 

@@ -5,12 +5,14 @@
 
 mod extract;
 mod list;
+mod rewrite;
 
 use crate::method::Method;
 use crate::param_headers::{ParamHeaders, Violation};
 
 pub use extract::{Item, ListError, ListLimits, ListPage, items_from_result};
 pub use list::{LeftOut, MergedItem, MergedList, ModernFields, Page, PageLimits};
+pub use rewrite::rewrite_items;
 
 /// A list that is merged over backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

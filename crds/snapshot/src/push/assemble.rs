@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::resource::{BackendPart, Credential, Destination, Endpoints, Resource, SecretData};
 use super::{Key, ResourceType};
-use crate::{Access, Jwt, Listener, Material, Secret, Snapshot, Target};
+use crate::{Access, Jwt, Listener, Material, Secret, Snapshot, Target, UpstreamTls};
 
 /// By name.
 type Secrets<'a> = BTreeMap<&'a str, &'a SecretData>;
@@ -124,6 +124,9 @@ fn backend(
         let mut targets = endpoints.targets.iter().cloned();
         backend.target = targets.next().ok_or("no endpoint is ready")?;
         backend.alternatives = targets.collect();
+    }
+    for (field, material) in backend.tls.iter_mut().flat_map(UpstreamTls::materials_mut) {
+        fill(material, || field.to_owned(), secrets).map_err(|missing| missing.to_string())?;
     }
     for credential in &part.credentials {
         let value = secrets.get(&*credential.secret).and_then(|secret| secret.data.get(&credential.key));

@@ -33,6 +33,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 pub(super) async fn lists(cluster: &Cluster, link: &Link, handshake: Handshake) -> Result<Lists, Refusal> {
     let mut parts = Vec::new();
     let mut params = HashMap::new();
+    let mut hidden_tools = 0;
     for kind in ListKind::ALL {
         let capability = match kind {
             ListKind::Tools => "tools",
@@ -43,6 +44,11 @@ pub(super) async fn lists(cluster: &Cluster, link: &Link, handshake: Handshake) 
             continue;
         }
         let (mut items, hints) = list(cluster, link, kind).await?;
+        let listed = items.len();
+        items.retain(|item| cluster.exposure.shows(kind, &item.key));
+        if kind == ListKind::Tools {
+            hidden_tools = listed - items.len();
+        }
         if kind == ListKind::Tools && link.era() == Era::Modern {
             let (annotated, rejected) = reject_invalid_tools(&mut items);
             for tool in rejected {
@@ -52,7 +58,9 @@ pub(super) async fn lists(cluster: &Cluster, link: &Link, handshake: Handshake) 
         }
         parts.push((kind, items, hints));
     }
-    Ok(Lists::new(handshake, parts, params, Instant::now()))
+    let mut lists = Lists::new(handshake, parts, params, Instant::now());
+    lists.hidden_tools = hidden_tools;
+    Ok(lists)
 }
 
 async fn list(cluster: &Cluster, link: &Link, kind: ListKind) -> Result<(Vec<Item>, CacheHints), Refusal> {
