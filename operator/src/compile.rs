@@ -15,7 +15,7 @@ mod listeners;
 mod refs;
 mod services;
 mod target;
-pub(crate) mod tls;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -29,6 +29,7 @@ pub use finding::{Finding, Problem};
 pub use listeners::ListenerVerdict;
 pub use refs::Reference;
 pub use services::ServiceNote;
+pub(crate) use tls::is_insecure;
 
 use crate::world::{ObjectName, World};
 use refs::Lookup;
@@ -70,6 +71,8 @@ pub struct GatewayPlan {
     pub listeners: BTreeMap<String, ListenerVerdict>,
     /// Settings that give up protection.
     pub insecure: Vec<String>,
+    /// Fields that it may leave alone without danger, and does.
+    pub not_in_force: BTreeSet<&'static str>,
     /// Backends by the name that pods know.
     pub attached: BTreeMap<String, Attached>,
     /// `McpBackend`s and Services that it does not serve although they want it.
@@ -100,6 +103,8 @@ pub struct BackendVerdict {
     pub accepted: Finding<Accepted>,
     /// Whether its references lead somewhere.
     pub resolved: Finding<ResolvedRefs>,
+    /// Fields that its gateways may leave alone without danger, and do.
+    pub not_in_force: BTreeSet<&'static str>,
     /// Its gateways.
     pub gateways: BTreeMap<ObjectName, Finding<Accepted>>,
     /// Endpoints, ready or not.
@@ -177,6 +182,7 @@ fn plan(
                     resources.extend(compiled.endpoints.map(|places| Resource::Endpoints(namespace, places)));
                     resources.push(Resource::Backend(Box::new(compiled.part)));
                     let notes = finding::without_effect(&compiled.without_effect);
+                    verdict.not_in_force.extend(compiled.without_effect);
                     Finding::new(Accepted::Accepted, notes.unwrap_or_default())
                 }
                 Err(Problem::Spec(finding)) => {
@@ -212,6 +218,7 @@ fn plan(
         resolved: base.resolved,
         listeners: base.listeners,
         insecure: base.insecure,
+        not_in_force: base.without_effect.into_iter().collect(),
         attached,
         left_out: left_out + found.ignored,
         services,
@@ -231,6 +238,7 @@ impl BackendVerdict {
                 ),
             ),
             resolved: Finding::new(ResolvedRefs::ResolvedRefs, ""),
+            not_in_force: BTreeSet::new(),
             gateways: BTreeMap::new(),
             total: 0,
             ready: 0,

@@ -4,7 +4,7 @@
 mod backend;
 mod gateway;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_api::condition::{self, Programmed, Reason};
 use bridge_snapshot::push::{Key, Rejection, Report};
@@ -26,6 +26,12 @@ pub struct PodFact {
     /// What it told last.
     #[serde(default)]
     pub report: Option<Report>,
+}
+
+/// The sentence about fields that this version does not act on.
+fn not_in_force(fields: &BTreeSet<&'static str>) -> String {
+    let fields: Vec<_> = fields.iter().copied().collect();
+    format!("without effect in this version: {}", fields.join(", "))
 }
 
 /// Facts by the uid of the pod.

@@ -6,6 +6,8 @@
 mod kit;
 #[path = "compile/services.rs"]
 mod services;
+#[path = "compile/tls.rs"]
+mod tls;
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_snapshot::push::{Key, Resource, ResourceType, assemble};
