@@ -161,6 +161,12 @@ fn each_reason_of_accepted_comes_with_its_cause() {
             Accepted::Invalid,
             "spec.tools.requiredScopes: `a b`",
         ),
+        (
+            &open,
+            json!({"tools": {"overrides": [{"name": "a", "rename": "c"}, {"name": "b", "rename": "c"}]}}),
+            Accepted::Invalid,
+            "spec.tools.overrides: two tools are renamed to `c`",
+        ),
         (&open, json!({"consul": {"service": "x"}}), Accepted::UnsupportedProtocol, "spec.consul"),
         (&open, json!({"auth": {"type": "Passthrough"}}), Accepted::Invalid, "spec.auth.type: Passthrough"),
         (
@@ -177,6 +183,24 @@ fn each_reason_of_accepted_comes_with_its_cause() {
         assert_eq!(found.0, reason, "{spec}: {}", found.1);
         assert!(found.1.contains(message), "{spec}: {}", found.1);
     }
+}
+
+#[test]
+fn what_clients_see_of_a_backend_reaches_its_pods() {
+    let tools = json!({
+        "include": ["a", "b"], "excludeRegex": ["b.*"], "requiredScopes": {"a": ["s"]},
+        "overrides": [{"name": "a", "rename": "c", "annotations": {"readOnlyHint": true}}],
+    });
+    let compilation = world(&[OPEN, &backend("b", &json!({"tools": tools, "prompts": {"include": []}}))]);
+    assert_eq!(accepted(&compilation, "b"), (Accepted::Accepted, String::new()));
+    let exposure = serde_json::to_value(&snapshot(&compilation).backends[0].exposure).unwrap();
+    let expected = json!({
+        "tools": {"include": [{"exact": "a"}, {"exact": "b"}], "exclude": [{"regex": "b.*"}]},
+        "prompts": {"include": []},
+        "required_scopes": {"a": ["s"]},
+        "overrides": {"a": {"name": "c", "annotations": {"readOnlyHint": true}}},
+    });
+    assert_eq!(exposure, expected);
 }
 
 #[test]

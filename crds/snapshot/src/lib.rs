@@ -20,7 +20,7 @@ pub use backend::{
     Backend, DetectBackend, EraPolicy, HttpBackend, Naming, SseBackend, StdioBackend, Target, TcpBackend,
     WebSocketBackend,
 };
-pub use exposure::{Exposure, Filter, Pattern};
+pub use exposure::{Annotations, Exposure, Filter, Pattern, ToolOverride};
 pub use hash::ContentHash;
 pub use listener::{
     Carries, ClientAuth, Listener, LocalListener, Place, Protocol, SsePaths, Tls, TlsVersion,

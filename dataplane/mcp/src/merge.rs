@@ -3,6 +3,7 @@
 //!
 //! Source: MCP 2026-07-28, "Pagination", "Caching"; the same item lists exist in every earlier revision.
 
+mod dress;
 mod extract;
 mod list;
 mod rewrite;
@@ -10,6 +11,7 @@ mod rewrite;
 use crate::method::Method;
 use crate::param_headers::{ParamHeaders, Violation};
 
+pub use dress::Dress;
 pub use extract::{Item, ListError, ListLimits, ListPage, items_from_result};
 pub use list::{LeftOut, MergedItem, MergedList, ModernFields, Page, PageLimits};
 pub use rewrite::rewrite_items;

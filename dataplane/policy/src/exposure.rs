@@ -1,11 +1,12 @@
-//! What of a backend a client sees and may use: filters and required scopes, ready to judge. Changes when something else of
-//! it can be hidden or guarded.
+//! What of a backend a client sees and may use: filters, required scopes and other names, ready to judge. Changes when
+//! something else of it can be hidden, guarded or replaced.
 
 use std::collections::{HashMap, HashSet};
 
-use bridge_mcp::merge::ListKind;
-use bridge_snapshot::Pattern;
+use bridge_mcp::merge::{Dress, Item, ListKind};
+use bridge_snapshot::{Annotations, Pattern, ToolOverride};
 use regex::{Regex, RegexSet};
+use serde_json::Value;
 
 use crate::principal::Principal;
 
@@ -16,6 +17,10 @@ pub struct Exposure {
     resources: Filter,
     prompts: Filter,
     required_scopes: HashMap<String, Vec<String>>,
+    /// By the name that the server knows.
+    dresses: HashMap<String, Dress>,
+    /// The names that the server knows, by the names that clients know instead.
+    originals: HashMap<String, String>,
 }
 
 /// Why rules cannot be applied.
@@ -35,6 +40,12 @@ pub enum ExposureError {
         /// The list, as above.
         field: String,
     },
+    /// Two names that become one.
+    #[error("exposure.overrides: two tools are called `{name}`")]
+    Renamed {
+        /// That one.
+        name: String,
+    },
     /// A scope.
     #[error("exposure.required_scopes: `{scope}` is no scope (RFC 6749, 3.3)")]
     Scope {
@@ -50,7 +61,17 @@ impl Exposure {
         if let Some(scope) = scopes.find(|scope| !is_scope(scope)) {
             return Err(ExposureError::Scope { scope: scope.clone() });
         }
+        let mut originals = HashMap::new();
+        for (original, change) in &rules.overrides {
+            if let Some(name) = change.name.as_ref().filter(|name| *name != original)
+                && originals.insert(name.clone(), original.clone()).is_some()
+            {
+                return Err(ExposureError::Renamed { name: name.clone() });
+            }
+        }
         Ok(Self {
+            dresses: rules.overrides.iter().map(|(name, change)| (name.clone(), dress(change))).collect(),
+            originals,
             tools: Filter::compile("tools", &rules.tools)?,
             resources: Filter::compile("resources", &rules.resources)?,
             prompts: Filter::compile("prompts", &rules.prompts)?,
@@ -60,17 +81,39 @@ impl Exposure {
 
     /// Whether nothing is hidden or guarded.
     pub fn is_open(&self) -> bool {
-        ListKind::ALL.iter().all(|kind| self.shows_all(*kind)) && self.required_scopes.is_empty()
+        ListKind::ALL.iter().all(|kind| self.shows_as_is(*kind)) && self.required_scopes.is_empty()
     }
 
-    /// Whether no item of a list is hidden.
-    pub fn shows_all(&self, kind: ListKind) -> bool {
-        self.filter(kind).is_open()
+    /// Whether a list is shown as the server gives it.
+    pub fn shows_as_is(&self, kind: ListKind) -> bool {
+        self.filter(kind).is_open() && (kind != ListKind::Tools || self.dresses.is_empty())
     }
 
-    /// Whether clients see an item, by its name, URI or URI template, and may use it.
-    pub fn shows(&self, kind: ListKind, key: &str) -> bool {
-        self.filter(kind).shows(key)
+    /// An item as clients see it, if they do.
+    pub fn present(&self, kind: ListKind, item: Item) -> Option<Item> {
+        let is_taken = kind == ListKind::Tools && self.name_of(&item.key) != Some(&item.key);
+        let dress = self.dresses.get(&*item.key).filter(|_| kind == ListKind::Tools);
+        match dress {
+            _ if !self.filter(kind).shows(&item.key) => None,
+            Some(dress) if dress.name.is_some() || !is_taken => dress.put_on(&item),
+            _ if is_taken => None,
+            _ => Some(item),
+        }
+    }
+
+    /// The key by which the server knows what clients call `key`, if they see it and may use it.
+    pub fn original<'a>(&'a self, kind: ListKind, key: &'a str) -> Option<&'a str> {
+        let original = if kind == ListKind::Tools { self.name_of(key)? } else { key };
+        self.filter(kind).shows(original).then_some(original)
+    }
+
+    /// The name by which the server knows the tool that clients call `name`; none is called so when it was renamed.
+    fn name_of<'a>(&'a self, name: &'a str) -> Option<&'a str> {
+        if let Some(original) = self.originals.get(name) {
+            return Some(original);
+        }
+        let renamed = self.dresses.get(name).and_then(|dress| dress.name.as_deref());
+        renamed.is_none_or(|new| new == name).then_some(name)
     }
 
     /// The scopes that a call of `tool` needs, if `caller` lacks any of them. Nobody without a credential has any.
@@ -147,6 +190,24 @@ impl Names {
 fn whole(pattern: &str) -> Option<String> {
     let whole = format!(r"\A(?:{pattern})\z");
     (Regex::new(pattern).is_ok() && Regex::new(&whole).is_ok()).then_some(whole)
+}
+
+fn dress(change: &ToolOverride) -> Dress {
+    let Annotations { title, read_only_hint, destructive_hint, idempotent_hint, open_world_hint } =
+        &change.annotations;
+    let members = [
+        ("title", title.clone().map(Value::from)),
+        ("readOnlyHint", read_only_hint.map(Value::from)),
+        ("destructiveHint", destructive_hint.map(Value::from)),
+        ("idempotentHint", idempotent_hint.map(Value::from)),
+        ("openWorldHint", open_world_hint.map(Value::from)),
+    ];
+    let members = members.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?)));
+    Dress {
+        name: change.name.clone(),
+        description: change.description.clone(),
+        annotations: members.collect(),
+    }
 }
 
 /// Whether a challenge can name it (RFC 6749, 3.3: no space, quote or backslash).

@@ -232,7 +232,6 @@ fn unused_fields(spec: &McpBackendSpec, traffic: &TrafficPolicy) -> Vec<&'static
     let pool = traffic.connection_pool.as_ref();
     let fields = [
         (spec.headers.as_ref().is_some_and(|all| all.forward.is_some()), "headers.forward"),
-        (spec.tools.as_ref().is_some_and(|tools| tools.overrides.is_some()), "tools.overrides"),
         (spec.state == bridge_api::v1alpha1::backend::BackendState::Draining, "state: Draining"),
         (spec.endpoints.iter().flatten().any(|all| all.priority.is_some()), "endpoints[].priority"),
         (spec.endpoints.iter().flatten().any(|all| all.zone.is_some()), "endpoints[].zone"),

@@ -1,11 +1,11 @@
-//! What of a backend clients see, and what they need to use it. Changes when something else of it can be hidden or
-//! guarded.
+//! What of a backend clients see, and what they need to use it. Changes when something else of it can be hidden, guarded or
+//! replaced.
 
 use bridge_api::condition::Accepted;
 use bridge_api::v1alpha1::McpBackendSpec;
-use bridge_api::v1alpha1::backend::Filter;
+use bridge_api::v1alpha1::backend::{Filter, ToolOverride};
 use bridge_policy::exposure;
-use bridge_snapshot::{Exposure, Pattern};
+use bridge_snapshot::{Annotations, Exposure, Pattern};
 
 use super::finding::Problem;
 
@@ -17,12 +17,20 @@ pub(super) fn exposure(spec: &McpBackendSpec) -> Result<Exposure, Problem> {
         resources: filter(spec.resources.as_ref()),
         prompts: filter(spec.prompts.as_ref()),
         required_scopes: tools.and_then(|tools| tools.required_scopes.clone()).unwrap_or_default(),
+        overrides: tools
+            .and_then(|tools| tools.overrides.as_ref())
+            .into_iter()
+            .flatten()
+            .map(|change| (change.name.clone(), override_of(change)))
+            .collect(),
     };
     match exposure::Exposure::compile(&rules) {
         Ok(_) => Ok(rules),
         Err(error) => {
             let reason = match error {
-                exposure::ExposureError::Scope { .. } => Accepted::Invalid,
+                exposure::ExposureError::Scope { .. } | exposure::ExposureError::Renamed { .. } => {
+                    Accepted::Invalid
+                }
                 _ => Accepted::InvalidRegex,
             };
             Err(Problem::spec(reason, in_spec(&error)))
@@ -45,6 +53,21 @@ fn patterns(exact: Option<&Vec<String>>, regex: Option<&Vec<String>>) -> Option<
     (exact.is_some() || regex.is_some()).then(|| names.chain(expressions).collect())
 }
 
+fn override_of(spec: &ToolOverride) -> bridge_snapshot::ToolOverride {
+    let annotations = spec.annotations.as_ref().map(|spec| Annotations {
+        title: spec.title.clone(),
+        read_only_hint: spec.read_only_hint,
+        destructive_hint: spec.destructive_hint,
+        idempotent_hint: spec.idempotent_hint,
+        open_world_hint: spec.open_world_hint,
+    });
+    bridge_snapshot::ToolOverride {
+        name: spec.rename.clone(),
+        description: spec.description.clone(),
+        annotations: annotations.unwrap_or_default(),
+    }
+}
+
 /// The error with the fields as users write them.
 fn in_spec(error: &exposure::ExposureError) -> String {
     use exposure::ExposureError;
@@ -53,6 +76,9 @@ fn in_spec(error: &exposure::ExposureError) -> String {
             format!("spec.{field}Regex: `{pattern}` is no regular expression of RE2")
         }
         ExposureError::TooLarge { field } => format!("spec.{field}Regex: the expressions are too large"),
+        ExposureError::Renamed { name } => {
+            format!("spec.tools.overrides: two tools are renamed to `{name}`")
+        }
         ExposureError::Scope { scope } => {
             format!("spec.tools.requiredScopes: `{scope}` is no scope (RFC 6749, 3.3)")
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bridge_snapshot::push::{RejectionCode, Resource};
-use bridge_snapshot::{Access, Exposure, Filter, Jwt, Pattern, Snapshot};
+use bridge_snapshot::{Access, Annotations, Exposure, Filter, Jwt, Pattern, Snapshot, ToolOverride};
 use bridge_tests::exchange::RpcError;
 use bridge_tests::fake::{Act, Fake};
 use bridge_tests::pod::{Mounts, gateway, material, part, secret, snapshot};
@@ -35,7 +35,7 @@ fn some() -> Exposure {
         },
         resources: Filter { include: None, exclude: vec![Pattern::Regex("test://static-b.*".to_owned())] },
         prompts: Filter { include: Some(exact(&["test_simple_prompt"])), exclude: Vec::new() },
-        required_scopes: BTreeMap::new(),
+        ..Exposure::default()
     }
 }
 
@@ -192,6 +192,44 @@ fn an_expression_that_cannot_be_compiled_is_rejected_with_its_field() -> Result<
     let [rejection] = rejected.as_slice() else { anyhow::bail!("{rejected:?}") };
     assert_eq!((rejection.name.as_str(), rejection.code), ("web", RejectionCode::Invalid));
     ensure!(rejection.message.contains("exposure.prompts.exclude: `(`"), "{}", rejection.message);
+    Ok(())
+}
+
+#[test]
+fn a_tool_can_look_different_to_clients_than_to_its_server() -> Result<()> {
+    for era in [Era::Legacy, Era::Modern, Era::Both] {
+        let (operator, fixture) = (Operator::start()?, TestServer::http(era)?);
+        let mounts = Mounts::of(&operator)?;
+        let annotations = Annotations { read_only_hint: Some(true), ..Annotations::default() };
+        let renamed = ToolOverride {
+            name: Some("repeat".to_owned()),
+            description: Some("Says it again.".to_owned()),
+            annotations,
+        };
+        let exposure = Exposure {
+            overrides: BTreeMap::from([("echo".to_owned(), renamed)]),
+            required_scopes: BTreeMap::new(),
+            ..some()
+        };
+        operator.publish(&[gateway(snapshot()), exposed(fixture.url(), exposure)])?;
+        let pod = Pod::start(&mounts)?;
+        let url = pod.wait_ready()?;
+        for endpoint in ["/mcp", "/mcp/web"] {
+            for mut client in Client::both(&format!("{url}{endpoint}"))? {
+                assert_eq!(client.names("tools/list", "tools", "name")?, ["repeat", "test_simple_text"]);
+                let listed = client.result("tools/list", &json!({}))?;
+                let tools = listed["tools"].as_array().context("tools")?;
+                let tool = tools.iter().find(|tool| tool["name"] == "repeat").context("the tool")?;
+                assert_eq!(tool["description"], "Says it again.");
+                assert_eq!(tool["annotations"]["readOnlyHint"], true);
+                ensure!(tool["inputSchema"]["properties"]["message"].is_object(), "{tool}");
+                let call = |name: &str| json!({ "name": name, "arguments": { "message": "again" } });
+                let result = client.result("tools/call", &call("repeat"))?;
+                ensure!(result["content"].to_string().contains("again"), "{result}");
+                assert_eq!(client.error("tools/call", &call("echo"))?.code, -32602, "{era:?} {endpoint}");
+            }
+        }
+    }
     Ok(())
 }
 

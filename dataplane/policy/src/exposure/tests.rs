@@ -21,13 +21,17 @@ fn tools(include: Option<Vec<Pattern>>, exclude: Vec<Pattern>) -> bridge_snapsho
 
 fn shown(rules: &bridge_snapshot::Exposure, names: &[&str]) -> Vec<String> {
     let exposure = Exposure::compile(rules).unwrap();
-    names.iter().filter(|name| exposure.shows(ListKind::Tools, name)).map(ToString::to_string).collect()
+    names
+        .iter()
+        .filter(|name| exposure.original(ListKind::Tools, name).is_some())
+        .map(ToString::to_string)
+        .collect()
 }
 
 #[test]
 fn without_rules_everything_is_shown() {
     let exposure = Exposure::compile(&bridge_snapshot::Exposure::default()).unwrap();
-    assert!(exposure.is_open() && exposure.shows(ListKind::Templates, "file:///{path}"));
+    assert!(exposure.is_open() && exposure.original(ListKind::Templates, "file:///{path}").is_some());
 }
 
 #[test]
@@ -50,8 +54,8 @@ fn an_expression_matches_a_name_as_a_whole() {
 #[test]
 fn a_filter_counts_for_its_own_lists_only() {
     let exposure = Exposure::compile(&tools(Some(exact(&["a"])), Vec::new())).unwrap();
-    assert!(exposure.shows_all(ListKind::Prompts) && exposure.shows(ListKind::Prompts, "b"));
-    assert!(!exposure.shows_all(ListKind::Tools) && !exposure.is_open());
+    assert!(exposure.shows_as_is(ListKind::Prompts) && exposure.original(ListKind::Prompts, "b").is_some());
+    assert!(!exposure.shows_as_is(ListKind::Tools) && !exposure.is_open());
 }
 
 #[test]
@@ -99,7 +103,7 @@ fn a_guarded_tool_needs_every_scope() {
     assert_eq!(exposure.lacking("wipe", &Principal::anonymous()), Some(&all[..]));
     assert_eq!(exposure.lacking("read", &Principal::anonymous()), None);
     // Hidden is another thing than guarded.
-    assert!(exposure.shows(ListKind::Tools, "wipe") && !exposure.is_open());
+    assert!(exposure.original(ListKind::Tools, "wipe").is_some() && !exposure.is_open());
 }
 
 #[test]
@@ -107,4 +111,48 @@ fn a_scope_must_fit_into_a_challenge() {
     for scope in ["", "a b", "a\"", "a\\", "ä", "a\n"] {
         assert!(matches!(guarded(&[scope]), Err(ExposureError::Scope { .. })), "{scope:?}");
     }
+}
+
+fn override_of(name: &str, new: &str) -> (String, ToolOverride) {
+    (name.to_owned(), ToolOverride { name: Some(new.to_owned()), ..ToolOverride::default() })
+}
+
+fn renaming(overrides: &[(&str, &str)]) -> Result<Exposure, ExposureError> {
+    Exposure::compile(&bridge_snapshot::Exposure {
+        overrides: overrides.iter().map(|(name, new)| override_of(name, new)).collect(),
+        ..tools(None, exact(&["hidden"]))
+    })
+}
+
+fn presented(exposure: &Exposure, name: &str) -> Option<String> {
+    let item = Item::read(ListKind::Tools, format!(r#"{{"name":"{name}"}}"#).into()).unwrap();
+    exposure.present(ListKind::Tools, item).map(|item| item.key.into())
+}
+
+#[test]
+fn a_renamed_tool_is_known_by_its_new_name_alone() {
+    let exposure = renaming(&[("a", "b"), ("hidden", "shown"), ("c", "c")]).unwrap();
+    assert_eq!(presented(&exposure, "a").as_deref(), Some("b"));
+    assert_eq!(exposure.original(ListKind::Tools, "b"), Some("a"));
+    assert_eq!(exposure.original(ListKind::Tools, "a"), None);
+    assert_eq!(
+        (presented(&exposure, "c").as_deref(), exposure.original(ListKind::Tools, "c")),
+        (Some("c"), Some("c"))
+    );
+    // The server's own `b` has lost its name.
+    assert_eq!(presented(&exposure, "b"), None);
+    // Filters mean the name that the server knows.
+    assert_eq!((presented(&exposure, "hidden"), exposure.original(ListKind::Tools, "shown")), (None, None));
+    // Prompts are not tools.
+    assert_eq!(exposure.original(ListKind::Prompts, "a"), Some("a"));
+}
+
+#[test]
+fn names_may_move_on_but_not_meet() {
+    let exposure = renaming(&[("a", "b"), ("b", "c")]).unwrap();
+    assert_eq!((presented(&exposure, "a"), presented(&exposure, "b")), (Some("b".into()), Some("c".into())));
+    assert_eq!(exposure.original(ListKind::Tools, "b"), Some("a"));
+    assert_eq!(exposure.original(ListKind::Tools, "c"), Some("b"));
+    let error = renaming(&[("a", "c"), ("b", "c")]).unwrap_err();
+    assert_eq!(error, ExposureError::Renamed { name: "c".to_owned() });
 }

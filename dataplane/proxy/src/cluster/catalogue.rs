@@ -59,7 +59,7 @@ pub(crate) enum Offer {
 pub(crate) struct Lists {
     pub(crate) handshake: Handshake,
     parts: Vec<(ListKind, Vec<Item>, CacheHints)>,
-    /// Annotated parameters of its tools, by tool.
+    /// Annotated parameters of its tools, by the name that it knows itself.
     pub(crate) params: HashMap<Box<str>, ParamHeaders>,
     pub(crate) fetched: Instant,
     /// Tools that the backend lists and clients do not see.

@@ -44,17 +44,19 @@ pub(super) async fn lists(cluster: &Cluster, link: &Link, handshake: Handshake) 
             continue;
         }
         let (mut items, hints) = list(cluster, link, kind).await?;
-        let listed = items.len();
-        items.retain(|item| cluster.exposure.shows(kind, &item.key));
-        if kind == ListKind::Tools {
-            hidden_tools = listed - items.len();
-        }
         if kind == ListKind::Tools && link.era() == Era::Modern {
             let (annotated, rejected) = reject_invalid_tools(&mut items);
             for tool in rejected {
                 tracing::warn!(backend = %cluster.name, tool = %tool.name, error = %tool.violation, "tool left out");
             }
             params = items.iter().map(|item| item.key.clone()).zip(annotated).collect();
+        }
+        let listed = items.len();
+        if !cluster.exposure.shows_as_is(kind) {
+            items = items.into_iter().filter_map(|item| cluster.exposure.present(kind, item)).collect();
+        }
+        if kind == ListKind::Tools {
+            hidden_tools = listed - items.len();
         }
         parts.push((kind, items, hints));
     }

@@ -49,7 +49,7 @@ pub(super) fn notification(kind: ListKind) -> &'static str {
 pub(crate) fn announce_exposure(gateway: &Gateway, before: &Backend, after: &Backend) {
     let (old, new) = (&before.exposure, &after.exposure);
     let changed = [
-        (ListKind::Tools, old.tools != new.tools),
+        (ListKind::Tools, old.tools != new.tools || old.overrides != new.overrides),
         (ListKind::Prompts, old.prompts != new.prompts),
         (ListKind::Resources, old.resources != new.resources),
     ];

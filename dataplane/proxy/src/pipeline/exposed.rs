@@ -1,6 +1,7 @@
 //! What of one backend a client may see and use: requests before they are sent to it, lists before they are answered.
 //! Changes when something else of a backend can be hidden or guarded.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use bridge_mcp::envelope::Kind;
@@ -19,39 +20,57 @@ use crate::cluster::Cluster;
 use crate::merged::{MAX_ENTRIES, Reference};
 use crate::observe::Failed;
 
-/// Whether the client may make this request of this backend. What is hidden is answered as if it did not exist.
-pub(super) fn admit(context: &Context, cluster: &Cluster, era: Era, frame: &Frame) -> Result<(), Refusal> {
+/// A request as this backend knows it, if the client may make it. What is hidden is answered as if it did not exist.
+pub(super) fn admit<'a>(
+    context: &Context,
+    cluster: &Cluster,
+    era: Era,
+    frame: &'a Frame,
+) -> Result<Cow<'a, Frame>, Refusal> {
     let exposure = &cluster.exposure;
     if exposure.is_open() {
-        return Ok(());
+        return Ok(Cow::Borrowed(frame));
     }
     match frame.method() {
         Method::ToolsCall => {
             let tool = target(frame)?;
-            shown(cluster, era, ListKind::Tools, &tool)?;
-            match exposure.lacking(&tool, &context.principal) {
-                Some(scopes) => Err(Refusal::lacks_scopes(format_args!("tool `{tool}`"), scopes)),
-                None => Ok(()),
+            let original = shown(cluster, era, ListKind::Tools, &tool)?;
+            if let Some(scopes) = exposure.lacking(original, &context.principal) {
+                return Err(Refusal::lacks_scopes(format_args!("tool `{tool}`"), scopes));
+            }
+            if *original != *tool {
+                return renamed(context, frame, original).map(Cow::Owned);
             }
         }
-        Method::PromptsGet => shown(cluster, era, ListKind::Prompts, &target(frame)?),
+        Method::PromptsGet => drop(shown(cluster, era, ListKind::Prompts, &target(frame)?)?),
         Method::ResourcesRead | Method::ResourcesSubscribe | Method::ResourcesUnsubscribe => {
-            shown(cluster, era, ListKind::Resources, &target(frame)?)
+            shown(cluster, era, ListKind::Resources, &target(frame)?)?;
         }
         Method::Complete => match Reference::of(context, frame)? {
-            Reference::Prompt { name, .. } => shown(cluster, era, ListKind::Prompts, &name),
-            Reference::Resource { uri } => shown(cluster, era, ListKind::Resources, &uri),
+            Reference::Prompt { name, .. } => drop(shown(cluster, era, ListKind::Prompts, &name)?),
+            Reference::Resource { uri } => drop(shown(cluster, era, ListKind::Resources, &uri)?),
         },
         Method::Listen => {
             let params = frame.envelope().params.as_ref();
             let raw = params.and_then(|params| frame.raw(params.members.notifications));
             let wanted = Filter::parse(raw, &context.plan.connection_limits, MAX_ENTRIES)
                 .map_err(|error| Refusal::new(Reason::UnknownTarget, error.to_string()))?;
-            let mut uris = wanted.resource_subscriptions.iter();
-            uris.try_for_each(|uri| shown(cluster, era, ListKind::Resources, uri))
+            for uri in &wanted.resource_subscriptions {
+                shown(cluster, era, ListKind::Resources, uri)?;
+            }
         }
-        _ => Ok(()),
+        _ => {}
     }
+    Ok(Cow::Borrowed(frame))
+}
+
+fn renamed(context: &Context, frame: &Frame, name: &str) -> Result<Frame, Refusal> {
+    let mut edits = Edits::new();
+    if let Some(span) = frame.target_span() {
+        edits.replace(span, serde_json::Value::from(name).to_string());
+    }
+    Frame::parse(frame.edited(edits), &context.plan.connection_limits)
+        .map_err(|error| Refusal::new(Reason::BadMessage, error.to_string()))
 }
 
 /// Whether a message without an answer may go to this backend: one that is a request in all but its id may not, since
@@ -60,15 +79,16 @@ pub(super) fn may_tell(cluster: &Cluster, frame: &Frame) -> bool {
     cluster.exposure.is_open() || frame.method().target() == Target::None
 }
 
-fn target(frame: &Frame) -> Result<std::borrow::Cow<'_, str>, Refusal> {
+fn target(frame: &Frame) -> Result<Cow<'_, str>, Refusal> {
     let missing = if frame.method().target() == Target::Uri { "uri" } else { "name" };
     let text = || Refusal::new(Reason::UnknownTarget, format!("`params.{missing}` must be a string"));
     frame.target().ok_or_else(text)
 }
 
-fn shown(cluster: &Cluster, era: Era, kind: ListKind, key: &str) -> Result<(), Refusal> {
-    if cluster.exposure.shows(kind, key) {
-        return Ok(());
+/// The key by which the backend knows what the client sees.
+fn shown<'a>(cluster: &'a Cluster, era: Era, kind: ListKind, key: &'a str) -> Result<&'a str, Refusal> {
+    if let Some(original) = cluster.exposure.original(kind, key) {
+        return Ok(original);
     }
     Err(match (kind, era) {
         (ListKind::Tools, _) => Refusal::new(Reason::UnknownTarget, format!("unknown tool `{key}`")),
@@ -81,12 +101,12 @@ fn shown(cluster: &Cluster, era: Era, kind: ListKind, key: &str) -> Result<(), R
     })
 }
 
-/// The list that a request asks for, if some of its items are hidden.
+/// The list that a request asks for, if some of its items are hidden or look different.
 pub(super) fn cuts(cluster: &Cluster, frame: &Frame) -> Option<ListKind> {
-    ListKind::of_method(frame.method()).filter(|kind| !cluster.exposure.shows_all(*kind))
+    ListKind::of_method(frame.method()).filter(|kind| !cluster.exposure.shows_as_is(*kind))
 }
 
-/// The answer to a list request without what is hidden. One that cannot be read as a list is not shown.
+/// The answer to a list request as clients see it. One that cannot be read as a list is not shown.
 pub(super) fn cut(
     context: &Context,
     cluster: &Cluster,
@@ -107,7 +127,7 @@ pub(super) fn cut(
     let limits =
         ListLimits { max_bytes: limits.max_bytes, max_depth: limits.max_depth, max_items: usize::MAX };
     let list = rewrite_items(result, kind, &limits, |item| {
-        cluster.exposure.shows(kind, &item.key).then_some(item.raw)
+        cluster.exposure.present(kind, item).map(|item| item.raw)
     });
     let mut edits = Edits::new();
     edits.replace(span, list.map_err(|error| unreadable(&error))?);

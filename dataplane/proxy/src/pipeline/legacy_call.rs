@@ -36,7 +36,7 @@ pub(crate) async fn forward(
     cluster: &Arc<Cluster>,
     frame: &Frame,
 ) -> Result<Reply, Refusal> {
-    exposed::admit(context, cluster, Era::Legacy, frame)?;
+    let frame = &*exposed::admit(context, cluster, Era::Legacy, frame)?;
     let permit = cluster.permit()?;
     if frame.method() == Method::ResourcesSubscribe && !session.settings.has_room() {
         return Err(Refusal::new(Reason::Exhausted, "this session has as many subscriptions as it may have"));

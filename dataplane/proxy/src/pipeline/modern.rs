@@ -83,7 +83,7 @@ async fn forward(
     frame: &Frame,
     headers: Option<&HeaderMap>,
 ) -> Result<Reply, Refusal> {
-    exposed::admit(context, cluster, Era::Modern, frame)?;
+    let frame = &*exposed::admit(context, cluster, Era::Modern, frame)?;
     let reply = send(context, cluster, frame, headers).await?;
     match exposed::cuts(cluster, frame) {
         None => Ok(reply),
