@@ -249,3 +249,27 @@ fn without_its_secret_a_listener_is_not_opened_and_access_refuses() {
 fn without_a_gateway_there_is_nothing_to_serve() {
     assert_eq!(assemble(&[secret()]).snapshot, None);
 }
+
+#[test]
+fn each_of_several_policies_gets_its_secret_or_nobody_is_let_in() {
+    let jwt = |key: &str| Jwt {
+        issuer: Some(key.to_owned()),
+        audience: None,
+        secret: Some(Material::Key { secret: "team-a/tools".to_owned(), key: key.to_owned() }),
+        public_key_file: None,
+        per_message: false,
+        cache_ttl: Duration::ZERO,
+    };
+    let access = |keys: &[&str]| {
+        let Resource::Gateway(mut gateway) = gateway() else { panic!() };
+        gateway.access = Access::AnyJwt { any_of: keys.iter().map(|key| jwt(key)).collect() };
+        let entry = Resource::Gateway(gateway).encode().unwrap();
+        let assembly = assemble(&[Resource::decode(&entry).unwrap(), secret()]);
+        (assembly.snapshot.unwrap().access, assembly.missing.len())
+    };
+    let (all, missing) = access(&["token", "token"]);
+    assert_eq!(missing, 0);
+    assert!(all.jwts().iter().all(|jwt| matches!(jwt.secret, Some(Material::Value { .. }))), "{all:?}");
+    let (half, missing) = access(&["token", "none"]);
+    assert!(matches!(half, Access::Refuse { .. }) && missing == 1, "{half:?}");
+}

@@ -43,7 +43,8 @@ fn policy(lookup: &mut Lookup<'_>, namespace: &str, spec: &McpGatewaySpec) -> Re
             let [provider] = &*jwt.providers else {
                 return Err(unsupported("spec.auth.jwt.providers with more than one issuer"));
             };
-            signed_tokens(lookup, namespace, auth, provider).map(Access::Jwt)
+            let jwt = signed_tokens(lookup, namespace, auth, provider)?;
+            Ok(for_audiences(jwt, provider.audiences.as_deref().unwrap_or_default()))
         }
         (None, true) => Ok(Access::Anonymous { explicit: true }),
         (None, false) => Ok(nobody("spec.auth names no proof, and does not allow anonymous clients")),
@@ -64,9 +65,6 @@ fn signed_tokens(
         return Err(unsupported(&format!("{field}.claims")));
     }
     let audiences = provider.audiences.as_deref().unwrap_or_default();
-    if audiences.len() > 1 {
-        return Err(unsupported(&format!("{field}.audiences with more than one audience")));
-    }
     let length = lookup.value(namespace, secret)?.len();
     if length < defaults::HMAC_BYTES {
         return Err(Problem::spec(
@@ -88,6 +86,17 @@ fn signed_tokens(
         cache_ttl: cache
             .map_or(defaults::TOKEN_CACHE, |seconds| std::time::Duration::from_secs(seconds.into())),
     })
+}
+
+/// A token for any of the audiences will do.
+fn for_audiences(jwt: Jwt, audiences: &[String]) -> Access {
+    match audiences {
+        [] | [_] => Access::Jwt(jwt),
+        all => {
+            let of = |audience: &String| Jwt { audience: Some(audience.clone()), ..jwt.clone() };
+            Access::AnyJwt { any_of: all.iter().map(of).collect() }
+        }
+    }
 }
 
 fn check_authorization(authorization: &Authorization) -> Result<(), Problem> {
