@@ -27,6 +27,9 @@ pub enum Command {
         /// Namespace of the operator.
         #[arg(long, default_value = "mcp-system")]
         namespace: String,
+        /// Namespaces that it is confined to, separated by commas, as with `run`.
+        #[arg(long, value_delimiter = ',')]
+        namespaces: Vec<String>,
     },
     /// Print the version.
     Version,
@@ -72,6 +75,9 @@ pub struct Run {
     /// when something refers to them.
     #[arg(long)]
     pub watch_all_secrets: bool,
+    /// Namespaces to serve, separated by commas, for installations that may not see the others. Without it, all.
+    #[arg(long, env = "MCP_OPERATOR_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
     /// Let backends be at loopback and link-local addresses.
     #[arg(long)]
     pub allow_local_endpoints: bool,

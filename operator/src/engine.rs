@@ -1,13 +1,13 @@
 //! The index: one task that owns what is known of the cluster, compiles it, and tells pods. Changes when another kind of
 //! event has to be answered. What it decides is in `compile` and in the publishers; here is when.
 
+mod gateway;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_snapshot::push::{
-    Debounce, Effect, Entry, FromPod, Key, Publisher, PublisherSettings, Report, StreamId, ToPod,
-};
+use bridge_snapshot::push::{Debounce, Effect, Entry, FromPod, StreamId, ToPod};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,16 +15,20 @@ use tokio_util::sync::CancellationToken;
 use crate::compile::{Compilation, Options, Reference, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
-use crate::status::{PodFact, PodFacts, Published};
-use crate::watch::Change;
+use crate::status::{PodFacts, Published};
+use crate::watch::pulse::{Pulse, Sight};
+use crate::watch::{Change, revision};
 use crate::world::{ObjectName, World};
+use gateway::Gateway;
 
 /// Time without a change after which the world is compiled.
 const QUIET: Duration = Duration::from_millis(10);
 /// Longest time between a change and its compilation.
 const MOST: Duration = Duration::from_millis(100);
 /// Longest time between two looks at the clock.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_secs(5);
+/// Pods come back within so long after they were asked to try another replica.
+const SPREAD: Duration = Duration::from_secs(5);
 
 /// What others tell the index.
 #[derive(Debug)]
@@ -67,6 +71,8 @@ pub struct View {
     pub peers: Arc<BTreeMap<String, (Instant, Facts)>>,
     /// What a cold start needs, by gateway: epoch, revision and resources.
     pub saved: BTreeMap<ObjectName, (String, u64, Arc<Vec<Entry>>)>,
+    /// What all this is worth.
+    pub sight: Sight,
 }
 
 impl View {
@@ -84,16 +90,6 @@ impl View {
     }
 }
 
-/// One gateway.
-struct Gateway {
-    publisher: Publisher,
-    entries: BTreeMap<Key, Entry>,
-    published: Published,
-    senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
-    reports: BTreeMap<StreamId, Report>,
-    saved: Arc<Vec<Entry>>,
-}
-
 /// The index.
 pub struct Engine {
     options: Options,
@@ -102,7 +98,10 @@ pub struct Engine {
     world: Arc<World>,
     /// The world as it was compiled, with what was fetched.
     compiled: Arc<World>,
-    missing: BTreeSet<&'static str>,
+    missing: BTreeSet<Arc<str>>,
+    pulse: Pulse,
+    sight: Sight,
+    looked: Instant,
     revision: u64,
     debounce: Debounce,
     gateways: BTreeMap<ObjectName, Gateway>,
@@ -126,7 +125,7 @@ impl Engine {
     pub fn new(
         options: Options,
         epoch: String,
-        watches: &[&'static str],
+        (watches, pulse): (&[Arc<str>], Pulse),
         metrics: OperatorMetrics,
         random: fn() -> u64,
     ) -> (Self, watch::Receiver<Arc<View>>) {
@@ -137,7 +136,10 @@ impl Engine {
             metrics,
             world: Arc::default(),
             compiled: Arc::default(),
-            missing: watches.iter().copied().collect(),
+            missing: watches.iter().cloned().collect(),
+            pulse,
+            sight: Sight::Clear,
+            looked: Instant::now(),
             revision: 0,
             debounce: Debounce::new(QUIET, MOST),
             gateways: BTreeMap::new(),
@@ -158,7 +160,7 @@ impl Engine {
         stop: CancellationToken,
     ) {
         loop {
-            let due = self.due().unwrap_or_else(|| Instant::now() + IDLE);
+            let due = self.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -175,28 +177,64 @@ impl Engine {
         }
     }
 
-    fn due(&self) -> Option<Instant> {
-        let compiling = self.debounce.due().filter(|_| self.missing.is_empty());
+    fn due(&self) -> Instant {
+        let compiling = self.debounce.due().filter(|_| self.missing.is_empty() && self.sight.is_clear());
         let publishing = self.gateways.values().filter_map(|gateway| gateway.publisher.next_tick());
-        compiling.into_iter().chain(publishing).min()
+        compiling.into_iter().chain(publishing).fold(self.looked + IDLE, Instant::min)
     }
 
     /// The cluster has changed.
     pub fn change(&mut self, change: Change, now: Instant) {
         (change.apply)(Arc::make_mut(&mut self.world));
         self.revision = self.revision.max(change.revision);
-        self.missing.remove(change.watch);
+        self.missing.remove(&change.watch);
         self.debounce.touch(now);
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) {
-        if self.missing.is_empty() && self.debounce.due().is_some_and(|due| due <= now) {
+        self.look(now);
+        if self.missing.is_empty()
+            && self.sight.is_clear()
+            && self.debounce.due().is_some_and(|due| due <= now)
+        {
             self.debounce.clear();
             self.compile(now);
         }
         for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
             self.with(&name, |gateway| gateway.publisher.tick(now));
+        }
+    }
+
+    /// Finds out whether what is known may be relied on. A replica that sees less than another compiles nothing, because
+    /// what it misses is not gone, and lets its pods look for a better one; those that find none come back.
+    fn look(&mut self, now: Instant) {
+        self.looked = now;
+        let sight = self.pulse.sight(now);
+        if sight == self.sight {
+            return;
+        }
+        match &sight {
+            Sight::Clear => tracing::info!("the cluster is seen again"),
+            Sight::Waiting(kind) => tracing::error!(%kind, "the definition is missing; what is known stays"),
+            Sight::Stale(watch) => {
+                tracing::error!(%watch, "the API server does not answer; nothing new is compiled");
+                self.part(SPREAD);
+            }
+            Sight::Blind(watch) => {
+                tracing::error!(%watch, "the API server does not answer; nothing is written");
+            }
+        }
+        self.sight = sight;
+        self.show();
+    }
+
+    /// Says goodbye on every stream.
+    fn part(&mut self, within: Duration) {
+        let most = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+        let random = self.random;
+        for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
+            self.with(&name, |gateway| gateway.publisher.go_away(|_| random() % most));
         }
     }
 
@@ -221,6 +259,7 @@ impl Engine {
             }),
             Event::Fetched(values) => {
                 for value in values {
+                    self.revision = self.revision.max(value.revision());
                     self.fetched.insert(value.reference(), value);
                 }
                 self.debounce.touch(now);
@@ -230,13 +269,7 @@ impl Engine {
                 peers.retain(|_, (at, _)| now < *at + GONE);
                 peers.insert(facts.replica.clone(), (now, *facts));
             }
-            Event::Leave(within) => {
-                let most = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
-                let random = self.random;
-                for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
-                    self.with(&name, |gateway| gateway.publisher.go_away(|_| random() % most));
-                }
-            }
+            Event::Leave(within) => self.part(within),
         }
         self.show();
     }
@@ -339,64 +372,10 @@ impl Engine {
                     (name.clone(), (epoch.to_owned(), revision, Arc::clone(&gateway.saved)))
                 })
                 .collect(),
+            sight: self.sight.clone(),
         };
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.view.send_replace(Arc::new(view));
-    }
-}
-
-impl Gateway {
-    fn new(epoch: &str) -> Self {
-        // The index waits for quiet itself.
-        let settings =
-            PublisherSettings { quiet: Duration::ZERO, most: Duration::ZERO, ..PublisherSettings::default() };
-        Self {
-            publisher: Publisher::new(epoch, settings),
-            entries: BTreeMap::new(),
-            published: Published::default(),
-            senders: BTreeMap::new(),
-            reports: BTreeMap::new(),
-            saved: Arc::default(),
-        }
-    }
-
-    /// Tells the publisher what is different.
-    fn publish(&mut self, entries: &BTreeMap<Key, Entry>, revision: u64, now: Instant) {
-        let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
-        for key in gone {
-            self.entries.remove(&key);
-            self.published.changed.insert(key.clone(), revision);
-            self.publisher.set(key, None, revision, now);
-        }
-        for (key, entry) in entries {
-            if self.entries.get(key).is_none_or(|known| known.version != entry.version) {
-                self.entries.insert(key.clone(), entry.clone());
-                self.published.changed.insert(key.clone(), revision);
-                self.publisher.set(key.clone(), Some(entry.clone()), revision, now);
-            }
-        }
-        self.publisher.observe(revision, now);
-    }
-
-    fn remember(&mut self) {
-        let (_, _, digest, entries) = self.publisher.published();
-        let digest = digest.to_string();
-        if self.published.digest != digest {
-            self.saved = Arc::new(entries.cloned().collect());
-            self.published.digest = digest;
-        }
-    }
-
-    fn facts(&self) -> PodFacts {
-        let facts = self.publisher.streams().map(|stream| {
-            let fact = PodFact {
-                revision: stream.revision,
-                rejected: stream.rejected.into_iter().cloned().collect(),
-                report: self.reports.get(&stream.stream).cloned(),
-            };
-            (stream.uid.to_owned(), fact)
-        });
-        facts.collect()
     }
 }
 
@@ -406,5 +385,14 @@ impl Fetched {
             Self::Secret(name, _) => Reference::Secret(name.clone()),
             Self::ConfigMap(name, _) => Reference::ConfigMap(name.clone()),
         }
+    }
+
+    /// The resource version at which it was read; nothing for what is not there.
+    fn revision(&self) -> u64 {
+        match self {
+            Self::Secret(_, found) => found.as_deref().map(revision),
+            Self::ConfigMap(_, found) => found.as_deref().map(revision),
+        }
+        .unwrap_or_default()
     }
 }

@@ -13,6 +13,9 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::watch::pulse::Pulse;
+use crate::world::ObjectName;
+
 /// After so long without a renewal somebody else may take it.
 const DURATION: Duration = Duration::from_secs(15);
 /// For so long after the beginning of a renewal its holder may write.
@@ -22,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Annotation of the Lease: where its holder is, as `host:port`.
 const ADDRESS: &str = "mcp.bridge/address";
+/// Annotation of the Lease: the installation that its holder belongs to.
+const INSTALLATION: &str = "mcp.bridge/installation";
 
 /// Who writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -107,7 +112,10 @@ pub struct Election {
     name: String,
     me: String,
     address: String,
+    installation: String,
     leader: watch::Sender<Leader>,
+    rivals: watch::Sender<Option<String>>,
+    pulse: Pulse,
 }
 
 impl std::fmt::Debug for Election {
@@ -117,11 +125,19 @@ impl std::fmt::Debug for Election {
 }
 
 impl Election {
-    /// For the Lease `name` in `namespace`; `me` is a name that no other replica ever has, and `address` where the others
-    /// find it.
-    pub fn new(client: Client, namespace: &str, name: String, me: String, address: String) -> Self {
+    /// For this Lease; `me` is a name that no other replica ever has, `address` where the others find
+    /// it, and `installation` what they have in common. Whoever does
+    /// not see the cluster, says `pulse`, does not take part.
+    pub fn new(
+        client: Client,
+        lease: &ObjectName,
+        (me, address, installation): (String, String, String),
+        pulse: Pulse,
+    ) -> Self {
         let leader = watch::Sender::new(Leader::Nobody);
-        Self { api: Api::namespaced(client, namespace), name, me, address, leader }
+        let (api, name) = (Api::namespaced(client, &lease.namespace), lease.name.clone());
+        let rivals = watch::Sender::new(None);
+        Self { api, name, me, address, installation, leader, rivals, pulse }
     }
 
     /// Who writes, as far as this replica knows.
@@ -129,36 +145,60 @@ impl Election {
         self.leader.subscribe()
     }
 
+    /// The other installation that holds the Lease, if one does.
+    pub fn rivals(&self) -> watch::Receiver<Option<String>> {
+        self.rivals.subscribe()
+    }
+
     /// Runs until `stop`; then lets go of the Lease if it is held.
     pub async fn run(self, claim: watch::Sender<Claim>, stop: CancellationToken) {
         let mut observed = None;
         loop {
             let before = Instant::now();
-            match self.try_once(&mut observed, before).await {
-                Ok(true) => {
-                    self.leader.send_replace(Leader::Me);
-                    let had = claim.borrow().holds(before);
-                    claim.send_replace(Claim { until: Some(before + CLAIM) });
-                    if !had {
-                        tracing::info!(lease = self.name, "this replica writes");
-                    }
-                }
-                Ok(false) => {
-                    let had = claim.borrow().holds(before);
-                    claim.send_replace(Claim::default());
-                    if had {
-                        tracing::warn!(lease = self.name, "another replica has taken the Lease");
-                    }
-                }
-                // The claim runs out by itself.
-                Err(error) => tracing::warn!(lease = self.name, %error, "cannot renew the Lease"),
+            if self.pulse.sight(before).is_blind() {
+                self.step_down(&claim, before).await;
+            } else {
+                self.take_part(&claim, &mut observed, before).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
                 () = stop.cancelled() => break,
             }
         }
-        let held = claim.borrow().holds(Instant::now());
+        self.step_down(&claim, Instant::now()).await;
+    }
+
+    async fn take_part(
+        &self,
+        claim: &watch::Sender<Claim>,
+        observed: &mut Option<Observed>,
+        before: Instant,
+    ) {
+        match self.try_once(observed, before).await {
+            Ok(true) => {
+                self.leader.send_replace(Leader::Me);
+                let had = claim.borrow().holds(before);
+                claim.send_replace(Claim { until: Some(before + CLAIM) });
+                if !had {
+                    tracing::info!(lease = self.name, "this replica writes");
+                }
+            }
+            Ok(false) => {
+                let had = claim.borrow().holds(before);
+                claim.send_replace(Claim::default());
+                if had {
+                    tracing::warn!(lease = self.name, "another replica has taken the Lease");
+                }
+            }
+            // The claim runs out by itself.
+            Err(error) => tracing::warn!(lease = self.name, %error, "cannot renew the Lease"),
+        }
+    }
+
+    /// Lets go of the Lease if it is held, so that another replica need not wait until it expires.
+    async fn step_down(&self, claim: &watch::Sender<Claim>, now: Instant) {
+        let held = claim.borrow().holds(now);
+        self.leader.send_replace(Leader::Nobody);
         claim.send_replace(Claim::default());
         if held && let Err(error) = self.release().await {
             tracing::warn!(%error, "cannot let go of the Lease; another replica waits until it expires");
@@ -170,20 +210,25 @@ impl Election {
         let seen = lease.as_ref().and_then(|lease| lease.spec.as_ref());
         let Attempt::Write(spec) = attempt(observed, seen, &self.me, now, Timestamp::now()) else {
             let annotations = lease.as_ref().and_then(|lease| lease.metadata.annotations.as_ref());
+            let installation = annotations.and_then(|all| all.get(INSTALLATION));
+            if let Some(other) = installation.filter(|other| **other != self.installation) {
+                self.rivals.send_replace(Some(other.clone()));
+            }
             let address = annotations.and_then(|all| all.get(ADDRESS)).cloned();
             self.leader.send_replace(address.map_or(Leader::Nobody, Leader::Other));
             return Ok(false);
         };
-        let address = (ADDRESS.to_owned(), self.address.clone());
+        let says = [(ADDRESS, &self.address), (INSTALLATION, &self.installation)];
+        let says = says.map(|(name, value)| (name.to_owned(), value.clone()));
         let written = match lease {
             Some(mut lease) => {
                 lease.spec = Some(spec);
-                lease.metadata.annotations.get_or_insert_default().extend([address]);
+                lease.metadata.annotations.get_or_insert_default().extend(says);
                 // With its resource version, so that of two replicas one fails.
                 self.api.replace(&self.name, &PostParams::default(), &lease).await
             }
             None => {
-                let annotations = Some([address].into());
+                let annotations = Some(says.into());
                 let metadata =
                     ObjectMeta { name: Some(self.name.clone()), annotations, ..ObjectMeta::default() };
                 let lease = Lease { metadata, spec: Some(spec) };

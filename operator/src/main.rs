@@ -21,9 +21,11 @@ fn main() -> ExitCode {
             Ok(files) => print(&files.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("---\n")),
             Err(error) => complain(&error.to_string()),
         },
-        Command::Rbac { namespace } => {
+        Command::Rbac { namespace, namespaces } => {
             // JSON is YAML.
-            let documents = rbac::manifests(&namespace).into_iter().map(|document| format!("{document:#}\n"));
+            let documents = rbac::manifests(&namespace, &namespaces)
+                .into_iter()
+                .map(|document| format!("{document:#}\n"));
             print(&documents.collect::<Vec<_>>().join("---\n"))
         }
         Command::Version => print(concat!("mcp-operator ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -31,7 +33,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Run) -> ExitCode {
-    let settings = log::Settings { level: &args.log_level, format: args.log_format, caller: false };
+    let settings = log::Settings {
+        service: "mcp-operator",
+        level: &args.log_level,
+        format: args.log_format,
+        caller: false,
+    };
     if let Err(error) = log::init(settings) {
         return complain(&error.to_string());
     }
@@ -55,15 +62,18 @@ fn serve(args: &Run) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        tokio::select! {
-            () = operator.tend() => {}
-            _ = shutdown.recv() => {}
+        let rival = tokio::select! {
+            rival = operator.tend() => Some(rival),
+            _ = shutdown.recv() => None,
+        };
+        if let Some(rival) = &rival {
+            tracing::error!(%rival, "this installation ends");
         }
         let hurry = async move {
             shutdown.recv().await;
         };
         operator.stop(hurry).await;
-        ExitCode::SUCCESS
+        if rival.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     })
 }
 

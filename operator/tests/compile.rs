@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
 
 mod kit;
+#[path = "compile/rotation.rs"]
+mod rotation;
 #[path = "compile/services.rs"]
 mod services;
 #[path = "compile/tls.rs"]
@@ -277,16 +279,18 @@ fn a_listener_without_a_usable_certificate_stays_shut() {
 }
 
 #[test]
-fn a_token_may_be_for_any_of_several_audiences() {
+fn a_token_may_be_for_any_of_several_audiences_and_of_any_provider() {
     let secret = "kind: Secret\nmetadata: {name: jwt, namespace: here}\nstringData: {key: 0123456789abcdef0123456789abcdef}";
     let provider = json!({
         "name": "p", "issuer": "i", "audiences": ["a", "b"], "hmacSecretRef": {"name": "jwt", "key": "key"},
     });
-    let spec = json!({"auth": {"jwt": {"providers": [provider]}}});
+    let partner = json!({"name": "q", "issuer": "j", "hmacSecretRef": {"name": "jwt", "key": "key"}});
+    let spec = json!({"auth": {"jwt": {"providers": [provider, partner]}}});
     let access = snapshot(&world(&[&gateway(&spec), secret])).access;
-    let audiences: Vec<_> = access.jwts().iter().map(|jwt| jwt.audience.as_deref()).collect();
-    assert_eq!(audiences, [Some("a"), Some("b")], "{access:?}");
-    assert!(access.jwts().iter().all(|jwt| jwt.issuer.as_deref() == Some("i") && jwt.secret.is_some()));
+    let ways = access.jwts().iter().map(|jwt| (jwt.issuer.as_deref(), jwt.audience.as_deref()));
+    let expected = [(Some("i"), Some("a")), (Some("i"), Some("b")), (Some("j"), None)];
+    assert_eq!(ways.collect::<Vec<_>>(), expected, "{access:?}");
+    assert!(access.jwts().iter().all(|jwt| jwt.secret.is_some()));
 }
 
 #[test]

@@ -73,6 +73,9 @@ pub struct StdioBackend {
     pub env: BTreeMap<String, Secret>,
     /// Children of this backend at once, over all sessions.
     pub max_processes: usize,
+    /// One child serves all clients. It can ask none of them anything, and none sees what it logs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// A Streamable HTTP endpoint.

@@ -85,6 +85,7 @@ fn a_process_needs_a_program() {
             working_dir: None,
             env: BTreeMap::new(),
             max_processes: 1,
+            shared: false,
         });
         let found = defects(&snapshot(Vec::new(), vec![Backend { target, ..http("a", "") }]));
         assert_eq!(found, ["backend `a`: `command` is empty; give the program and its arguments as a list"]);

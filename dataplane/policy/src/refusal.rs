@@ -2,6 +2,8 @@
 //!
 //! Changes when the gateway has another reason to refuse or fail.
 
+use std::time::Duration;
+
 use bridge_mcp::error::code;
 use serde_json::{Value, json};
 
@@ -217,6 +219,17 @@ impl Reason {
             _ => Retry::Pointless,
         }
     }
+
+    /// When to come back (`Retry-After`, RFC 9110 10.2.3), for refusals with status 503.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            // Places come free when somebody leaves.
+            Self::Exhausted => Some(Duration::from_secs(5)),
+            // Another replica is there already.
+            Self::ShuttingDown => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
 }
 
 /// One refusal: a reason with its particulars. The detail names no internal address and no secret.
@@ -296,6 +309,13 @@ mod tests {
     fn labels_are_distinct() {
         let labels: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(labels.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn whoever_gets_503_is_told_when_to_come_back() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.retry_after().is_some(), reason.status() == 503, "{reason:?}");
+        }
     }
 
     #[test]

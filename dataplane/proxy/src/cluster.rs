@@ -27,7 +27,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::crossing::{Pool, Watches};
 use crate::observe::GatewayMetrics;
-use crate::upstream::Endpoints;
+use crate::upstream::{Endpoints, Room};
 use endpoint::{Endpoint, Protocol};
 
 pub(crate) use catalogue::{Catalogue, Lists, Offer};
@@ -63,6 +63,8 @@ pub(crate) struct Cluster {
     endpoints: Vec<Endpoint>,
     standing: Arc<Endpoints>,
     permits: Arc<Semaphore>,
+    /// The one process of a backend whose clients share it.
+    room: LinkSlot<Arc<Room>>,
     /// The conversation that all modern clients share; they keep no state in it.
     modern: LinkSlot,
     /// Legacy conversations for the calls of modern clients.
@@ -133,6 +135,7 @@ impl Cluster {
             limits,
             endpoints,
             standing,
+            room: LinkSlot::default(),
             modern: LinkSlot::default(),
             pool: Pool::default(),
             watches: Watches::default(),
@@ -165,6 +168,7 @@ impl Cluster {
         self.closed.cancel();
         self.work.close();
         self.pool.clear();
+        drop(self.room.take());
         if let Some(link) = self.modern.take() {
             self.track("close-link", async move { link.close().await });
         }
@@ -201,6 +205,14 @@ impl Cluster {
     pub(crate) async fn settled(&self, era: Era) {
         self.catalogue(era).settled().await;
         self.catalogue(self.source(era)).settled().await;
+    }
+
+    /// Waits until what it offers was read, in whichever generation.
+    pub(crate) async fn was_read(&self) {
+        tokio::select! {
+            () = self.legacy_catalogue.was_read() => {}
+            () = self.modern_catalogue.was_read() => {}
+        }
     }
 
     /// Asks for a new reading of what it offers to clients of `era`, when the last one is old.

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bridge_auth::KeyError;
 use bridge_mcp::cursor::CursorKey;
+use bridge_policy::route::Scope;
 use bridge_runtime::admin::{AdminServer, BindError, Pages};
 use bridge_runtime::drain::Drain;
 use bridge_runtime::health::Health;
@@ -30,7 +31,7 @@ use crate::crossing::{HandleKey, Parked};
 use crate::discovery::Standing;
 use crate::frontend::sse;
 use crate::frontend::stdio::{LocalError, Locals};
-use crate::gateway::{Gateway, Plan, PlanHealth};
+use crate::gateway::{Gateway, Plan, PlanHealth, Role};
 use crate::listener::{Bound, LAME_DUCK, ListenError, Running, acceptor};
 use crate::merged::{Views, keep_views};
 use crate::observe::{ConfigCollector, GatewayMetrics, keep_gauges};
@@ -101,7 +102,13 @@ impl Server {
         if let Access::Refuse { reason } = &loaded.snapshot.access {
             tracing::error!(%reason, "every request will be refused");
         }
-        Self::begin(loaded.snapshot, &loaded.process, None).await
+        Self::begin(loaded.snapshot, &loaded.process, Role::Standalone).await
+    }
+
+    /// Starts a gateway of one backend, which is what `/mcp` serves. The process is ready once that was read.
+    pub(crate) async fn start_beside(loaded: Loaded, namespace: &str) -> Result<Self, StartError> {
+        let role = Role::Adapter(Scope::One(namespace.to_owned()));
+        Self::begin(loaded.snapshot, &loaded.process, role).await
     }
 
     /// Starts what needs no configuration. The process is ready when one has come by [`Server::replace`]; `standing` says
@@ -110,19 +117,16 @@ impl Server {
         process: &ProcessSettings,
         standing: Arc<Standing>,
     ) -> Result<Self, StartError> {
-        Self::begin(unconfigured(), process, Some(standing)).await
+        Self::begin(unconfigured(), process, Role::Pod(standing)).await
     }
 
-    async fn begin(
-        snapshot: Snapshot,
-        process: &ProcessSettings,
-        standing: Option<Arc<Standing>>,
-    ) -> Result<Self, StartError> {
+    async fn begin(snapshot: Snapshot, process: &ProcessSettings, role: Role) -> Result<Self, StartError> {
         let drain = Drain::new();
         let readiness = Readiness::new(drain.clone());
         let listening = readiness.gate("listeners");
-        let unconfigured = standing.is_some().then(|| readiness.gate("configuration"));
-        let (gateway, metrics) = build(snapshot, drain, &readiness, standing)?;
+        let unconfigured = matches!(role, Role::Pod(_)).then(|| readiness.gate("configuration"));
+        let unread = matches!(role, Role::Adapter(_)).then(|| readiness.gate("server"));
+        let (gateway, metrics) = build(snapshot, drain, &readiness, role)?;
         let plan = gateway.plan.load_full();
         let mut bound = Vec::new();
         for listener in &plan.snapshot.listeners {
@@ -134,6 +138,15 @@ impl Server {
         serve_admin(process, &gateway, metrics, &admin_stop).await?;
         for cluster in &plan.clusters {
             cluster.start();
+        }
+        if let Some(gate) = unread {
+            let started = Arc::clone(&plan);
+            tasks::spawn("first-reading", async move {
+                for cluster in &started.clusters {
+                    cluster.was_read().await;
+                }
+                gate.release();
+            });
         }
         keep_views(&gateway);
         keep_gauges(&gateway);
@@ -283,8 +296,13 @@ pub(crate) fn build(
     snapshot: Snapshot,
     drain: Drain,
     readiness: &Readiness,
-    standing: Option<Arc<Standing>>,
+    role: Role,
 ) -> Result<(Arc<Gateway>, Metrics), StartError> {
+    let (standing, front) = match role {
+        Role::Standalone => (None, None),
+        Role::Pod(standing) => (Some(standing), None),
+        Role::Adapter(front) => (None, Some(front)),
+    };
     let metrics = Metrics::new()?;
     let shared = Arc::new(cluster::Shared {
         clients: Clients::shared()?,
@@ -320,6 +338,7 @@ pub(crate) fn build(
         ending: CancellationToken::new(),
         shared,
         listens: Arc::new(Semaphore::new(max_listens.min(Semaphore::MAX_PERMITS))),
+        front,
         plan,
     };
     Ok((Arc::new(gateway), metrics))

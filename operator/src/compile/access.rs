@@ -5,19 +5,22 @@
 use bridge_api::condition::Accepted;
 use bridge_api::v1alpha1::McpGatewaySpec;
 use bridge_api::v1alpha1::gateway::{Action, Auth, Authorization, JwtProvider};
-use bridge_snapshot::{Access, Jwt, Material};
+use bridge_snapshot::{Access, Jwt};
 
+use super::credentials::Secrets;
 use super::finding::Problem;
+use super::material;
 use super::refs::Lookup;
-use crate::{defaults, layout};
+use crate::defaults;
 
 /// The policy, and why it refuses everybody if that is not what was asked for.
 pub(super) fn access(
     lookup: &mut Lookup<'_>,
     namespace: &str,
     spec: &McpGatewaySpec,
+    secrets: &mut Secrets,
 ) -> (Access, Option<Problem>) {
-    match policy(lookup, namespace, spec) {
+    match policy(lookup, namespace, spec, secrets) {
         Ok(access) => (access, None),
         Err(problem) => (
             Access::Refuse { reason: format!("all clients are refused: {}", problem.message()) },
@@ -26,7 +29,12 @@ pub(super) fn access(
     }
 }
 
-fn policy(lookup: &mut Lookup<'_>, namespace: &str, spec: &McpGatewaySpec) -> Result<Access, Problem> {
+fn policy(
+    lookup: &mut Lookup<'_>,
+    namespace: &str,
+    spec: &McpGatewaySpec,
+    secrets: &mut Secrets,
+) -> Result<Access, Problem> {
     if let Some(authorization) = &spec.authorization {
         check_authorization(authorization)?;
     }
@@ -40,11 +48,15 @@ fn policy(lookup: &mut Lookup<'_>, namespace: &str, spec: &McpGatewaySpec) -> Re
     match (&auth.jwt, anonymous) {
         (Some(_), true) => Err(unsupported("spec.auth.anonymous: Allow together with spec.auth.jwt")),
         (Some(jwt), false) => {
-            let [provider] = &*jwt.providers else {
-                return Err(unsupported("spec.auth.jwt.providers with more than one issuer"));
-            };
-            let jwt = signed_tokens(lookup, namespace, auth, provider)?;
-            Ok(for_audiences(jwt, provider.audiences.as_deref().unwrap_or_default()))
+            let mut ways = Vec::new();
+            for provider in &jwt.providers {
+                let jwt = signed_tokens(lookup, namespace, (auth, provider), secrets)?;
+                ways.extend(for_audiences(jwt, provider.audiences.as_deref().unwrap_or_default()));
+            }
+            Ok(match <[Jwt; 1]>::try_from(ways) {
+                Ok([only]) => Access::Jwt(only),
+                Err(any_of) => Access::AnyJwt { any_of },
+            })
         }
         (None, true) => Ok(Access::Anonymous { explicit: true }),
         (None, false) => Ok(nobody("spec.auth names no proof, and does not allow anonymous clients")),
@@ -54,8 +66,8 @@ fn policy(lookup: &mut Lookup<'_>, namespace: &str, spec: &McpGatewaySpec) -> Re
 fn signed_tokens(
     lookup: &mut Lookup<'_>,
     namespace: &str,
-    auth: &Auth,
-    provider: &JwtProvider,
+    (auth, provider): (&Auth, &JwtProvider),
+    secrets: &mut Secrets,
 ) -> Result<Jwt, Problem> {
     let field = format!("spec.auth.jwt.providers[{}]", provider.name);
     let Some(secret) = &provider.hmac_secret_ref else {
@@ -64,8 +76,8 @@ fn signed_tokens(
     if provider.claims.is_some() {
         return Err(unsupported(&format!("{field}.claims")));
     }
-    let audiences = provider.audiences.as_deref().unwrap_or_default();
-    let length = lookup.value(namespace, secret)?.len();
+    let value = lookup.value(namespace, secret)?;
+    let length = value.len();
     if length < defaults::HMAC_BYTES {
         return Err(Problem::spec(
             Accepted::Invalid,
@@ -79,8 +91,8 @@ fn signed_tokens(
     let cache = per_message.and_then(|each| each.cache_seconds);
     Ok(Jwt {
         issuer: Some(provider.issuer.clone()),
-        audience: audiences.first().cloned(),
-        secret: Some(Material::Env(layout::JWT_SECRET_ENV.to_owned())),
+        audience: None,
+        secret: Some(material::of_secret(secrets, namespace, secret, value)),
         public_key_file: None,
         per_message: per_message.and_then(|each| each.enabled).unwrap_or(false),
         cache_ttl: cache
@@ -89,14 +101,11 @@ fn signed_tokens(
 }
 
 /// A token for any of the audiences will do.
-fn for_audiences(jwt: Jwt, audiences: &[String]) -> Access {
-    match audiences {
-        [] | [_] => Access::Jwt(jwt),
-        all => {
-            let of = |audience: &String| Jwt { audience: Some(audience.clone()), ..jwt.clone() };
-            Access::AnyJwt { any_of: all.iter().map(of).collect() }
-        }
+fn for_audiences(jwt: Jwt, audiences: &[String]) -> Vec<Jwt> {
+    if audiences.is_empty() {
+        return vec![jwt];
     }
+    audiences.iter().map(|audience| Jwt { audience: Some(audience.clone()), ..jwt.clone() }).collect()
 }
 
 fn check_authorization(authorization: &Authorization) -> Result<(), Problem> {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
-use bridge_api::v1alpha1::backend::{BackendProtocol, BackendTlsMode, Stdio};
+use bridge_api::v1alpha1::backend::{BackendProtocol, BackendTlsMode, SessionMode, Stdio};
 use bridge_api::v1alpha1::common::TimeSpan;
 use bridge_api::v1alpha1::gateway::StdioPolicy;
 use bridge_api::v1alpha1::traffic::TrafficPolicy;
@@ -187,6 +187,7 @@ fn process(child: &Stdio) -> Target {
         env: plain.collect(),
         max_processes: usize::try_from(child.max_sessions.unwrap_or(defaults::STDIO_SESSIONS))
             .unwrap_or(usize::MAX),
+        shared: child.session_mode == SessionMode::Shared,
     })
 }
 

@@ -3,15 +3,14 @@
 use bridge_api::condition::Accepted;
 use bridge_api::v1alpha1::McpBackendSpec;
 use bridge_api::v1alpha1::backend::{BackendTls, BackendTlsMode};
-use bridge_api::v1alpha1::common::{CaKind, CaRef};
-use bridge_snapshot::{Material, Secret, TlsIdentity, UpstreamTls};
+use bridge_api::v1alpha1::common::CaRef;
+use bridge_snapshot::{Material, TlsIdentity, UpstreamTls};
 
 use super::Options;
 use super::credentials::Secrets;
 use super::finding::Problem;
+use super::material;
 use super::refs::Lookup;
-use crate::layout;
-use crate::world::ObjectName;
 
 /// The settings of a backend; `None` when the system's authorities and the host of each address decide. Values of Secrets
 /// that they need go into `secrets`.
@@ -58,16 +57,8 @@ fn authorities(
     reference: &CaRef,
     secrets: &mut Secrets,
 ) -> Result<Material, Problem> {
-    lookup.authorities(namespace, reference)?;
-    let key = layout::ca_key(reference);
-    let name = ObjectName::new(namespace, &*reference.name);
-    if reference.kind == Some(CaKind::Secret) {
-        return put(lookup, &name, key, secrets);
-    }
-    // It is no secret, so it stands where it is needed.
-    let map = lookup.world().config_maps.get(&name).and_then(|map| map.data.as_ref());
-    let value = map.and_then(|data| data.get(key)).map(String::as_str).unwrap_or_default();
-    Ok(Material::Value { origin: format!("ConfigMap {name}, key {key}"), value: Secret::new(value) })
+    let pem = lookup.authorities(namespace, reference)?;
+    Ok(material::of_authorities(secrets, namespace, reference, pem))
 }
 
 fn identity(
@@ -76,25 +67,9 @@ fn identity(
     name: &str,
     secrets: &mut Secrets,
 ) -> Result<TlsIdentity, Problem> {
-    lookup.certificate(namespace, name)?;
-    let name = ObjectName::new(namespace, name);
+    let (chain, key) = lookup.certificate(namespace, name)?;
     Ok(TlsIdentity {
-        certificate: put(lookup, &name, "tls.crt", secrets)?,
-        key: put(lookup, &name, "tls.key", secrets)?,
+        certificate: material::of_key(secrets, namespace, (name, "tls.crt"), chain),
+        key: material::of_key(secrets, namespace, (name, "tls.key"), key),
     })
-}
-
-/// Has a value of a Secret sent along, and gives the reference to it.
-fn put(
-    lookup: &mut Lookup<'_>,
-    name: &ObjectName,
-    key: &str,
-    secrets: &mut Secrets,
-) -> Result<Material, Problem> {
-    let reference =
-        bridge_api::v1alpha1::common::SecretKeyRef { name: name.name.clone(), key: key.to_owned() };
-    let value = Secret::new(lookup.value(&name.namespace, &reference)?);
-    let secret = name.to_string();
-    secrets.entry(secret.clone()).or_default().data.insert(key.to_owned(), value);
-    Ok(Material::Key { secret, key: key.to_owned() })
 }

@@ -17,9 +17,9 @@ const LAYERS: [(&str, u8); 13] = [
     ("mcp-gateway", 3),
     ("mcp-operator", 3),
     ("bridge-bench", 4),
-    ("bridge-cluster", 4),
     ("bridge-tests", 4),
     ("mcp-test-server", 4),
+    ("bridge-cluster", 5),
 ];
 
 /// Packages that their own layer may use: they use nothing of ours.

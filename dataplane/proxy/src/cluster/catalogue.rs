@@ -153,6 +153,13 @@ impl Catalogue {
         drop(offer.wait_for(|offer| !matches!(offer, Offer::Loading)).await);
     }
 
+    /// Waits until it was read.
+    pub(crate) async fn was_read(&self) {
+        let mut offer = self.offer.subscribe();
+        // The sender lives as long as `self`.
+        drop(offer.wait_for(|offer| matches!(offer, Offer::Ready(_))).await);
+    }
+
     /// Tells each change of what is known.
     pub(crate) fn subscribe(&self) -> watch::Receiver<Offer> {
         self.offer.subscribe()

@@ -42,14 +42,13 @@ pub(crate) async fn forward(
         return Err(Refusal::new(Reason::Exhausted, "this session has as many subscriptions as it may have"));
     }
     let (conversation, _) = context.or_end(&cluster.name, session.converse(cluster)).await??;
-    if matches!(*conversation.link, Link::ToModern(_)) {
+    if matches!(*conversation.link, Link::ToModern(_) | Link::Shared(_)) {
         return Box::pin(serve_apart(context, session, cluster, frame, permit, conversation)).await;
     }
     serve(context, session, cluster, frame, permit, conversation).await
 }
 
-/// Serves a request to its end, also when its client leaves. A modern server takes the end of a request for its
-/// cancellation; a legacy client that loses its connection has cancelled nothing.
+/// Serves a request to its end, also when its client leaves. Here the end of a request is its cancellation; a legacy client that loses its connection has cancelled nothing.
 async fn serve_apart(
     context: &Context,
     session: &Arc<Session>,

@@ -122,7 +122,7 @@ async fn send(
                 upstream
             }
             // No header reaches this backend, so nobody behind the gateway could compare them.
-            Link::Channel(_) | Link::ToModern(_) => {
+            Link::Channel(_) | Link::ToModern(_) | Link::Shared(_) => {
                 if let Err(violation) = check_params(context, cluster, frame, headers) {
                     return Ok(refuse(context, frame, &violation));
                 }
@@ -151,7 +151,7 @@ async fn send(
             // The form that an HTTP backend chose is kept.
             let form = match link.as_ref() {
                 Link::Http(_) => modern_stream::Form::Stream,
-                Link::Channel(_) | Link::ToModern(_) => modern_stream::Form::Short,
+                Link::Channel(_) | Link::ToModern(_) | Link::Shared(_) => modern_stream::Form::Short,
             };
             let stream = modern_stream::Stream {
                 backend: Arc::clone(cluster),

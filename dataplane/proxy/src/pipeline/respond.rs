@@ -8,7 +8,9 @@ use bridge_runtime::health::HealthReply;
 use bridge_transport::frontend::body::ReplyBody;
 use bridge_transport::frontend::events::EventSource;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 
 use super::{Reply, error_of};
@@ -67,6 +69,9 @@ pub(crate) fn refusal(id: Option<&[u8]>, refusal: &Refusal) -> Reply {
     };
     if let Some(challenge) = challenge {
         response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(wait) = refusal.reason.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
     response
 }

@@ -143,6 +143,7 @@ fn stdio(config: &BackendConfig, files: &mut Vec<FileUse>, cx: &mut Context<'_>)
         working_dir: config.working_dir.value.clone(),
         env: secrets(&config.env),
         max_processes: config.max_processes.0,
+        shared: false,
     }))
 }
 
