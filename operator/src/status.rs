@@ -20,8 +20,11 @@ pub use lag::{Lag, Lags};
 /// What is known of one pod through its stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PodFact {
-    /// Revision that it serves.
+    /// Revision that it serves, as the replica counts that it is connected to.
     pub revision: Option<u64>,
+    /// Fingerprint of all that replica has published, when the pod serves it.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// What it was sent and does not serve.
     #[serde(default)]
     pub rejected: Vec<Rejection>,
@@ -48,6 +51,15 @@ pub struct Published {
     pub digest: String,
 }
 
+impl PodFact {
+    /// Whether it serves what was published up to `revision`. Replicas see changes in batches of their own, so that the same
+    /// resources may have another revision at each: equal fingerprints say as much.
+    fn serves(&self, published: &Published, revision: u64) -> bool {
+        self.digest.as_ref() == Some(&published.digest)
+            || self.revision.is_some_and(|served| served >= revision)
+    }
+}
+
 impl Published {
     /// Revision of the last change.
     pub fn latest(&self) -> u64 {
@@ -62,8 +74,7 @@ pub fn behind<'a>(
     published: &Published,
 ) -> Vec<String> {
     let latest = published.latest();
-    let lacks =
-        |uid: &String| facts.get(uid).is_none_or(|fact| fact.revision.is_none_or(|served| served < latest));
+    let lacks = |uid: &String| facts.get(uid).is_none_or(|fact| !fact.serves(published, latest));
     pods.filter(|pod| is_ready(pod)).filter_map(kube::ResourceExt::uid).filter(lacks).collect()
 }
 
@@ -82,11 +93,11 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// With everything up to `revision`, as far as `concerns` says so of a rejection.
+    /// With what was published up to a revision, as far as `concerns` says so of a rejection.
     fn of(
         pods: impl Iterator<Item = &'a Pod>,
         (facts, lags): (&'a PodFacts, &Lags),
-        revision: u64,
+        (published, revision): (&Published, u64),
         concerns: impl Fn(&Rejection) -> bool,
     ) -> Self {
         let mut progress = Self::default();
@@ -101,7 +112,7 @@ impl<'a> Progress<'a> {
             }
             progress.ready += 1;
             let (fact, lag) = (facts.get(&uid), lags.get(&uid).copied().unwrap_or(Lag::Fresh));
-            let has = fact.is_some_and(|fact| fact.revision.is_some_and(|served| served >= revision));
+            let has = fact.is_some_and(|fact| fact.serves(published, revision));
             let refused = fact.and_then(|fact| fact.rejected.iter().find(|rejection| concerns(rejection)));
             match refused {
                 Some(rejection) => progress.refusals.push(rejection),
@@ -127,8 +138,8 @@ impl<'a> Progress<'a> {
             return (Programmed::OperatorDegraded, "the operator cannot see the cluster".to_owned());
         }
         if let Some(rejection) = self.refusals.first() {
-            let message =
-                format!("{} pods refuse {}: {}", self.refusals.len(), rejection.key(), rejection.message);
+            let (count, key) = (self.refusals.len(), rejection.key());
+            let message = format!("{count} of {} pods refuse {key}: {}", self.pods, rejection.message);
             return (Programmed::Rejected, message);
         }
         if self.ready == 0 {

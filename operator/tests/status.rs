@@ -87,7 +87,7 @@ impl Case {
         let compilation = compile(&world, &options()).unwrap();
         let plan = &compilation.gateways[&ObjectName::new("here", "main")];
         let changed = plan.entries.keys().map(|key| (key.clone(), 5)).collect();
-        let fact = PodFact { revision: Some(5), rejected: Vec::new(), report: Some(report()) };
+        let fact = PodFact { revision: Some(5), digest: None, rejected: Vec::new(), report: Some(report()) };
         Self {
             published: Published { changed, digest: "d".into() },
             pods: vec![pod("1"), pod("2")],
@@ -298,6 +298,25 @@ fn a_status_that_was_written_is_not_written_again() {
     assert_eq!(later.gateway(), first);
     let types: BTreeSet<_> = first.iter().map(|condition| &condition.type_).collect();
     assert_eq!(types.len(), first.len());
+}
+
+/// Replicas see changes in batches of their own, and count them otherwise.
+#[test]
+fn a_pod_that_serves_the_same_by_another_count_is_not_behind() {
+    let another = |digest: &'static str| {
+        plain().change(move |case| {
+            let fact = case.facts.get_mut("2").unwrap();
+            fact.revision = Some(1);
+            fact.digest = Some(digest.to_owned());
+            case.published.digest = "this".to_owned();
+        })
+    };
+    let case = another("this");
+    case.is(ConditionType::Programmed, "Programmed");
+    assert!(behind(case.pods.iter(), &case.facts, &case.published).is_empty());
+    let case = another("that");
+    case.is(ConditionType::Programmed, "PartiallyAcknowledged");
+    assert_eq!(behind(case.pods.iter(), &case.facts, &case.published), ["2"]);
 }
 
 #[test]

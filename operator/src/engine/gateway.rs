@@ -66,6 +66,7 @@ impl Gateway {
         let facts = self.publisher.streams().map(|stream| {
             let fact = PodFact {
                 revision: stream.revision,
+                digest: stream.current.then(|| self.published.digest.clone()),
                 rejected: stream.rejected.into_iter().cloned().collect(),
                 report: self.reports.get(&stream.stream).cloned(),
             };

@@ -113,8 +113,8 @@ pub(super) fn is_available(name: &str, pods: &[&Pod], facts: &PodFacts) -> bool 
 
 fn progress<'a>(facts: &BackendFacts<'a>, gateway: &'a GatewayOfBackend<'a>) -> Progress<'a> {
     let name = &*facts.verdict.tool_namespace;
-    let revision = revision_of(gateway.published, name);
-    Progress::of(gateway.pods.iter().copied(), (gateway.facts, gateway.lags), revision, |one| {
+    let wanted = (gateway.published, revision_of(gateway.published, name));
+    Progress::of(gateway.pods.iter().copied(), (gateway.facts, gateway.lags), wanted, |one| {
         concerns(name, one)
     })
 }
@@ -123,6 +123,7 @@ fn programmed(facts: &BackendFacts<'_>) -> (Programmed, String) {
     let serving = facts.gateways.iter().filter(|gateway| gateway.serves);
     let mut all = Progress::default();
     for part in serving.map(|gateway| progress(facts, gateway)) {
+        all.pods += part.pods;
         all.ready += part.ready;
         all.serving += part.serving;
         all.coming += part.coming;

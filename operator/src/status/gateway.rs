@@ -49,7 +49,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
     let generation = gateway.metadata.generation.unwrap_or_default();
     let previous =
         gateway.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let everything = facts.published.latest();
+    let everything = (facts.published, facts.published.latest());
     let progress = Progress::of(facts.pods.iter().copied(), (facts.facts, facts.lags), everything, |_| true);
     let mut conditions = Conditions::new(generation, previous, now);
     match facts.conflict {
@@ -89,7 +89,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
         discovery: Some(DiscoveryCounts { services: count(plan.services), ignored: count(plan.ignored) }),
         tools: Some(tools(facts)),
         config: Some(GatewayConfig {
-            version: i64::try_from(everything).ok(),
+            version: i64::try_from(everything.1).ok(),
             hash: Some(facts.published.digest.clone()),
             pods: count(progress.ready),
             acked: count(progress.serving),
@@ -256,11 +256,10 @@ fn addresses(service: Option<&Service>) -> Option<Vec<GatewayAddress>> {
 /// Backends that every ready pod serves as they are now.
 fn programmed_backends(facts: &GatewayFacts<'_>) -> i32 {
     let programmed = facts.plan.attached.keys().filter(|name| {
-        let revision = super::backend::revision_of(facts.published, name);
+        let wanted = (facts.published, super::backend::revision_of(facts.published, name));
         let pods = facts.pods.iter().copied();
-        let progress = Progress::of(pods, (facts.facts, facts.lags), revision, |one| {
-            super::backend::concerns(name, one)
-        });
+        let progress =
+            Progress::of(pods, (facts.facts, facts.lags), wanted, |one| super::backend::concerns(name, one));
         progress.ready > 0 && progress.serving == progress.ready
     });
     count(programmed.count())
