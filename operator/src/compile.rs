@@ -23,7 +23,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_api::v1alpha1::backend::BackendState;
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
-use bridge_snapshot::push::{Entry, Key, Resource};
+use bridge_snapshot::push::{Entry, Key, Resource, Version};
 use kube::ResourceExt as _;
 
 pub use finding::{Finding, Problem};
@@ -62,6 +62,8 @@ pub struct Compilation {
 /// What the pods of one gateway get, and what there is to say about it.
 #[derive(Debug)]
 pub struct GatewayPlan {
+    /// Who gets in, and how: another one could lock everybody out.
+    pub exposure: Version,
     /// Resources for the pods.
     pub entries: BTreeMap<Key, Entry>,
     /// Whether the specification is served as it was meant.
@@ -152,6 +154,8 @@ fn plan(
     compilation: &mut Compilation,
 ) -> Result<GatewayPlan, serde_json::Error> {
     let base = gateway::base(lookup, &name.namespace, gateway);
+    let exposure = (&base.snapshot.listeners, &base.snapshot.access, &base.secrets);
+    let exposure = Version::of(&serde_json::to_string(&exposure)?);
     let (mut resources, mut secrets) = (Vec::new(), base.secrets);
     let (mut attached, mut left_out) = (BTreeMap::new(), 0);
     let mut owners: BTreeMap<String, ObjectName> = BTreeMap::new();
@@ -214,6 +218,7 @@ fn plan(
     resources.push(Resource::Gateway(Box::new(base.snapshot)));
     let entries = resources.iter().map(|resource| Ok((resource.key(), resource.encode()?)));
     Ok(GatewayPlan {
+        exposure,
         entries: entries.collect::<Result<_, serde_json::Error>>()?,
         accepted: base.accepted,
         resolved: base.resolved,

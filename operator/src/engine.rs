@@ -252,11 +252,14 @@ impl Engine {
             Event::Message(name, id, message) => {
                 self.with(&name, |gateway| gateway.publisher.receive(id, *message, now));
             }
-            Event::Disconnected(name, id) => self.with(&name, |gateway| {
-                gateway.senders.remove(&id);
-                gateway.reports.remove(&id);
-                gateway.publisher.disconnect(id, now)
-            }),
+            Event::Disconnected(name, id) => {
+                let world = Arc::clone(&self.world);
+                let leaves = |uid: &str| {
+                    let pod = world.pods.values().find(|pod| pod.metadata.uid.as_deref() == Some(uid));
+                    pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+                };
+                self.with(&name, |gateway| gateway.part(id, leaves, now));
+            }
             Event::Fetched(values) => {
                 for value in values {
                     self.revision = self.revision.max(value.revision());
@@ -318,7 +321,7 @@ impl Engine {
         for (name, plan) in &compilation.gateways {
             let epoch = &self.epoch;
             let gateway = self.gateways.entry(name.clone()).or_insert_with(|| Gateway::new(epoch));
-            gateway.publish(&plan.entries, self.revision, now);
+            gateway.publish(plan, self.revision, now);
             let known = gateway.publisher.published().1 > 0;
             self.with(name, |gateway| {
                 if known { gateway.publisher.tick(now) } else { gateway.publisher.complete(now) }

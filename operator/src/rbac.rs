@@ -65,7 +65,7 @@ const OWN: &[Rule] = &[
     // Another class has another name, so the names cannot be listed here.
     rule(&["coordination.k8s.io"], &["leases"], &["get", "update"]),
     rule(&[""], &["secrets"], &["create"]),
-    Rule { groups: &[""], resources: &["secrets"], names: &[AUTHORITY], verbs: &["get", "update"] },
+    Rule { groups: &[""], resources: &["secrets"], names: &[AUTHORITY], verbs: &["get", "patch"] },
 ];
 
 /// What no Role of a namespace can grant, for an installation that is confined to some namespaces: pods show their tokens.

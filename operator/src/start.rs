@@ -8,8 +8,9 @@ use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::civil::Date;
-use kube::api::PostParams;
+use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
+use serde_json::{Map, Value, json};
 
 use crate::rbac::AUTHORITY;
 use crate::serve::{Authorities, Authority, CertificateError};
@@ -80,11 +81,11 @@ pub async fn authorities(client: &Client, namespace: &str, today: Date) -> Resul
     // Once more when another replica was faster.
     for _ in 0..3 {
         let written = match secrets.get_opt(AUTHORITY).await.map_err(failed())? {
-            Some(mut kept) => {
+            Some(kept) => {
                 let authorities = read(&kept, today)?;
                 let Some(after) = authorities.step(today)? else { return Ok(authorities) };
-                (kept.data, kept.metadata.annotations) = (Some(data(&after)), Some(days(&after)));
-                secrets.replace(AUTHORITY, &params, &kept).await.map(|_| after)
+                let change = Patch::Merge(change(&kept, &after));
+                secrets.patch(AUTHORITY, &PatchParams::default(), &change).await.map(|_| after)
             }
             None => {
                 let fresh = Authorities::generate(today)?;
@@ -114,6 +115,24 @@ pub async fn authorities(client: &Client, namespace: &str, today: Date) -> Resul
 const MADE: &str = "mcp.bridge/made";
 const NEXT_MADE: &str = "mcp.bridge/next-made";
 const PREVIOUS_MADE: &str = "mcp.bridge/previous-made";
+
+/// What is different, for exactly the Secret that was read.
+fn change(kept: &Secret, after: &Authorities) -> Value {
+    let (data, days) = (data(after), days(after));
+    // What is absent stays as it is; what is null goes.
+    let gone = |key: &str| (key.to_owned(), Value::Null);
+    let old =
+        kept.data.iter().flatten().filter(|(key, _)| !data.contains_key(*key)).map(|(key, _)| gone(key));
+    let mut values: Map<String, Value> = old.collect();
+    values.extend(data.iter().map(|(key, value)| (key.clone(), json!(value))));
+    let forgotten = [MADE, NEXT_MADE, PREVIOUS_MADE].into_iter().filter(|name| !days.contains_key(*name));
+    let mut annotations: Map<String, Value> = forgotten.map(gone).collect();
+    annotations.extend(days.into_iter().map(|(name, day)| (name, day.into())));
+    json!({
+        "metadata": { "resourceVersion": kept.resource_version(), "annotations": annotations },
+        "data": values,
+    })
+}
 
 fn data(authorities: &Authorities) -> BTreeMap<String, ByteString> {
     let Authorities { current, next, previous } = authorities;

@@ -31,6 +31,9 @@ pub struct PodFact {
     /// What it told last.
     #[serde(default)]
     pub report: Option<Report>,
+    /// Its name, when it was leaving and its stream has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parted: Option<String>,
 }
 
 /// The sentence about fields that this version does not act on.
@@ -138,8 +141,8 @@ impl<'a> Progress<'a> {
             return (Programmed::OperatorDegraded, "the operator cannot see the cluster".to_owned());
         }
         if let Some(rejection) = self.refusals.first() {
-            let (count, key) = (self.refusals.len(), rejection.key());
-            let message = format!("{count} of {} pods refuse {key}: {}", self.pods, rejection.message);
+            let (refusals, key) = (self.refusals.len(), rejection.key());
+            let message = format!("{refusals} of {} pods refuse {key}: {}", self.pods, rejection.message);
             return (Programmed::Rejected, message);
         }
         if self.ready == 0 {

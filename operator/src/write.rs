@@ -9,7 +9,7 @@ mod owned;
 mod pace;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -55,6 +55,8 @@ pub struct Writer {
     clock: lag::Clock,
     /// Gateways of which it was told that a pod is behind.
     noted: BTreeSet<ObjectName>,
+    /// Pods, by uid, of which it was told that they have left.
+    drained: VecDeque<String>,
     /// When the definition of `ServiceMonitor`s was last looked for.
     monitors_looked_at: Option<Instant>,
     /// Gateways, by uid, that are known to have no `ServiceMonitor`.
@@ -96,6 +98,7 @@ impl Writer {
             pace: Pace::default(),
             clock: lag::Clock::default(),
             noted: BTreeSet::new(),
+            drained: VecDeque::new(),
             monitors_looked_at: None,
             unmonitored: BTreeSet::new(),
             saved: BTreeMap::new(),

@@ -87,7 +87,13 @@ impl Case {
         let compilation = compile(&world, &options()).unwrap();
         let plan = &compilation.gateways[&ObjectName::new("here", "main")];
         let changed = plan.entries.keys().map(|key| (key.clone(), 5)).collect();
-        let fact = PodFact { revision: Some(5), digest: None, rejected: Vec::new(), report: Some(report()) };
+        let fact = PodFact {
+            revision: Some(5),
+            rejected: Vec::new(),
+            report: Some(report()),
+            digest: None,
+            parted: None,
+        };
         Self {
             published: Published { changed, digest: "d".into() },
             pods: vec![pod("1"), pod("2")],

@@ -198,6 +198,8 @@ impl Api {
                 json_answer(200, &object)
             }
             (Method::PATCH, _) => {
+                // Whoever merges names no manager.
+                let manager = if manager.is_empty() { "merge".to_owned() } else { manager };
                 let manager = format!("{manager}{subresource}");
                 if !subresource.is_empty() && !state.objects.contains_key(&key) {
                     return failure(404, "NotFound");
@@ -279,7 +281,11 @@ fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (member, value) in over {
-                merge(base.entry(member).or_insert(Value::Null), value);
+                if value.is_null() {
+                    base.remove(member);
+                } else {
+                    merge(base.entry(member).or_insert(Value::Null), value);
+                }
             }
         }
         (base, over) => base.clone_from(over),
