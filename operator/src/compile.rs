@@ -8,6 +8,7 @@ mod attach;
 mod backend;
 mod credentials;
 mod endpoints;
+mod filters;
 mod finding;
 mod gateway;
 mod listeners;
@@ -15,6 +16,7 @@ mod material;
 mod refs;
 mod services;
 mod target;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +30,7 @@ pub use finding::{Finding, Problem};
 pub use listeners::ListenerVerdict;
 pub use refs::Reference;
 pub use services::ServiceNote;
+pub(crate) use tls::is_insecure;
 
 use crate::world::{ObjectName, World};
 use refs::Lookup;
@@ -39,6 +42,8 @@ pub struct Options {
     pub class: String,
     /// Whether backends may be on the pod's own address or link.
     pub allow_local_endpoints: bool,
+    /// Whether backends may say that any certificate passes.
+    pub allow_insecure_backends: bool,
 }
 
 /// What came of the world.
@@ -69,6 +74,8 @@ pub struct GatewayPlan {
     pub listeners: BTreeMap<String, ListenerVerdict>,
     /// Settings that give up protection.
     pub insecure: Vec<String>,
+    /// Fields that it may leave alone without danger, and does.
+    pub not_in_force: BTreeSet<&'static str>,
     /// Backends by the name that pods know.
     pub attached: BTreeMap<String, Attached>,
     /// `McpBackend`s and Services that it does not serve although they want it.
@@ -99,6 +106,8 @@ pub struct BackendVerdict {
     pub accepted: Finding<Accepted>,
     /// Whether its references lead somewhere.
     pub resolved: Finding<ResolvedRefs>,
+    /// Fields that its gateways may leave alone without danger, and do.
+    pub not_in_force: BTreeSet<&'static str>,
     /// Its gateways.
     pub gateways: BTreeMap<ObjectName, Finding<Accepted>>,
     /// Endpoints, ready or not.
@@ -178,6 +187,7 @@ fn plan(
                     resources.extend(compiled.endpoints.map(|places| Resource::Endpoints(namespace, places)));
                     resources.push(Resource::Backend(Box::new(compiled.part)));
                     let notes = finding::without_effect(&compiled.without_effect);
+                    verdict.not_in_force.extend(compiled.without_effect);
                     Finding::new(Accepted::Accepted, notes.unwrap_or_default())
                 }
                 Err(Problem::Spec(finding)) => {
@@ -214,6 +224,7 @@ fn plan(
         resolved: base.resolved,
         listeners: base.listeners,
         insecure: base.insecure,
+        not_in_force: base.without_effect.into_iter().collect(),
         attached,
         left_out: left_out + found.ignored,
         services,
@@ -233,6 +244,7 @@ impl BackendVerdict {
                 ),
             ),
             resolved: Finding::new(ResolvedRefs::ResolvedRefs, ""),
+            not_in_force: BTreeSet::new(),
             gateways: BTreeMap::new(),
             total: 0,
             ready: 0,

@@ -148,8 +148,11 @@ impl Operator {
         let pulse = Pulse::default();
         let scope = Scope { namespaces: args.namespaces.clone(), all_secrets: args.watch_all_secrets };
         let started = watches::start(&client, &scope, &seen, &pulse, &stop);
-        let options =
-            Options { class: args.class.clone(), allow_local_endpoints: args.allow_local_endpoints };
+        let options = Options {
+            class: args.class.clone(),
+            allow_local_endpoints: args.allow_local_endpoints,
+            allow_insecure_backends: args.allow_insecure_backends,
+        };
         let (engine, view) = Engine::new(options, epoch, (&started, pulse.clone()), measured.clone(), random);
         let index = tasks::spawn("index", engine.run(changes, told, stop.clone()));
 

@@ -5,7 +5,7 @@ mod backend;
 mod gateway;
 pub mod lag;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_api::condition::{self, Programmed, Reason};
 use bridge_snapshot::push::{Key, Rejection, Report};
@@ -34,6 +34,12 @@ pub struct PodFact {
     /// Its name, when it was leaving and its stream has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parted: Option<String>,
+}
+
+/// The sentence about fields that this version does not act on.
+fn not_in_force(fields: &BTreeSet<&'static str>) -> String {
+    let fields: Vec<_> = fields.iter().copied().collect();
+    format!("without effect in this version: {}", fields.join(", "))
 }
 
 /// Facts by the uid of the pod.

@@ -272,6 +272,17 @@ fn degraded_says_what_is_less_than_it_should_be() {
     let shared = json!({"protocol": "Stdio", "stdio": {"image": "i", "command": ["x"], "replicas": 3, "sessionMode": "Shared"}});
     let conditions = Case::with(&json!({}), &shared).backend();
     assert_eq!(conditions.last().unwrap().reason, "StdioReplicaCapped");
+    let unused = Case::new(
+        &json!({"routing": {"strategy": "Locality"}, "rateLimit": {"global": {"requestsPerMinute": 5, "burst": 5}}}),
+    );
+    let found = unused.gateway().into_iter().find(|condition| condition.type_ == "Degraded").unwrap();
+    assert_eq!((&*found.status, &*found.reason), ("True", "FieldsNotInForce"));
+    assert_eq!(found.message, "without effect in this version: rateLimit.global, routing.strategy");
+    let breaker = json!({"protocol": "StreamableHTTP", "endpoints": [{"url": "http://b.example.com"}], "circuitBreaker": {"openSeconds": 30}});
+    let conditions = Case::with(&json!({}), &breaker).backend();
+    let found = conditions.last().unwrap();
+    assert_eq!((&*found.status, &*found.reason), ("True", "FieldsNotInForce"));
+    assert!(found.message.ends_with(": circuitBreaker"), "{}", found.message);
 }
 
 #[test]

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bridge_snapshot::{
-    Access, Backend, EraPolicy, HttpBackend, Limits, Listener, Naming, Protocol, Secret, Sessions, Snapshot,
-    StdioBackend, Target,
+    Access, Backend, EraPolicy, Exposure, HttpBackend, Limits, Listener, Naming, Protocol, Secret, Sessions,
+    Snapshot, StdioBackend, Target,
 };
 
 fn http(name: &str, token: &str) -> Backend {
@@ -23,6 +23,8 @@ fn http(name: &str, token: &str) -> Backend {
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_mins(1),
         max_concurrency: 8,
+        exposure: Exposure::default(),
+        tls: None,
     }
 }
 

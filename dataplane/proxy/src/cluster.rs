@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod child;
+mod clients;
 mod detect;
 mod endpoint;
 mod fetch;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
+use bridge_policy::exposure::Exposure;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::{Backend, EraPolicy};
@@ -29,7 +31,7 @@ use crate::upstream::{Endpoints, Room};
 use endpoint::{Endpoint, Protocol};
 
 pub(crate) use catalogue::{Catalogue, Lists, Offer};
-pub(crate) use endpoint::Clients;
+pub(crate) use clients::Clients;
 pub(crate) use open::{mirrored, with_params};
 pub(crate) use slot::{LinkSlot, Openable};
 
@@ -53,6 +55,8 @@ pub(crate) struct Shared {
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) config: Backend,
+    /// What of it clients see and may use.
+    pub(crate) exposure: Exposure,
     shared: Arc<Shared>,
     limits: Limits,
     /// Where it is reached, and which of these places work.
@@ -119,11 +123,14 @@ impl Cluster {
         max_rounds: u32,
     ) -> Result<Self, ClusterError> {
         let name: Arc<str> = config.name.as_str().into();
+        let exposure = Exposure::compile(&config.exposure)
+            .map_err(|error| ClusterError { backend: config.name.clone(), problem: error.to_string() })?;
         let work = TaskTracker::new();
         let (standing, endpoints) = endpoint::all(&config, &name, &shared.clients, &limits, &work)?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS))),
             name,
+            exposure,
             shared,
             limits,
             endpoints,

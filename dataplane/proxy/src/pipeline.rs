@@ -6,6 +6,7 @@
 
 pub(crate) mod batch;
 mod carrier;
+mod exposed;
 mod headers;
 pub(crate) mod legacy;
 pub(crate) mod legacy_call;

@@ -19,10 +19,8 @@ use bridge_runtime::metrics::{Metrics, MetricsError};
 use bridge_runtime::readiness::{self, Readiness};
 use bridge_runtime::tasks;
 use bridge_snapshot::{Access, Limits, Naming, Sessions, Snapshot};
-use bridge_transport::backend::http::HttpClient;
-use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::stdio::{Supervisor, guard};
-use bridge_transport::tls::{self, Roots, TlsError};
+use bridge_transport::tls::TlsError;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -41,8 +39,6 @@ use crate::session::SessionTable;
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Time for a TCP connection to a backend.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long clients may take to read that their calls were not waited for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long backends may take to end their sessions at shutdown.
@@ -309,11 +305,7 @@ pub(crate) fn build(
     };
     let metrics = Metrics::new()?;
     let shared = Arc::new(cluster::Shared {
-        clients: Clients {
-            http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
-            upgradable: HttpClient::new(tls::upgradable_connector(Roots::system(), CONNECT)?),
-            tcp: TcpConnector::new(Roots::system())?,
-        },
+        clients: Clients::shared()?,
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),
         metrics: GatewayMetrics::register(metrics.registry())?,

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Conditions, Lag, Lags, PodFacts, Progress, Published, count, is_ready};
+use super::{Conditions, Lag, Lags, PodFacts, Progress, Published, count, is_ready, not_in_force};
 use crate::compile::GatewayPlan;
 use crate::desired::replicas::{Wanted, wanted};
 
@@ -163,9 +163,13 @@ fn session_storage(facts: &GatewayFacts<'_>) -> (SessionStorage, String) {
     match (reports.contains(&None), several) {
         (false, _) => (SessionStorage::Shared, String::new()),
         (true, true) => {
-            (SessionStorage::InMemoryWithReplicas, "the pods do not use spec.session.redis".to_owned())
+            let message = "this version keeps sessions in memory, so they end with their pod; spec.session.redis is not in force";
+            (SessionStorage::InMemoryWithReplicas, message.to_owned())
         }
-        (true, false) => (SessionStorage::NotNeeded, "the pod does not use spec.session.redis".to_owned()),
+        (true, false) => {
+            let message = "this version keeps sessions in memory; spec.session.redis is not in force";
+            (SessionStorage::NotNeeded, message.to_owned())
+        }
     }
 }
 
@@ -184,6 +188,9 @@ fn degraded(facts: &GatewayFacts<'_>) -> (Degraded, String) {
     }
     if !facts.plan.insecure.is_empty() {
         return (Degraded::InsecureSettings, facts.plan.insecure.join("; "));
+    }
+    if !facts.plan.not_in_force.is_empty() {
+        return (Degraded::FieldsNotInForce, not_in_force(&facts.plan.not_in_force));
     }
     (Degraded::AsExpected, String::new())
 }

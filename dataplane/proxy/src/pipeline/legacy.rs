@@ -17,7 +17,7 @@ use bridge_transport::frontend::request::text;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{Carrier, Context, Reply, legacy_call, refuse, refuse_request, respond};
+use super::{Carrier, Context, Reply, exposed, legacy_call, refuse, refuse_request, respond};
 use crate::cluster::Cluster;
 use crate::merged;
 use crate::session::{OwnSessions, Session, SessionId};
@@ -257,6 +257,7 @@ pub(crate) async fn notify(context: &Context, session: &Arc<Session>, frame: &Fr
         _ => {
             // Not ours to know on an endpoint of one backend; on the merged one nobody is meant.
             if let Some(cluster) = context.only_cluster()
+                && exposed::may_tell(cluster, frame)
                 && let Some(conversation) = session.open_with(&cluster.name)
             {
                 log_failure(conversation.link.tell(frame.bytes().clone()).await);

@@ -18,6 +18,7 @@ use crate::observe::Failed;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const REALM: &str = r#"Bearer realm="mcp-gateway""#;
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A JSON body.
@@ -61,8 +62,13 @@ pub(crate) fn events<S: EventSource + 'static>(source: S, keep_alive: Duration) 
 /// A refusal.
 pub(crate) fn refusal(id: Option<&[u8]>, refusal: &Refusal) -> Reply {
     let mut response = error(refusal.reason.status(), error_of(id, refusal));
-    if refusal.reason == Reason::Unauthorized {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge(refusal.denial));
+    let challenge = match refusal.reason {
+        Reason::Unauthorized => Some(challenge(refusal.denial)),
+        Reason::InsufficientScope => Some(step_up(refusal.scope.as_deref().unwrap_or_default())),
+        _ => None,
+    };
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
     }
     if let Some(wait) = refusal.reason.retry_after() {
         response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
@@ -70,9 +76,14 @@ pub(crate) fn refusal(id: Option<&[u8]>, refusal: &Refusal) -> Reply {
     response
 }
 
+/// RFC 6750, 3.1: all scopes that the request needs, so that one further token is enough (MCP "Scope challenge handling").
+fn step_up(scope: &str) -> HeaderValue {
+    let text = format!(r#"{REALM}, error="insufficient_scope", scope="{scope}""#);
+    HeaderValue::try_from(text).unwrap_or(const { HeaderValue::from_static(REALM) })
+}
+
 /// RFC 6750, 3: the error only when a token was presented.
 fn challenge(denial: Option<Denial>) -> HeaderValue {
-    const REALM: &str = r#"Bearer realm="mcp-gateway""#;
     let blamed = denial.filter(|denial| denial.blames_token());
     let challenge = blamed
         .map(|denial| format!(r#"{REALM}, error="invalid_token", error_description="{}""#, denial.text()));
