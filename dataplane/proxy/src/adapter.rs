@@ -156,6 +156,8 @@ impl StdioAdapter {
             // The gateway in front knows how long its clients may wait, and cancels.
             request_timeout: limits.max_request_duration,
             max_concurrency: MAX_CONCURRENCY,
+            exposure: bridge_snapshot::Exposure::default(),
+            tls: None,
         };
         Snapshot {
             listeners: vec![listener],
