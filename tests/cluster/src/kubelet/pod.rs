@@ -137,6 +137,7 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
             // The API server was away.
             () = sleep(RETRY), if !told => {}
         }
+        *shared.pod.lock() = pods.borrow().clone();
         if !forced {
             told = reporter.report().await;
         }
@@ -227,7 +228,7 @@ impl Reporter {
         let pod = self.shared.pod.lock().clone();
         let host: Ipv4Addr = self.shared.node.address;
         let status = self.shared.board.lock().status(&pod, host, &self.last, Timestamp::now());
-        if status == self.last {
+        if status == self.last && !is_overruled(&pod, &status) {
             return true;
         }
         let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
@@ -254,6 +255,15 @@ impl Reporter {
             }
         }
     }
+}
+
+/// Whether somebody else has written that the pod is not ready: the control plane does when it has not heard of the node.
+fn is_overruled(pod: &Pod, status: &PodStatus) -> bool {
+    let ready = |status: &PodStatus| {
+        let mut conditions = status.conditions.iter().flatten();
+        conditions.find(|condition| condition.type_ == "Ready").map(|condition| condition.status.clone())
+    };
+    pod.status.as_ref().is_some_and(|seen| ready(seen) != ready(status))
 }
 
 async fn remove(shared: &Shared) -> Result<()> {
