@@ -30,6 +30,7 @@ use crate::control_plane::{ControlPlane, PORT, client, node_name};
 use crate::images::Images;
 use crate::kubelet::node::{Host, Node};
 use crate::namespace::{self, node_address};
+use crate::partitions::Partitions;
 use crate::resource_metrics;
 use crate::services::{self, Directory};
 
@@ -82,6 +83,7 @@ pub struct Cluster {
     binaries: Binaries,
     dir: PathBuf,
     host: Arc<Host>,
+    partitions: Partitions,
     /// A node ends with its task.
     nodes: Mutex<BTreeMap<usize, AbortOnDropHandle<()>>>,
     /// Held for their drop.
@@ -132,7 +134,8 @@ impl Cluster {
             nodes.insert(index, AbortOnDropHandle::new(running));
         }
         let directory = Directory::watch(&plane.client("proxy", "system:kube-proxy", "").await?);
-        tasks.spawn(services::proxy(directory.clone()));
+        let partitions = Partitions::default();
+        tasks.spawn(services::proxy(directory.clone(), partitions.clone()));
         tasks.spawn(crate::dns::serve(directory));
         let identity = plane.serving("resource-metrics")?;
         let measured = host.clone();
@@ -142,7 +145,7 @@ impl Cluster {
             }
         });
         let nodes = Mutex::new(nodes);
-        let cluster = Self { plane, client, binaries, dir, host, nodes, _tasks: tasks };
+        let cluster = Self { plane, client, binaries, dir, host, partitions, nodes, _tasks: tasks };
         cluster.apply(resource_metrics::REGISTRATION).await?;
         Ok(cluster)
     }
@@ -153,6 +156,10 @@ impl Cluster {
 
     pub(crate) fn plane(&self) -> &ControlPlane {
         &self.plane
+    }
+
+    pub(crate) fn partitions(&self) -> &Partitions {
+        &self.partitions
     }
 
     pub(crate) fn nodes(&self) -> &Mutex<BTreeMap<usize, AbortOnDropHandle<()>>> {
