@@ -52,6 +52,9 @@ pub struct Settings {
     pub images: Images,
     /// The delay before a failed container is started again; a real kubelet's is ten seconds.
     pub first_restart_delay: Duration,
+    /// A node that was silent for so long is lost; a real control plane waits 50 seconds, which a test that loses a node
+    /// does not want to, and a test that stops the API server for some seconds does.
+    pub node_grace: Duration,
     /// The port of `127.0.0.1` at which the kubeconfig says that the API server is; another than the API server's own
     /// when somebody forwards it.
     pub port: u16,
@@ -66,6 +69,7 @@ impl Settings {
             spare_nodes: 0,
             images: Images::default(),
             first_restart_delay: Duration::from_millis(500),
+            node_grace: Duration::from_secs(10),
             port: PORT,
         }
     }
@@ -105,7 +109,7 @@ impl Cluster {
         }
         let logs = dir.join("log");
         fs::create_dir_all(&logs)?;
-        let plane = ControlPlane::start(&binaries, &logs, count).await?;
+        let plane = ControlPlane::start(&binaries, &logs, count, settings.node_grace).await?;
         let kubeconfig = plane.kubeconfig("person", "person", "system:masters", settings.port)?;
         crate::pki::write(&dir.join("kubeconfig"), &kubeconfig)?;
         let client = plane.client("test", "test", "system:masters").await?;

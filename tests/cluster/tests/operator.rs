@@ -3,18 +3,46 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "operator/fault_api_server.rs"]
+mod fault_api_server;
+#[path = "operator/fault_deletion.rs"]
+mod fault_deletion;
+#[path = "operator/fault_leader.rs"]
+mod fault_leader;
+#[path = "operator/fault_mass_removal.rs"]
+mod fault_mass_removal;
+#[path = "operator/fault_no_operator.rs"]
+mod fault_no_operator;
 #[path = "operator/installed.rs"]
 mod installed;
 #[path = "operator/serves.rs"]
 mod serves;
+#[path = "operator/standing.rs"]
+mod standing;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Result;
 use bridge_cluster::{Images, Program, Settings, root, suite, tests};
 
 fn main() -> ExitCode {
-    suite::main(settings, tests![serves::a_backend_is_served_by_the_pods_of_its_gateway], tests![])
+    suite::main(
+        settings,
+        tests![
+            fault_deletion::a_gateway_that_is_deleted_while_it_scales_leaves_nothing,
+            fault_deletion::a_namespace_goes_with_everything_in_it,
+            serves::a_backend_is_served_by_the_pods_of_its_gateway,
+        ],
+        tests![
+            fault_api_server::pods_serve_and_operators_catch_up_when_the_api_server_was_away,
+            fault_api_server::what_operators_did_not_see_happen_is_served_as_it_is,
+            fault_leader::another_replica_writes_when_the_leader_loses_the_api_server,
+            fault_leader::one_replica_writes_at_a_time_when_leaders_keep_dying,
+            fault_mass_removal::many_backends_are_let_go_of_only_when_they_stay_away,
+            fault_no_operator::new_pods_serve_what_was_saved_while_there_is_no_operator,
+        ],
+    )
 }
 
 fn settings() -> Result<Settings> {
@@ -24,5 +52,7 @@ fn settings() -> Result<Settings> {
         .with("mcp-operator", built("mcp-operator")?)
         .with("mcp-test-server", built("mcp-test-server")?)
         .with("shell", Program::command(["sh"]));
-    Ok(Settings { images, spare_nodes: 1, ..Settings::new("operator") })
+    // Tests stop the API server for some seconds, which is not to be the loss of all nodes.
+    let node_grace = Duration::from_secs(50);
+    Ok(Settings { images, spare_nodes: 1, node_grace, ..Settings::new("operator") })
 }
