@@ -7,7 +7,7 @@ F ?= $(QUICKSTART)
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: bench build check-config clean cluster cluster-binaries conformance crds deny fuzz fuzz-check help interop lint matrix peers run test test-cluster
+.PHONY: bench bench-push build check-config clean cluster cluster-binaries conformance crds deny fuzz fuzz-check help interop lint matrix peers run test test-cluster
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -41,6 +41,10 @@ bench: ## Cost of one hop beside a direct call, nginx and bare hyper
 	tests/peers/install nginx=nginx
 	$(CARGO) build --locked --release -p mcp-gateway -p bridge-bench
 	target/release/bridge-bench all
+
+bench-push: cluster-binaries ## How long a change takes from the API server to every pod; needs root
+	$(CARGO) build --locked --release -p mcp-gateway -p mcp-operator -p mcp-test-server
+	$(CARGO) test --locked -q -p bridge-cluster --test latency -- --nocapture
 
 cluster: build cluster-binaries ## A Kubernetes cluster on this machine with pods as processes, for kubectl; needs root
 	exec target/debug/bridge-cluster

@@ -1,19 +1,34 @@
 //! Objects to the API server by server-side apply, and only those that differ. Changes when applying does.
 
-use std::collections::HashMap;
+mod compare;
+mod drift;
+mod yielded;
+
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Instant;
 
-use bridge_api::meta::{HANDOVER_MANAGER, MANAGER, SNAPSHOT_MANAGER};
+use bridge_api::meta::{APPLIED_HASH, HANDOVER_MANAGER, MANAGER, SNAPSHOT_MANAGER};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
-use serde_json::{Value, json};
+use serde_json::json;
 use tokio::sync::watch;
 
 use crate::desired::{Owned, OwnedKind};
 use crate::lease::Claim;
+use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
+
+pub use compare::contains;
+pub use drift::Correction;
+
+use compare::differences;
+use drift::Drift;
+use yielded::Yielded;
+
+/// Kind and name of an owned object.
+pub(crate) type Object = (OwnedKind, ObjectName);
 
 /// What to do about an object.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,6 +39,24 @@ pub enum Decision {
     Apply,
     /// It is somebody else's, and stays so.
     Foreign,
+}
+
+/// What became of an object.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// It was as it should be.
+    Nothing,
+    /// It is somebody else's, and stays so.
+    Foreign,
+    /// The document was applied.
+    Applied {
+        /// Somebody had changed what the operator owns.
+        correction: Option<Correction>,
+        /// Fields that somebody else owns and keeps, with what the API server says of them.
+        yielded: BTreeMap<String, String>,
+    },
+    /// Somebody changes it again and again, and it is put right at this time.
+    Later(Instant),
 }
 
 /// Compares what is wanted with what there is.
@@ -43,36 +76,15 @@ pub fn decide(desired: &Owned, live: Option<&DynamicObject>) -> Decision {
     }
 }
 
-/// Whether `live` says everything that `wanted` says. Lists are compared item by item; the API server may add members to
-/// items, and items of its own to no list of ours.
-pub fn contains(live: &Value, wanted: &Value) -> bool {
-    match (live, wanted) {
-        (Value::Object(live), Value::Object(wanted)) => wanted.iter().all(|(member, value)| {
-            live.get(member).is_some_and(|there| contains(there, value)) || is_empty(value)
-        }),
-        (Value::Array(live), Value::Array(wanted)) => {
-            live.len() == wanted.len()
-                && wanted.iter().all(|item| live.iter().any(|candidate| contains(candidate, item)))
-        }
-        (live, wanted) => live == wanted || same_quantity(live, wanted),
-    }
-}
-
-fn is_empty(value: &Value) -> bool {
-    value.as_object().is_some_and(serde_json::Map::is_empty) || value.as_array().is_some_and(Vec::is_empty)
-}
-
-/// The API server writes quantities as text.
-fn same_quantity(live: &Value, wanted: &Value) -> bool {
-    matches!((live, wanted), (Value::String(live), Value::Number(wanted)) if *live == wanted.to_string())
-}
-
 /// Why an object was not applied.
 #[derive(Debug, thiserror::Error)]
 pub enum ApplyError {
     /// Another replica writes.
     #[error("this replica may not write any more")]
     NotLeader,
+    /// What is known of the cluster is too old to write by.
+    #[error("this replica does not see the cluster")]
+    Blind,
     /// A status was refused, or the API server was not reached.
     #[error("status of {name}: {source}")]
     Status {
@@ -97,9 +109,12 @@ pub enum ApplyError {
 pub struct Applier {
     client: Client,
     claim: watch::Receiver<Claim>,
+    pulse: Pulse,
     /// What an object was when applying changed nothing: its document and its resource version. The API server writes some
     /// values in another way than we do, for example `0.5` CPUs, and is not to be asked again and again.
-    settled: HashMap<(OwnedKind, ObjectName), (String, String)>,
+    settled: HashMap<Object, (String, String)>,
+    drift: Drift,
+    yielded: Yielded,
 }
 
 impl std::fmt::Debug for Applier {
@@ -109,45 +124,89 @@ impl std::fmt::Debug for Applier {
 }
 
 impl Applier {
-    /// Through this client, as long as the claim holds.
-    pub fn new(client: Client, claim: watch::Receiver<Claim>) -> Self {
-        Self { client, claim, settled: HashMap::new() }
+    /// Through this client, as long as the claim holds and the cluster is seen.
+    pub fn new(client: Client, claim: watch::Receiver<Claim>, pulse: Pulse) -> Self {
+        Self {
+            client,
+            claim,
+            pulse,
+            settled: HashMap::new(),
+            drift: Drift::default(),
+            yielded: Yielded::default(),
+        }
     }
 
-    /// Makes an object what it should be. `cached` is what a watch knows of it; an object that no watch knows is looked at
+    /// Makes an object what it should be, at `now`. `cached` is what a watch knows of it; an object that no watch knows is looked at
     /// first, so that nothing of somebody else's is taken over.
     pub async fn apply(
         &mut self,
         desired: &Owned,
         cached: Option<&Arc<DynamicObject>>,
-    ) -> Result<Decision, ApplyError> {
-        let api = self.api(desired.kind, &desired.name);
+        now: Instant,
+    ) -> Result<Outcome, ApplyError> {
         let fail = |source| fail(desired.kind, &desired.name, source);
         let looked_at = match cached {
             Some(_) => None,
-            None => api.get_opt(&desired.name.name).await.map_err(fail)?,
+            None => self.look(desired.kind, &desired.name).await?,
         };
         let live = cached.map(AsRef::as_ref).or(looked_at.as_ref());
-        let decision = decide(desired, live);
-        if decision != Decision::Apply {
-            return Ok(decision);
+        let wanted = self.yielded.without(desired);
+        match decide(&wanted, live) {
+            Decision::Nothing => return Ok(Outcome::Nothing),
+            Decision::Foreign => return Ok(Outcome::Foreign),
+            Decision::Apply => {}
         }
         let key = (desired.kind, desired.name.clone());
         let before = live.and_then(ResourceExt::resource_version).unwrap_or_default();
         let hash = desired.hash().to_owned();
         if self.settled.get(&key).is_some_and(|(of, version)| (of, version) == (&hash, &before)) {
-            return Ok(Decision::Nothing);
+            return Ok(Outcome::Nothing);
+        }
+        let changed = live.map(|live| changed_by_others(&wanted, live)).unwrap_or_default();
+        if let Some(due) = self.drift.wait(&key, &changed, now) {
+            return Ok(Outcome::Later(due));
         }
         self.check()?;
-        let manager = if desired.kind == OwnedKind::Secret { SNAPSHOT_MANAGER } else { MANAGER };
-        // The object is ours or does not exist, so whoever wrote to our fields is overruled.
-        let params = PatchParams::apply(manager).force();
-        let applied =
-            api.patch(&desired.name.name, &params, &Patch::Apply(&desired.document)).await.map_err(fail)?;
+        let (applied, yielded) = self.send(&wanted).await.map_err(fail)?;
         if applied.resource_version().as_ref() == Some(&before) {
             self.settled.insert(key, (hash, before));
+            return Ok(Outcome::Applied { correction: None, yielded });
         }
-        Ok(Decision::Apply)
+        let correction = (!changed.is_empty()).then(|| self.drift.corrected(&key, &changed, now));
+        Ok(Outcome::Applied { correction, yielded })
+    }
+
+    /// Sends a document. The object is ours or does not exist, so whoever wrote to our fields is overruled, but for what
+    /// may be left to others.
+    async fn send(
+        &mut self,
+        wanted: &Owned,
+    ) -> Result<(DynamicObject, BTreeMap<String, String>), kube::Error> {
+        let manager = if wanted.kind == OwnedKind::Secret { SNAPSHOT_MANAGER } else { MANAGER };
+        let (api, name) = (self.api(wanted.kind, &wanted.name), &*wanted.name.name);
+        let (mut document, mut left) = (wanted.document.clone(), BTreeMap::new());
+        if Yielded::may(wanted.kind) {
+            let patched = api.patch(name, &PatchParams::apply(manager), &Patch::Apply(&document)).await;
+            match patched {
+                Err(kube::Error::Api(status)) if status.code == 409 => {
+                    left = self.yielded.learn(wanted, &status);
+                    document = self.yielded.without(wanted).document;
+                }
+                other => return other.map(|applied| (applied, left)),
+            }
+        }
+        let params = PatchParams::apply(manager).force();
+        api.patch(name, &params, &Patch::Apply(&document)).await.map(|applied| (applied, left))
+    }
+
+    /// An object as the API server has it.
+    pub async fn look(
+        &self,
+        kind: OwnedKind,
+        name: &ObjectName,
+    ) -> Result<Option<DynamicObject>, ApplyError> {
+        let found = self.api(kind, name).get_opt(&name.name).await;
+        found.map_err(|source| fail(kind, name, source))
     }
 
     /// Owns the number of pods as the second manager, or lets go of it.
@@ -188,12 +247,28 @@ impl Applier {
 
     /// Whether this replica may write at this moment.
     pub fn check(&self) -> Result<(), ApplyError> {
-        if self.claim.borrow().holds(Instant::now()) { Ok(()) } else { Err(ApplyError::NotLeader) }
+        let now = Instant::now();
+        if !self.claim.borrow().holds(now) {
+            return Err(ApplyError::NotLeader);
+        }
+        if self.pulse.sight(now).is_blind() { Err(ApplyError::Blind) } else { Ok(()) }
     }
 
     fn api(&self, kind: OwnedKind, name: &ObjectName) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &name.namespace, &kind.resource())
     }
+}
+
+/// Fields of ours that are not as they were applied. A document that is new is no quarrel with anybody.
+fn changed_by_others(wanted: &Owned, live: &DynamicObject) -> Vec<String> {
+    if live.annotations().get(APPLIED_HASH).map(String::as_str) != Some(wanted.hash()) {
+        return Vec::new();
+    }
+    let mut document = wanted.document.clone();
+    if let Some(document) = document.as_object_mut() {
+        document.retain(|member, _| !["apiVersion", "kind"].contains(&member.as_str()));
+    }
+    differences(&serde_json::to_value(live).unwrap_or_default(), &document)
 }
 
 fn fail(kind: OwnedKind, name: &ObjectName, source: kube::Error) -> ApplyError {

@@ -72,6 +72,9 @@ pub struct Run {
     /// when something refers to them.
     #[arg(long)]
     pub watch_all_secrets: bool,
+    /// Namespaces to serve, separated by commas, for installations that may not see the others. Without it, all.
+    #[arg(long, env = "MCP_OPERATOR_NAMESPACES", value_delimiter = ',')]
+    pub namespaces: Vec<String>,
     /// Let backends be at loopback and link-local addresses.
     #[arg(long)]
     pub allow_local_endpoints: bool,

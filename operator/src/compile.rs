@@ -11,6 +11,7 @@ mod endpoints;
 mod finding;
 mod gateway;
 mod listeners;
+mod material;
 mod refs;
 mod services;
 mod target;
@@ -142,7 +143,7 @@ fn plan(
     compilation: &mut Compilation,
 ) -> Result<GatewayPlan, serde_json::Error> {
     let base = gateway::base(lookup, &name.namespace, gateway);
-    let (mut resources, mut secrets) = (Vec::new(), credentials::Secrets::new());
+    let (mut resources, mut secrets) = (Vec::new(), base.secrets);
     let (mut attached, mut left_out) = (BTreeMap::new(), 0);
     let mut owners: BTreeMap<String, ObjectName> = BTreeMap::new();
     for (backend_name, backend) in backends {

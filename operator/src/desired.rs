@@ -123,14 +123,12 @@ pub struct Installation {
 }
 
 /// Everything that a gateway owns but its Secrets, in the order of application. `replicas` is what the Deployment says
-/// about the number of pods; `scaled` whether there is an autoscaler of ours; `revision` the versions of the Secrets that
-/// pods read once, at their start.
+/// about the number of pods; `scaled` whether there is an autoscaler of ours.
 pub fn owned(
     gateway: &McpGateway,
     installation: &Installation,
     replicas: Option<u32>,
     scaled: bool,
-    revision: &str,
 ) -> Vec<Owned> {
     let subject = Subject::new(gateway, installation);
     let bootstrap = bootstrap::text(&subject);
@@ -143,7 +141,7 @@ pub fn owned(
         bootstrap::config_map(&subject, &bootstrap),
         exposure::service(&subject),
         exposure::pods(&subject),
-        pods::deployment(&subject, replicas, &bootstrap, revision),
+        pods::deployment(&subject, replicas, &bootstrap),
     ];
     all.extend(exposure::network_policy(&subject));
     all.extend(exposure::service_monitor(&subject));

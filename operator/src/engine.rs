@@ -16,7 +16,8 @@ use crate::compile::{Compilation, Options, Reference, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
 use crate::status::{PodFact, PodFacts, Published};
-use crate::watch::Change;
+use crate::watch::pulse::{Pulse, Sight};
+use crate::watch::{Change, revision};
 use crate::world::{ObjectName, World};
 
 /// Time without a change after which the world is compiled.
@@ -24,7 +25,9 @@ const QUIET: Duration = Duration::from_millis(10);
 /// Longest time between a change and its compilation.
 const MOST: Duration = Duration::from_millis(100);
 /// Longest time between two looks at the clock.
-const IDLE: Duration = Duration::from_mins(1);
+const IDLE: Duration = Duration::from_secs(5);
+/// Pods come back within so long after they were asked to try another replica.
+const SPREAD: Duration = Duration::from_secs(5);
 
 /// What others tell the index.
 #[derive(Debug)]
@@ -67,6 +70,8 @@ pub struct View {
     pub peers: Arc<BTreeMap<String, (Instant, Facts)>>,
     /// What a cold start needs, by gateway: epoch, revision and resources.
     pub saved: BTreeMap<ObjectName, (String, u64, Arc<Vec<Entry>>)>,
+    /// What all this is worth.
+    pub sight: Sight,
 }
 
 impl View {
@@ -102,7 +107,10 @@ pub struct Engine {
     world: Arc<World>,
     /// The world as it was compiled, with what was fetched.
     compiled: Arc<World>,
-    missing: BTreeSet<&'static str>,
+    missing: BTreeSet<Arc<str>>,
+    pulse: Pulse,
+    sight: Sight,
+    looked: Instant,
     revision: u64,
     debounce: Debounce,
     gateways: BTreeMap<ObjectName, Gateway>,
@@ -126,7 +134,7 @@ impl Engine {
     pub fn new(
         options: Options,
         epoch: String,
-        watches: &[&'static str],
+        (watches, pulse): (&[Arc<str>], Pulse),
         metrics: OperatorMetrics,
         random: fn() -> u64,
     ) -> (Self, watch::Receiver<Arc<View>>) {
@@ -137,7 +145,10 @@ impl Engine {
             metrics,
             world: Arc::default(),
             compiled: Arc::default(),
-            missing: watches.iter().copied().collect(),
+            missing: watches.iter().cloned().collect(),
+            pulse,
+            sight: Sight::Clear,
+            looked: Instant::now(),
             revision: 0,
             debounce: Debounce::new(QUIET, MOST),
             gateways: BTreeMap::new(),
@@ -158,7 +169,7 @@ impl Engine {
         stop: CancellationToken,
     ) {
         loop {
-            let due = self.due().unwrap_or_else(|| Instant::now() + IDLE);
+            let due = self.due();
             tokio::select! {
                 biased;
                 () = stop.cancelled() => return,
@@ -175,28 +186,64 @@ impl Engine {
         }
     }
 
-    fn due(&self) -> Option<Instant> {
-        let compiling = self.debounce.due().filter(|_| self.missing.is_empty());
+    fn due(&self) -> Instant {
+        let compiling = self.debounce.due().filter(|_| self.missing.is_empty() && self.sight.is_clear());
         let publishing = self.gateways.values().filter_map(|gateway| gateway.publisher.next_tick());
-        compiling.into_iter().chain(publishing).min()
+        compiling.into_iter().chain(publishing).fold(self.looked + IDLE, Instant::min)
     }
 
     /// The cluster has changed.
     pub fn change(&mut self, change: Change, now: Instant) {
         (change.apply)(Arc::make_mut(&mut self.world));
         self.revision = self.revision.max(change.revision);
-        self.missing.remove(change.watch);
+        self.missing.remove(&change.watch);
         self.debounce.touch(now);
     }
 
     /// Time has passed.
     pub fn tick(&mut self, now: Instant) {
-        if self.missing.is_empty() && self.debounce.due().is_some_and(|due| due <= now) {
+        self.look(now);
+        if self.missing.is_empty()
+            && self.sight.is_clear()
+            && self.debounce.due().is_some_and(|due| due <= now)
+        {
             self.debounce.clear();
             self.compile(now);
         }
         for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
             self.with(&name, |gateway| gateway.publisher.tick(now));
+        }
+    }
+
+    /// Finds out whether what is known may be relied on. A replica that sees less than another compiles nothing, because
+    /// what it misses is not gone, and lets its pods look for a better one; those that find none come back.
+    fn look(&mut self, now: Instant) {
+        self.looked = now;
+        let sight = self.pulse.sight(now);
+        if sight == self.sight {
+            return;
+        }
+        match &sight {
+            Sight::Clear => tracing::info!("the cluster is seen again"),
+            Sight::Waiting(kind) => tracing::error!(%kind, "the definition is missing; what is known stays"),
+            Sight::Stale(watch) => {
+                tracing::error!(%watch, "the API server does not answer; nothing new is compiled");
+                self.part(SPREAD);
+            }
+            Sight::Blind(watch) => {
+                tracing::error!(%watch, "the API server does not answer; nothing is written");
+            }
+        }
+        self.sight = sight;
+        self.show();
+    }
+
+    /// Says goodbye on every stream.
+    fn part(&mut self, within: Duration) {
+        let most = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
+        let random = self.random;
+        for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
+            self.with(&name, |gateway| gateway.publisher.go_away(|_| random() % most));
         }
     }
 
@@ -221,6 +268,7 @@ impl Engine {
             }),
             Event::Fetched(values) => {
                 for value in values {
+                    self.revision = self.revision.max(value.revision());
                     self.fetched.insert(value.reference(), value);
                 }
                 self.debounce.touch(now);
@@ -230,13 +278,7 @@ impl Engine {
                 peers.retain(|_, (at, _)| now < *at + GONE);
                 peers.insert(facts.replica.clone(), (now, *facts));
             }
-            Event::Leave(within) => {
-                let most = u64::try_from(within.as_millis()).unwrap_or(u64::MAX).max(1);
-                let random = self.random;
-                for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
-                    self.with(&name, |gateway| gateway.publisher.go_away(|_| random() % most));
-                }
-            }
+            Event::Leave(within) => self.part(within),
         }
         self.show();
     }
@@ -339,6 +381,7 @@ impl Engine {
                     (name.clone(), (epoch.to_owned(), revision, Arc::clone(&gateway.saved)))
                 })
                 .collect(),
+            sight: self.sight.clone(),
         };
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.view.send_replace(Arc::new(view));
@@ -406,5 +449,14 @@ impl Fetched {
             Self::Secret(name, _) => Reference::Secret(name.clone()),
             Self::ConfigMap(name, _) => Reference::ConfigMap(name.clone()),
         }
+    }
+
+    /// The resource version at which it was read; nothing for what is not there.
+    fn revision(&self) -> u64 {
+        match self {
+            Self::Secret(_, found) => found.as_deref().map(revision),
+            Self::ConfigMap(_, found) => found.as_deref().map(revision),
+        }
+        .unwrap_or_default()
     }
 }

@@ -1,14 +1,8 @@
 //! Where things are in a pod of a gateway, and how its objects are called: what the compiled configuration, the pod
 //! template and the data plane have to agree on. Changes when one of them moves.
 
-use std::path::PathBuf;
+use bridge_api::v1alpha1::common::CaRef;
 
-use bridge_api::v1alpha1::common::{CaKind, CaRef};
-
-/// Certificates of listeners: one folder for each Secret.
-pub const TLS_DIR: &str = "/etc/mcp-bridge/tls";
-/// Authorities: one folder for each `ConfigMap` or Secret.
-pub const CA_DIR: &str = "/etc/mcp-bridge/ca";
 /// The bootstrap `ConfigMap`.
 pub const BOOTSTRAP_DIR: &str = "/etc/mcp-bridge/bootstrap";
 /// The cold-start Secrets: one folder for each.
@@ -17,8 +11,6 @@ pub const SNAPSHOT_DIR: &str = "/etc/mcp-bridge/snapshot";
 pub const TOKEN_DIR: &str = "/var/run/secrets/mcp.bridge";
 /// Where the pod keeps its last good configuration, in memory.
 pub const STATE_DIR: &str = "/var/run/mcp-bridge";
-/// Environment variable with the secret of signed tokens.
-pub const JWT_SECRET_ENV: &str = "MCP_BRIDGE_JWT_SECRET";
 /// Audience of the token that the pod shows to the operator.
 pub const AUDIENCE: &str = "mcp-bridge-operator";
 /// Port of the pages for health in a pod.
@@ -39,25 +31,6 @@ pub fn adapter(backend: &str) -> String {
 /// Name of a cold-start Secret.
 pub fn snapshot(gateway: &str, part: usize) -> String {
     format!("{gateway}-mcpgw-snapshot-{part}")
-}
-
-/// A file of a Secret of type `kubernetes.io/tls`.
-pub fn tls_file(secret: &str, key: &str) -> PathBuf {
-    [TLS_DIR, secret, key].iter().collect()
-}
-
-/// The folder of a reference to authorities.
-pub fn ca_folder(reference: &CaRef) -> String {
-    let kind = match reference.kind.unwrap_or(CaKind::ConfigMap) {
-        CaKind::ConfigMap => "configmap",
-        CaKind::Secret => "secret",
-    };
-    format!("{kind}-{}", reference.name)
-}
-
-/// The file of a reference to authorities.
-pub fn ca_file(reference: &CaRef) -> PathBuf {
-    [CA_DIR, &ca_folder(reference), ca_key(reference)].iter().collect()
 }
 
 /// The key of a reference to authorities.

@@ -13,6 +13,9 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::watch::pulse::Pulse;
+use crate::world::ObjectName;
+
 /// After so long without a renewal somebody else may take it.
 const DURATION: Duration = Duration::from_secs(15);
 /// For so long after the beginning of a renewal its holder may write.
@@ -108,6 +111,7 @@ pub struct Election {
     me: String,
     address: String,
     leader: watch::Sender<Leader>,
+    pulse: Pulse,
 }
 
 impl std::fmt::Debug for Election {
@@ -117,11 +121,12 @@ impl std::fmt::Debug for Election {
 }
 
 impl Election {
-    /// For the Lease `name` in `namespace`; `me` is a name that no other replica ever has, and `address` where the others
-    /// find it.
-    pub fn new(client: Client, namespace: &str, name: String, me: String, address: String) -> Self {
+    /// For this Lease; `me` is a name that no other replica ever has, and `address` where the others find it. Whoever does
+    /// not see the cluster, says `pulse`, does not take part.
+    pub fn new(client: Client, lease: &ObjectName, (me, address): (String, String), pulse: Pulse) -> Self {
         let leader = watch::Sender::new(Leader::Nobody);
-        Self { api: Api::namespaced(client, namespace), name, me, address, leader }
+        let (api, name) = (Api::namespaced(client, &lease.namespace), lease.name.clone());
+        Self { api, name, me, address, leader, pulse }
     }
 
     /// Who writes, as far as this replica knows.
@@ -134,31 +139,50 @@ impl Election {
         let mut observed = None;
         loop {
             let before = Instant::now();
-            match self.try_once(&mut observed, before).await {
-                Ok(true) => {
-                    self.leader.send_replace(Leader::Me);
-                    let had = claim.borrow().holds(before);
-                    claim.send_replace(Claim { until: Some(before + CLAIM) });
-                    if !had {
-                        tracing::info!(lease = self.name, "this replica writes");
-                    }
-                }
-                Ok(false) => {
-                    let had = claim.borrow().holds(before);
-                    claim.send_replace(Claim::default());
-                    if had {
-                        tracing::warn!(lease = self.name, "another replica has taken the Lease");
-                    }
-                }
-                // The claim runs out by itself.
-                Err(error) => tracing::warn!(lease = self.name, %error, "cannot renew the Lease"),
+            if self.pulse.sight(before).is_blind() {
+                self.step_down(&claim, before).await;
+            } else {
+                self.take_part(&claim, &mut observed, before).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
                 () = stop.cancelled() => break,
             }
         }
-        let held = claim.borrow().holds(Instant::now());
+        self.step_down(&claim, Instant::now()).await;
+    }
+
+    async fn take_part(
+        &self,
+        claim: &watch::Sender<Claim>,
+        observed: &mut Option<Observed>,
+        before: Instant,
+    ) {
+        match self.try_once(observed, before).await {
+            Ok(true) => {
+                self.leader.send_replace(Leader::Me);
+                let had = claim.borrow().holds(before);
+                claim.send_replace(Claim { until: Some(before + CLAIM) });
+                if !had {
+                    tracing::info!(lease = self.name, "this replica writes");
+                }
+            }
+            Ok(false) => {
+                let had = claim.borrow().holds(before);
+                claim.send_replace(Claim::default());
+                if had {
+                    tracing::warn!(lease = self.name, "another replica has taken the Lease");
+                }
+            }
+            // The claim runs out by itself.
+            Err(error) => tracing::warn!(lease = self.name, %error, "cannot renew the Lease"),
+        }
+    }
+
+    /// Lets go of the Lease if it is held, so that another replica need not wait until it expires.
+    async fn step_down(&self, claim: &watch::Sender<Claim>, now: Instant) {
+        let held = claim.borrow().holds(now);
+        self.leader.send_replace(Leader::Nobody);
         claim.send_replace(Claim::default());
         if held && let Err(error) = self.release().await {
             tracing::warn!(%error, "cannot let go of the Lease; another replica waits until it expires");

@@ -31,7 +31,12 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Run) -> ExitCode {
-    let settings = log::Settings { level: &args.log_level, format: args.log_format, caller: false };
+    let settings = log::Settings {
+        service: "mcp-operator",
+        level: &args.log_level,
+        format: args.log_format,
+        caller: false,
+    };
     if let Err(error) = log::init(settings) {
         return complain(&error.to_string());
     }

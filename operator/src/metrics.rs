@@ -1,9 +1,10 @@
 //! Metrics of the operator. Changes when another one is measured; they are named here alone.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_runtime::metrics::{Metrics, MetricsError};
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, Opts};
+use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
 
 /// What is measured; cheap to clone.
 #[derive(Debug, Clone)]
@@ -15,6 +16,7 @@ pub struct OperatorMetrics {
     writes: IntCounterVec,
     leader: IntGauge,
     refused: IntCounter,
+    ages: IntGaugeVec,
 }
 
 impl OperatorMetrics {
@@ -42,6 +44,11 @@ impl OperatorMetrics {
         let leader = IntGauge::new("operator_leader", "Whether this replica writes.")?;
         let refused =
             IntCounter::new("operator_streams_refused_total", "Streams refused for want of a good token.")?;
+        let ages = IntGaugeVec::new(
+            Opts::new("operator_watch_age_seconds", "Seconds since the API server answered a watch."),
+            &["watch"],
+        )?;
+        registry.register(Box::new(ages.clone()))?;
         registry.register(Box::new(compile.clone()))?;
         for gauge in [&gateways, &streams, &leader] {
             registry.register(Box::new(gauge.clone()))?;
@@ -50,7 +57,7 @@ impl OperatorMetrics {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(refused.clone()))?;
-        Ok(Self { compile, gateways, streams, answers, writes, leader, refused })
+        Ok(Self { compile, gateways, streams, answers, writes, leader, refused, ages })
     }
 
     pub(crate) fn compiled(&self, took: Duration, gateways: usize) {
@@ -72,6 +79,13 @@ impl OperatorMetrics {
 
     pub(crate) fn leads(&self, leads: bool) {
         self.leader.set(i64::from(leads));
+    }
+
+    pub(crate) fn ages(&self, ages: impl IntoIterator<Item = (Arc<str>, Duration)>) {
+        for (watch, age) in ages {
+            let seconds = i64::try_from(age.as_secs()).unwrap_or(i64::MAX);
+            self.ages.with_label_values(&[&*watch]).set(seconds);
+        }
     }
 
     pub(crate) fn refused(&self) {

@@ -42,7 +42,7 @@ const CLUSTER: &[Rule] = &[
     Rule {
         groups: &["apiextensions.k8s.io"],
         resources: &["customresourcedefinitions"],
-        names: &["mcpgateways.mcp.bridge", "servicemonitors.monitoring.coreos.com"],
+        names: &["mcpgateways.mcp.bridge", "mcpbackends.mcp.bridge", "servicemonitors.monitoring.coreos.com"],
         verbs: &["get"],
     },
 ];

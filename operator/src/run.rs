@@ -3,7 +3,7 @@
 use std::future::Future;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bridge_runtime::admin::{AdminServer, BindError, Pages};
 use bridge_runtime::drain::Drain;
@@ -28,6 +28,8 @@ use crate::serve::peer::{TellError, Teller};
 use crate::serve::token::Reviewer;
 use crate::serve::{Authority, CertificateError, Server, server_config};
 use crate::start::{StartError, authority, epoch, has_service_monitors};
+use crate::watch::Scope;
+use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 use crate::write::Writer;
 use crate::{fetch, watch as watches};
@@ -38,6 +40,8 @@ const QUEUE: usize = 1024;
 const SPREAD: Duration = Duration::from_secs(5);
 /// Time for goodbyes to be written and for the Lease to be let go of.
 const PARTING: Duration = Duration::from_secs(2);
+/// Between looks at the age of what is known.
+const LOOK: Duration = Duration::from_secs(5);
 /// The operator's certificate is replaced so often.
 const RENEW: Duration = Duration::from_hours(24);
 
@@ -73,7 +77,10 @@ pub struct Operator {
     names: Vec<String>,
     certificate: watch::Sender<Arc<ServerConfig>>,
     view: watch::Receiver<Arc<View>>,
+    readiness: Readiness,
     gate: Option<Gate>,
+    pulse: Pulse,
+    metrics: OperatorMetrics,
     events: mpsc::Sender<Event>,
     drain: Drain,
     leaving: CancellationToken,
@@ -92,7 +99,7 @@ impl Operator {
         let measured = OperatorMetrics::register(&metrics)?;
         let admin = AdminServer::bind("metrics", args.metrics).await?;
         let pages = admin.local_addr();
-        let health = Health::new(readiness, Arc::new(NoBackends), env!("CARGO_PKG_VERSION"));
+        let health = Health::new(readiness.clone(), Arc::new(NoBackends), env!("CARGO_PKG_VERSION"));
         let admin = admin.spawn(Pages::Metrics(health, metrics), stop.clone());
 
         let listen = |error| RunError::Listen(args.listen, error);
@@ -114,10 +121,12 @@ impl Operator {
 
         let (seen, changes) = mpsc::channel(QUEUE);
         let (events, told) = mpsc::channel(QUEUE);
-        let started = watches::start(&client, args.watch_all_secrets, &seen, &stop);
+        let pulse = Pulse::default();
+        let scope = Scope { namespaces: args.namespaces.clone(), all_secrets: args.watch_all_secrets };
+        let started = watches::start(&client, &scope, &seen, &pulse, &stop);
         let options =
             Options { class: args.class.clone(), allow_local_endpoints: args.allow_local_endpoints };
-        let (engine, view) = Engine::new(options, epoch, &started, measured.clone(), random);
+        let (engine, view) = Engine::new(options, epoch, (&started, pulse.clone()), measured.clone(), random);
         let index = tasks::spawn("index", engine.run(changes, told, stop.clone()));
 
         let account = ObjectName::new(&*args.namespace, &*args.account);
@@ -131,17 +140,24 @@ impl Operator {
 
         let (claimed, claim) = watch::channel(Claim::default());
         let replica = args.replica.clone().unwrap_or_else(|| format!("mcp-operator-{:016x}", random()));
-        let lease = format!("mcp-bridge-operator.{}", args.class);
+        let lease = ObjectName::new(&*args.namespace, format!("mcp-bridge-operator.{}", args.class));
         // A name that even a restart of this replica does not share.
         let me = format!("{replica}_{:016x}", random());
         let address = SocketAddr::new(args.address, pods.port()).to_string();
-        let election = Election::new(client.clone(), &args.namespace, lease, me, address);
+        let election = Election::new(client.clone(), &lease, (me, address), pulse.clone());
         let host = names.first().map(String::as_str).unwrap_or_default();
         let teller = Teller::new(replica.clone(), args.token_file.clone(), host, &authority.certificate)?;
         tasks::spawn("teller", teller.run(view.clone(), election.leader(), stop.clone()));
         let leaving = CancellationToken::new();
         let election = tasks::spawn("election", election.run(claimed, leaving.clone()));
-        let writer = Writer::new(client, installation, &replica, measured, view.clone(), claim);
+        let writer = Writer::new(
+            client,
+            installation,
+            &replica,
+            measured.clone(),
+            view.clone(),
+            (claim, pulse.clone()),
+        );
         let writer = tasks::spawn("writer", writer.run(leaving.clone()));
         Ok(Self {
             pods,
@@ -150,7 +166,10 @@ impl Operator {
             names,
             certificate,
             view,
+            readiness,
             gate: Some(gate),
+            pulse,
+            metrics: measured,
             events,
             drain,
             leaving,
@@ -177,21 +196,32 @@ impl Operator {
 
     /// Does what comes with time, for ever. May be dropped and called again.
     pub async fn tend(&mut self) {
-        let mut renew = tokio::time::interval(RENEW);
+        let (mut renew, mut look) = (tokio::time::interval(RENEW), tokio::time::interval(LOOK));
         loop {
             tokio::select! {
                 _ = renew.tick() => match server_config(&self.authority, &self.names) {
                     Ok(config) => drop(self.certificate.send_replace(config)),
                     Err(error) => tracing::error!(%error, "the certificate is not renewed; the one before stays"),
                 },
-                seen = self.view.changed(), if self.gate.is_some() => {
-                    let complete = seen.is_ok() && self.view.borrow_and_update().compilation.is_some();
-                    if let Some(gate) = self.gate.take_if(|_| complete) {
-                        gate.release();
-                        tracing::info!("ready");
-                    }
-                }
+                _ = look.tick() => self.look(Instant::now()),
+                seen = self.view.changed(), if self.gate.is_some() => if seen.is_ok() {
+                    self.look(Instant::now());
+                },
             }
+        }
+    }
+
+    /// Ready is whoever has seen the whole cluster, and sees it still.
+    fn look(&mut self, now: Instant) {
+        self.metrics.ages(self.pulse.ages(now));
+        let complete = self.view.borrow_and_update().compilation.is_some();
+        let blind = self.pulse.sight(now).is_blind();
+        if let Some(gate) = self.gate.take_if(|_| complete && !blind) {
+            gate.release();
+            tracing::info!("ready");
+        } else if blind && self.gate.is_none() {
+            self.gate = Some(self.readiness.gate("watches"));
+            tracing::error!("not ready: the API server does not answer");
         }
     }
 

@@ -3,6 +3,7 @@
 
 mod backend;
 mod gateway;
+pub mod lag;
 
 use std::collections::BTreeMap;
 
@@ -14,6 +15,7 @@ use kube::ResourceExt as _;
 
 pub use backend::{BackendFacts, GatewayOfBackend, backend};
 pub use gateway::{GatewayFacts, gateway};
+pub use lag::{Lag, Lags};
 
 /// What is known of one pod through its stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -47,12 +49,28 @@ impl Published {
     }
 }
 
+/// The ready pods of a gateway that do not have all that was published, by uid. One that refuses has what it was sent.
+pub fn behind<'a>(
+    pods: impl Iterator<Item = &'a Pod>,
+    facts: &PodFacts,
+    published: &Published,
+) -> Vec<String> {
+    let latest = published.latest();
+    let lacks =
+        |uid: &String| facts.get(uid).is_none_or(|fact| fact.revision.is_none_or(|served| served < latest));
+    pods.filter(|pod| is_ready(pod)).filter_map(kube::ResourceExt::uid).filter(lacks).collect()
+}
+
 /// How far the ready pods of a gateway are with something.
 #[derive(Debug, Default)]
 struct Progress<'a> {
     ready: usize,
     serving: usize,
+    /// Without a stream, and not for long.
+    coming: usize,
     behind: Vec<String>,
+    /// Without a stream for so long that nobody waits for them.
+    lost: Vec<String>,
     refusals: Vec<&'a Rejection>,
 }
 
@@ -60,24 +78,33 @@ impl<'a> Progress<'a> {
     /// With everything up to `revision`, as far as `concerns` says so of a rejection.
     fn of(
         pods: impl Iterator<Item = &'a Pod>,
-        facts: &'a PodFacts,
+        (facts, lags): (&'a PodFacts, &Lags),
         revision: u64,
         concerns: impl Fn(&Rejection) -> bool,
     ) -> Self {
         let mut progress = Self::default();
         for pod in pods.filter(|pod| is_ready(pod)) {
             progress.ready += 1;
-            let fact = pod.uid().and_then(|uid| facts.get(&uid));
+            let uid = pod.uid().unwrap_or_default();
+            let (fact, lag) = (facts.get(&uid), lags.get(&uid).copied().unwrap_or(Lag::Fresh));
             let has = fact.is_some_and(|fact| fact.revision.is_some_and(|served| served >= revision));
             let refused = fact.and_then(|fact| fact.rejected.iter().find(|rejection| concerns(rejection)));
             match refused {
                 Some(rejection) => progress.refusals.push(rejection),
                 None if has => progress.serving += 1,
+                None if fact.is_none() && lag < Lag::Laggard => progress.coming += 1,
+                None if fact.is_none() && lag == Lag::Stale => progress.lost.push(pod.name_any()),
                 None => progress.behind.push(pod.name_any()),
             }
         }
         progress.behind.sort();
+        progress.lost.sort();
         progress
+    }
+
+    /// Names of pods that somebody should look at, not more than ten.
+    fn laggards(&self) -> Vec<String> {
+        self.behind.iter().chain(&self.lost).take(10).cloned().collect()
     }
 
     fn finding(&self, stale: bool) -> (Programmed, String) {
@@ -95,13 +122,20 @@ impl<'a> Progress<'a> {
             );
             return (Programmed::Rejected, message);
         }
-        match (self.ready, self.behind.is_empty()) {
-            (0, _) => (Programmed::Pending, "no pod is ready yet".to_owned()),
-            (_, true) => (Programmed::Programmed, count),
-            (_, false) => {
-                let shown: Vec<_> = self.behind.iter().take(10).map(String::as_str).collect();
-                (Programmed::PartiallyAcknowledged, format!("{count}; behind: {}", shown.join(", ")))
-            }
+        if self.ready == 0 {
+            return (Programmed::Pending, "no pod is ready yet".to_owned());
+        }
+        let laggards = self.laggards();
+        let message = match (laggards.is_empty(), self.coming) {
+            (true, 0) => count,
+            (true, coming) => format!("{count}; {coming} not connected yet"),
+            (false, _) => format!("{count}; behind: {}", laggards.join(", ")),
+        };
+        match (self.behind.len() + self.coming, self.serving) {
+            (0, 1..) => (Programmed::Programmed, message),
+            (0, 0) => (Programmed::PartiallyAcknowledged, message),
+            (_, 0) if self.behind.is_empty() => (Programmed::Pending, message),
+            _ => (Programmed::PartiallyAcknowledged, message),
         }
     }
 }

@@ -2,29 +2,34 @@
 //!
 //! A watch that was interrupted lists again and replaces what it had in one step; nothing is removed before.
 
+mod feed;
+pub mod pulse;
+mod relist;
+
+use std::collections::BTreeSet;
 use std::fmt::Debug;
 use std::sync::Arc;
+use std::time::Instant;
 
 use bridge_api::meta::{GATEWAY_UID_LABEL, MANAGER, WATCH_LABEL};
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
 use bridge_runtime::tasks;
-use futures_util::StreamExt as _;
+use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::autoscaling::v2::HorizontalPodAutoscaler;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::core::DynamicObject;
-use kube::runtime::watcher::{self, Event};
-use kube::runtime::{WatchStreamExt as _, watcher as watch};
+use kube::runtime::watcher;
 use kube::{Api, Client, Resource, ResourceExt};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use crate::desired::OwnedKind;
-use crate::world::{ObjectName, SERVICE_NAME_LABEL, World};
+use crate::world::{ObjectName, Objects, SERVICE_NAME_LABEL, World};
+use feed::{Definition, Feed};
+use pulse::Pulse;
 
-/// Annotation of `kubectl apply` that repeats the whole object.
-const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 /// Kinds of owned objects that are watched. The others are looked at when they are applied.
 const OWNED: [OwnedKind; 7] = [
     OwnedKind::ConfigMap,
@@ -36,10 +41,19 @@ const OWNED: [OwnedKind; 7] = [
     OwnedKind::NetworkPolicy,
 ];
 
+/// What is watched.
+#[derive(Debug, Clone, Default)]
+pub struct Scope {
+    /// These namespaces; all of them when there is none.
+    pub namespaces: Vec<String>,
+    /// Every Secret and `ConfigMap`, not only those with the label.
+    pub all_secrets: bool,
+}
+
 /// Something has changed in the cluster.
 pub struct Change {
     /// The watch that saw it.
-    pub watch: &'static str,
+    pub watch: Arc<str>,
     /// The resource version at which it was seen.
     pub revision: u64,
     /// Makes the same change to the world.
@@ -55,68 +69,27 @@ impl Debug for Change {
 /// Starts every watch; gives their names. The world is complete when each has reported once.
 pub fn start(
     client: &Client,
-    all_secrets: bool,
+    scope: &Scope,
     changes: &mpsc::Sender<Change>,
+    pulse: &Pulse,
     stop: &CancellationToken,
-) -> Vec<&'static str> {
-    let marked = if all_secrets {
+) -> Vec<Arc<str>> {
+    let marked = if scope.all_secrets {
         watcher::Config::default()
     } else {
         watcher::Config::default().labels(&format!("{WATCH_LABEL}=true"))
     };
     let any = watcher::Config::default;
-    let mut starter = Starter { client, changes, stop, names: Vec::new() };
-    starter.typed::<McpGateway>(
-        "mcpgateways",
-        any(),
-        |world, name, object| set(&mut world.gateways, name, object),
-        |world| world.gateways.clear(),
-    );
-    starter.typed::<McpBackend>(
-        "mcpbackends",
-        any(),
-        |world, name, object| set(&mut world.backends, name, object),
-        |world| world.backends.clear(),
-    );
-    starter.typed::<Service>(
-        "services",
-        any(),
-        |world, name, object| set(&mut world.services, name, object),
-        |world| world.services.clear(),
-    );
-    starter.typed::<Secret>(
-        "secrets",
-        marked.clone(),
-        |world, name, object| set(&mut world.secrets, name, object),
-        |world| world.secrets.clear(),
-    );
-    starter.typed::<ConfigMap>(
-        "configmaps",
-        marked,
-        |world, name, object| set(&mut world.config_maps, name, object),
-        |world| world.config_maps.clear(),
-    );
-    starter.typed::<Pod>(
-        "pods",
-        any().labels(GATEWAY_UID_LABEL),
-        |world, name, object| set(&mut world.pods, name, object),
-        |world| world.pods.clear(),
-    );
-    starter.typed::<HorizontalPodAutoscaler>(
-        "horizontalpodautoscalers",
-        any(),
-        |world, name, object| set(&mut world.autoscalers, name, object),
-        |world| world.autoscalers.clear(),
-    );
-    starter.typed::<Namespace>(
-        "namespaces",
-        any(),
-        |world, name, object| match object {
-            Some(namespace) => drop(world.namespaces.insert(name.name, namespace.labels().clone())),
-            None => drop(world.namespaces.remove(&name.name)),
-        },
-        |world| world.namespaces.clear(),
-    );
+    let mut starter = Starter { client, scope, changes, pulse, stop, names: Vec::new() };
+    starter.typed::<McpGateway>("mcpgateways", &any(), |world| &mut world.gateways);
+    starter.typed::<McpBackend>("mcpbackends", &any(), |world| &mut world.backends);
+    starter.typed::<Service>("services", &any(), |world| &mut world.services);
+    starter.typed::<Secret>("secrets", &marked, |world| &mut world.secrets);
+    starter.typed::<ConfigMap>("configmaps", &marked, |world| &mut world.config_maps);
+    starter.typed::<Pod>("pods", &any().labels(GATEWAY_UID_LABEL), |world| &mut world.pods);
+    starter
+        .typed::<HorizontalPodAutoscaler>("horizontalpodautoscalers", &any(), |world| &mut world.autoscalers);
+    starter.namespaces();
     starter.slices();
     for kind in OWNED {
         starter.owned(kind);
@@ -124,35 +97,65 @@ pub fn start(
     starter.names
 }
 
-fn set<K>(objects: &mut crate::world::Objects<K>, name: ObjectName, object: Option<K>) {
-    match object {
-        Some(object) => drop(objects.insert(name, Arc::new(object))),
-        None => drop(objects.remove(&name)),
-    }
-}
-
 struct Starter<'a> {
     client: &'a Client,
+    scope: &'a Scope,
     changes: &'a mpsc::Sender<Change>,
+    pulse: &'a Pulse,
     stop: &'a CancellationToken,
-    names: Vec<&'static str>,
+    names: Vec<Arc<str>>,
 }
 
 impl Starter<'_> {
     fn typed<K>(
         &mut self,
-        watch: &'static str,
-        config: watcher::Config,
-        put: fn(&mut World, ObjectName, Option<K>),
-        clear: fn(&mut World),
+        kind: &'static str,
+        config: &watcher::Config,
+        objects: fn(&mut World) -> &mut Objects<K>,
     ) where
-        K: Resource<DynamicType = ()> + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+            + Clone
+            + DeserializeOwned
+            + Debug
+            + Send
+            + Sync
+            + 'static,
     {
         let put = move |world: &mut World, object: K, gone: bool| {
-            let name = ObjectName::of(&object);
-            put(world, name, (!gone).then_some(object));
+            let (name, objects) = (ObjectName::of(&object), objects(world));
+            if gone {
+                objects.remove(&name);
+            } else {
+                objects.insert(name, Arc::new(object));
+            }
         };
-        self.run(watch, Api::<K>::all(self.client.clone()), config, put, clear);
+        let forget = move |world: &mut World, gone: &BTreeSet<ObjectName>| {
+            objects(world).retain(|name, _| !gone.contains(name));
+        };
+        let api = |client: Client, namespace: Option<&str>| match namespace {
+            Some(namespace) => Api::<K>::namespaced(client, namespace),
+            None => Api::all(client),
+        };
+        self.everywhere(kind, api, config, put, forget);
+    }
+
+    /// Labels of namespaces. Who is confined to some of them cannot list them, and admits none by its labels.
+    fn namespaces(&mut self) {
+        if !self.scope.namespaces.is_empty() {
+            return;
+        }
+        let put = |world: &mut World, namespace: Namespace, gone: bool| {
+            if gone {
+                world.namespaces.remove(&namespace.name_any());
+            } else {
+                world.namespaces.insert(namespace.name_any(), namespace.labels().clone());
+            }
+        };
+        let forget = |world: &mut World, gone: &BTreeSet<ObjectName>| {
+            world.namespaces.retain(|name, _| !gone.contains(&ObjectName::new("", &**name)));
+        };
+        let api = |client: Client, _: Option<&str>| Api::all(client);
+        self.everywhere("namespaces", api, &watcher::Config::default(), put, forget);
     }
 
     fn slices(&mut self) {
@@ -169,13 +172,26 @@ impl Starter<'_> {
                 world.slices.remove(&service);
             }
         };
-        let api = Api::<EndpointSlice>::all(self.client.clone());
+        let forget = |world: &mut World, gone: &BTreeSet<ObjectName>| {
+            world.slices.retain(|service, slices| {
+                slices.retain(|name, _| !gone.contains(&ObjectName::new(&*service.namespace, &**name)));
+                !slices.is_empty()
+            });
+        };
+        let api = |client: Client, namespace: Option<&str>| match namespace {
+            Some(namespace) => Api::<EndpointSlice>::namespaced(client, namespace),
+            None => Api::all(client),
+        };
         let config = watcher::Config::default().labels(SERVICE_NAME_LABEL);
-        self.run("endpointslices", api, config, put, |world| world.slices.clear());
+        self.everywhere("endpointslices", api, &config, put, forget);
     }
 
     fn owned(&mut self, kind: OwnedKind) {
-        let api = Api::<DynamicObject>::all_with(self.client.clone(), &kind.resource());
+        let resource = kind.resource();
+        let api = |client: Client, namespace: Option<&str>| match namespace {
+            Some(namespace) => Api::<DynamicObject>::namespaced_with(client, namespace, &resource),
+            None => Api::all_with(client, &resource),
+        };
         let config = watcher::Config::default().labels(&format!("app.kubernetes.io/managed-by={MANAGER}"));
         let put = move |world: &mut World, object: DynamicObject, gone: bool| {
             let key = (kind, ObjectName::of(&object));
@@ -185,95 +201,57 @@ impl Starter<'_> {
                 world.owned.insert(key, Arc::new(object));
             }
         };
-        let clear = move |world: &mut World| world.owned.retain(|(owned, _), _| *owned != kind);
-        let name = match kind {
-            OwnedKind::ConfigMap => "owned configmaps",
-            OwnedKind::Secret => "owned secrets",
-            OwnedKind::Service => "owned services",
-            OwnedKind::Deployment => "owned deployments",
-            OwnedKind::HorizontalPodAutoscaler => "owned horizontalpodautoscalers",
-            OwnedKind::PodDisruptionBudget => "owned poddisruptionbudgets",
-            OwnedKind::NetworkPolicy => "owned networkpolicies",
-            OwnedKind::ServiceAccount | OwnedKind::ServiceMonitor => return,
+        let forget = move |world: &mut World, gone: &BTreeSet<ObjectName>| {
+            world.owned.retain(|(of, name), _| *of != kind || !gone.contains(name));
         };
-        self.run(name, api, config, put, clear);
+        self.everywhere(&format!("owned {}", resource.plural), api, &config, put, forget);
     }
 
-    fn run<K>(
+    /// Starts the watches of one kind: one, or one for each namespace.
+    fn everywhere<K>(
         &mut self,
-        name: &'static str,
-        api: Api<K>,
-        config: watcher::Config,
+        kind: &str,
+        api: impl Fn(Client, Option<&str>) -> Api<K>,
+        config: &watcher::Config,
         put: impl Fn(&mut World, K, bool) + Clone + Send + Sync + 'static,
-        clear: impl Fn(&mut World) + Clone + Send + Sync + 'static,
+        forget: impl Fn(&mut World, &BTreeSet<ObjectName>) + Clone + Send + Sync + 'static,
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
     {
-        self.names.push(name);
-        let (changes, stop) = (self.changes.clone(), self.stop.clone());
-        // Managed fields say who owns the number of pods; of anything else they are only weight.
-        let keep_managers = name == "owned deployments";
-        let stream = watch(api, config).default_backoff().modify(move |object| slim(object, keep_managers));
-        tasks::spawn("watch", async move {
-            let mut stream = std::pin::pin!(stream);
-            let (mut listed, mut newest) = (Vec::new(), 0);
-            loop {
-                let event = tokio::select! {
-                    event = stream.next() => event,
-                    () = stop.cancelled() => return,
-                };
-                let Some(event) = event else { return };
-                let (put, clear) = (put.clone(), clear.clone());
-                let apply: Box<dyn FnOnce(&mut World) + Send> = match event {
-                    Ok(Event::Init) => {
-                        listed.clear();
-                        continue;
-                    }
-                    Ok(Event::InitApply(object)) => {
-                        newest = newest.max(revision(&object));
-                        listed.push(object);
-                        continue;
-                    }
-                    Ok(Event::InitDone) => {
-                        let all = std::mem::take(&mut listed);
-                        Box::new(move |world| {
-                            clear(world);
-                            for object in all {
-                                put(world, object, false);
-                            }
-                        })
-                    }
-                    Ok(Event::Apply(object)) => {
-                        newest = newest.max(revision(&object));
-                        Box::new(move |world| put(world, object, false))
-                    }
-                    Ok(Event::Delete(object)) => {
-                        newest = newest.max(revision(&object));
-                        Box::new(move |world| put(world, object, true))
-                    }
-                    Err(error) => {
-                        tracing::warn!(watch = name, %error, "watch interrupted; what is known stays");
-                        continue;
-                    }
-                };
-                if changes.send(Change { watch: name, revision: newest, apply }).await.is_err() {
-                    return;
-                }
-            }
-        });
+        let namespaces: Vec<_> = match &*self.scope.namespaces {
+            [] => vec![None],
+            some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
+        };
+        let definition = ["mcpgateways.mcp.bridge", "mcpbackends.mcp.bridge"]
+            .into_iter()
+            .find(|name| name.split_once('.').is_some_and(|(plural, _)| plural == kind));
+        let definition = definition.map(|name| Definition { api: Api::all(self.client.clone()), name });
+        // Short enough that a watch without an answer is noticed; the API server ends it in time.
+        let seconds = u32::try_from(pulse::ROUND.as_secs()).unwrap_or(u32::MAX);
+        for namespace in namespaces {
+            let name: Arc<str> = match namespace {
+                Some(namespace) => format!("{kind} in {namespace}").into(),
+                None => kind.into(),
+            };
+            self.pulse.beat(&name, Instant::now());
+            let feed = Feed {
+                api: api(self.pulse.client(self.client, &name), namespace),
+                config: config.clone().timeout(seconds),
+                definition: definition.clone(),
+                keep_managers: kind == "owned deployments",
+                changes: self.changes.clone(),
+                pulse: self.pulse.clone(),
+                stop: self.stop.clone(),
+                name: Arc::clone(&name),
+            };
+            self.names.push(name);
+            tasks::spawn("watch", feed.run(put.clone(), forget.clone()));
+        }
     }
 }
 
 /// The number in a resource version. They are opaque to most; that they grow is promised since Kubernetes 1.35, and held
 /// before.
-fn revision(object: &impl ResourceExt) -> u64 {
+pub(crate) fn revision(object: &impl ResourceExt) -> u64 {
     object.resource_version().and_then(|version| version.parse().ok()).unwrap_or_default()
-}
-
-/// Leaves out what nobody here reads.
-fn slim(object: &mut impl ResourceExt, keep_managers: bool) {
-    if !keep_managers {
-        object.managed_fields_mut().clear();
-    }
-    object.annotations_mut().remove(LAST_APPLIED);
 }

@@ -4,10 +4,12 @@
 //! repeated; nothing is remembered that a new leader would need.
 
 mod events;
+mod monitors;
 mod owned;
+mod pace;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -23,8 +25,11 @@ use crate::desired::Installation;
 use crate::engine::View;
 use crate::lease::Claim;
 use crate::metrics::OperatorMetrics;
+use crate::status::lag;
+use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 use events::Events;
+use pace::Pace;
 
 /// Everything is compared again after so long, in case a watch has missed something.
 const SWEEP: Duration = Duration::from_mins(10);
@@ -32,8 +37,6 @@ const SWEEP: Duration = Duration::from_mins(10);
 const PACE: Duration = Duration::from_millis(50);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(2);
-/// A pod that is behind for so long makes its gateway `Degraded`.
-const STALE: Duration = Duration::from_mins(5);
 
 /// Writes for as long as the claim holds.
 pub struct Writer {
@@ -46,10 +49,14 @@ pub struct Writer {
     claim: watch::Receiver<Claim>,
     /// Gateways whose objects are in somebody's way, with the words for it.
     conflicts: BTreeMap<ObjectName, String>,
-    /// Last writes of status, by kind and name.
-    written: HashMap<(&'static str, ObjectName), Instant>,
-    /// Since when a ready pod of a gateway has been behind.
-    behind: BTreeMap<ObjectName, Instant>,
+    pace: Pace,
+    clock: lag::Clock,
+    /// Gateways of which it was told that a pod is behind.
+    noted: BTreeSet<ObjectName>,
+    /// When the definition of `ServiceMonitor`s was last looked for.
+    monitors_looked_at: Option<Instant>,
+    /// Gateways, by uid, that are known to have no `ServiceMonitor`.
+    unmonitored: BTreeSet<String>,
     /// What the cold-start Secrets hold, and since when.
     saved: BTreeMap<ObjectName, (Digest, Instant)>,
     /// What owners of Services were told.
@@ -72,10 +79,10 @@ impl Writer {
         replica: &str,
         metrics: OperatorMetrics,
         view: watch::Receiver<Arc<View>>,
-        claim: watch::Receiver<Claim>,
+        (claim, pulse): (watch::Receiver<Claim>, Pulse),
     ) -> Self {
         Self {
-            applier: Applier::new(client.clone(), claim.clone()),
+            applier: Applier::new(client.clone(), claim.clone(), pulse),
             events: Events::new(client.clone(), replica),
             client,
             installation,
@@ -83,8 +90,11 @@ impl Writer {
             view,
             claim,
             conflicts: BTreeMap::new(),
-            written: HashMap::new(),
-            behind: BTreeMap::new(),
+            pace: Pace::default(),
+            clock: lag::Clock::default(),
+            noted: BTreeSet::new(),
+            monitors_looked_at: None,
+            unmonitored: BTreeSet::new(),
             saved: BTreeMap::new(),
             told: BTreeMap::new(),
             wake: None,
@@ -118,44 +128,50 @@ impl Writer {
     pub async fn pass(&mut self) {
         self.wake = None;
         let view = Arc::clone(&self.view.borrow_and_update());
-        let Some(compilation) = view.compilation.clone() else { return };
+        let Some(compilation) = view.compilation.clone().filter(|_| !view.sight.is_blind()) else { return };
+        let said = self.listen(&view, &compilation, Instant::now()).await;
+        let mut statuses = Vec::new();
         for (name, gateway) in
             view.world.gateways.iter().filter(|(name, _)| compilation.gateways.contains_key(name))
         {
             if gateway.metadata.deletion_timestamp.is_some() {
                 continue;
             }
-            let written = self.gateway(&view, &compilation, name, gateway).await;
-            self.done("gateway", name, written);
+            // Whoever does not see the cluster says so in the status, and changes nothing else.
+            if view.sight.is_clear() {
+                let written = self.gateway(&view, name, gateway).await;
+                self.done("gateway", name, written);
+            }
+            statuses.extend(self.gateway_status(&view, &compilation, &said, name));
         }
-        // Once for all backends: there may be many.
-        let now = Instant::now();
-        let said = compilation.gateways.keys().map(|name| (name.clone(), view.pods_of(name, now))).collect();
         for name in compilation.backends.keys() {
-            let written = self.backend(&view, &compilation, &said, name).await;
-            self.done("backend", name, written);
+            if let Some(backend) = view.world.backends.get(name).filter(|_| view.sight.is_clear()) {
+                let written = self.adapter(&view, &compilation, backend).await;
+                self.done("backend", name, written);
+            }
+            statuses.extend(Self::backend_status(&view, &compilation, &said, name));
         }
-        self.tell_services(&view, &compilation).await;
+        self.write_all(statuses).await;
+        if view.sight.is_clear() {
+            self.tell_services(&view, &compilation).await;
+        }
         self.forget(&compilation);
     }
 
     async fn gateway(
         &mut self,
         view: &View,
-        compilation: &Compilation,
         name: &ObjectName,
         gateway: &Arc<McpGateway>,
     ) -> Result<(), ApplyError> {
         let objects = self.objects(view, name, gateway).await;
         self.save(view, name, gateway).await?;
-        // Status tells why objects could not be applied, so it comes in any case.
-        self.gateway_status(view, compilation, name, gateway).await?;
         objects
     }
 
     fn done(&mut self, what: &'static str, name: &ObjectName, result: Result<(), ApplyError>) {
         if let Err(error) = result {
-            if !matches!(error, ApplyError::NotLeader) {
+            if !matches!(error, ApplyError::NotLeader | ApplyError::Blind) {
                 tracing::warn!(what, %name, %error, "cannot write; tried again");
                 self.metrics.wrote(what, false);
             }
@@ -170,10 +186,10 @@ impl Writer {
     fn forget(&mut self, compilation: &Compilation) {
         let gateways = &compilation.gateways;
         self.conflicts.retain(|name, _| gateways.contains_key(name));
-        self.behind.retain(|name, _| gateways.contains_key(name));
+        self.clock.retain(|name| gateways.contains_key(name));
+        self.noted.retain(|name| gateways.contains_key(name));
         self.saved.retain(|name, _| gateways.contains_key(name));
         self.told.retain(|name, _| compilation.services.contains_key(name));
-        self.written
-            .retain(|(_, name), _| gateways.contains_key(name) || compilation.backends.contains_key(name));
+        self.pace.retain(|name| gateways.contains_key(name) || compilation.backends.contains_key(name));
     }
 }

@@ -41,10 +41,16 @@ fn args() -> Run {
 fn cluster() -> Api {
     let api = Api::default();
     api.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "kube-system"}}));
-    api.put(&json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "mcpgateways.mcp.bridge"}, "spec": {"group": "mcp.bridge", "names": {"kind": "McpGateway", "plural": "mcpgateways"}, "scope": "Namespaced", "versions": []}}));
+    api.put(&definition("mcpgateways", "McpGateway"));
+    api.put(&definition("mcpbackends", "McpBackend"));
     api.put(&gateway(&json!({})));
     api.put(&backend("b", "http://b.example.com/mcp"));
     api
+}
+
+fn definition(plural: &str, kind: &str) -> Value {
+    json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": format!("{plural}.mcp.bridge")},
+        "spec": {"group": "mcp.bridge", "names": {"kind": kind, "plural": plural}, "scope": "Namespaced", "versions": []}})
 }
 
 fn gateway(extra: &Value) -> Value {
@@ -397,4 +403,32 @@ async fn the_leader_knows_what_pods_of_other_replicas_say() {
     assert_eq!(wait_condition(&api, GATEWAYS, "main", "Programmed", "Programmed").await, "1/1 ready pods");
     second.stop().await;
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_definition_that_goes_and_comes_back_takes_nothing_along() {
+    const DEFINITIONS: &str = "apiextensions.k8s.io/v1/customresourcedefinitions";
+    let api = cluster();
+    let operator = Running::start(&api).await;
+    eventually("the Deployment", || api.get(DEPLOYMENTS, "here", "main-mcpgw")).await;
+    let identity = run_pod(&api);
+    let mut pod = operator.connect("good", &identity).await.unwrap();
+    pod.until("the configuration", |pod| urls(pod) == ["http://b.example.com:80/mcp"]).await;
+    wait_condition(&api, GATEWAYS, "main", "Programmed", "Programmed").await;
+    // The API server deletes every object of the kind along with the definition.
+    api.remove(DEFINITIONS, "", "mcpbackends.mcp.bridge");
+    api.remove(BACKENDS, "here", "b");
+    wait_condition(&api, GATEWAYS, "main", "Programmed", "OperatorDegraded").await;
+    let deleted = |api: &Api| api.writes().iter().filter(|line| line.starts_with("DELETE")).count();
+    assert_eq!(deleted(&api), 0, "{:#?}", api.writes());
+    // In this order, because the API in memory does not replay what happens between a list and its watch.
+    api.put(&backend("b", "http://back.example.com/mcp"));
+    api.put(&definition("mcpbackends", "McpBackend"));
+    let all = |pod: &Pod| {
+        assert!(!urls(pod).is_empty(), "the backend was never away");
+        urls(pod) == ["http://back.example.com:80/mcp"]
+    };
+    pod.until("the backend of the new definition", all).await;
+    assert_eq!(deleted(&api), 0);
+    operator.stop().await;
 }

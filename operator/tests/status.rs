@@ -19,7 +19,8 @@ use k8s_openapi::jiff::Timestamp;
 use kit::{options, world};
 use mcp_operator::compile::{Compilation, compile};
 use mcp_operator::status::{
-    BackendFacts, GatewayFacts, GatewayOfBackend, PodFact, PodFacts, Published, backend, gateway,
+    BackendFacts, GatewayFacts, GatewayOfBackend, Lag, Lags, PodFact, PodFacts, Published, backend, behind,
+    gateway,
 };
 use mcp_operator::world::{ObjectName, World};
 use serde_json::{Value, json};
@@ -34,7 +35,7 @@ struct Case {
     deployment: Option<Deployment>,
     service: Option<Service>,
     conflict: Option<&'static str>,
-    stale: bool,
+    lags: Lags,
     blind: bool,
     others: bool,
 }
@@ -94,7 +95,7 @@ impl Case {
             deployment: Some(deployment(2, "NewReplicaSetAvailable")),
             service: None,
             conflict: None,
-            stale: false,
+            lags: Lags::new(),
             blind: false,
             others: false,
             compilation,
@@ -105,6 +106,10 @@ impl Case {
     fn change(mut self, change: impl FnOnce(&mut Self)) -> Self {
         change(&mut self);
         self
+    }
+
+    fn lag(self, pod: &str, lag: Lag) -> Self {
+        self.change(|case| case.lags.extend([(pod.to_owned(), lag)]))
     }
 
     fn reports(self, change: impl Fn(&mut Report)) -> Self {
@@ -128,7 +133,7 @@ impl Case {
             service: self.service.as_ref(),
             conflict: self.conflict,
             scaled_by_others: self.others,
-            stale: self.stale,
+            lags: &self.lags,
             blind: self.blind,
         };
         let status = gateway(&facts, &Time(Timestamp::UNIX_EPOCH));
@@ -146,6 +151,7 @@ impl Case {
             published: &self.published,
             pods: self.pods.iter().collect(),
             facts: &self.facts,
+            lags: &self.lags,
             serves,
         };
         let facts = BackendFacts {
@@ -252,7 +258,8 @@ fn session_storage_says_whether_sessions_outlive_their_pod() {
 fn degraded_says_what_is_less_than_it_should_be() {
     use ConditionType::Degraded as D;
     plain().is(D, "AsExpected");
-    plain().change(|case| case.stale = true).is(D, "StaleConfig");
+    plain().lag("2", Lag::Stale).is(D, "StaleConfig");
+    plain().lag("2", Lag::Laggard).is(D, "AsExpected");
     Case::new(&json!({"auth": {"anonymous": "Allow"}})).is(D, "InsecureSettings");
     let consul = json!({"protocol": "StreamableHTTP", "consul": {"service": "x"}});
     Case::with(&json!({}), &consul).is(D, "PartialBackends");
@@ -280,4 +287,41 @@ fn a_status_that_was_written_is_not_written_again() {
     assert_eq!(later.gateway(), first);
     let types: BTreeSet<_> = first.iter().map(|condition| &condition.type_).collect();
     assert_eq!(types.len(), first.len());
+}
+
+#[test]
+fn a_pod_without_a_stream_is_waited_for_then_named_then_given_up() {
+    use ConditionType::Programmed as P;
+    let away = |lag| plain().change(|case| drop(case.facts.remove("2"))).lag("2", lag);
+    let message = |case: &Case| {
+        let all = case.gateway();
+        all.into_iter().find(|condition| condition.type_ == "Programmed").unwrap().message
+    };
+    let case = away(Lag::Fresh);
+    assert_eq!(behind(case.pods.iter(), &case.facts, &case.published), ["2"]);
+    case.is(P, "PartiallyAcknowledged");
+    assert_eq!(message(&case), "1/2 ready pods; 1 not connected yet");
+    let case = away(Lag::Laggard);
+    case.is(P, "PartiallyAcknowledged");
+    assert_eq!(message(&case), "1/2 ready pods; behind: pod-2");
+    let case = away(Lag::Stale);
+    case.is(P, "Programmed");
+    case.is(ConditionType::Degraded, "StaleConfig");
+    assert_eq!(message(&case), "1/2 ready pods; behind: pod-2");
+    // One that is connected and does not follow is a veto for as long as it is ready.
+    let slow =
+        plain().change(|case| case.facts.get_mut("2").unwrap().revision = Some(4)).lag("2", Lag::Stale);
+    slow.is(P, "PartiallyAcknowledged");
+    // Nobody at all serves it: that is not programmed, however long it lasts.
+    let nobody = away(Lag::Stale).change(|case| {
+        case.facts.clear();
+        case.lags.insert("1".into(), Lag::Stale);
+    });
+    nobody.is(P, "PartiallyAcknowledged");
+}
+
+#[test]
+fn every_condition_is_of_the_generation_that_it_is_about() {
+    assert!(plain().gateway().iter().all(|condition| condition.observed_generation == Some(3)));
+    assert!(plain().backend().iter().all(|condition| condition.observed_generation == Some(7)));
 }

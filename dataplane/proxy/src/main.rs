@@ -135,7 +135,12 @@ fn start_log(args: &Args, settings: LogSettings) -> Result<LogHandle, String> {
         LogFormat::Json => Format::Json,
         LogFormat::Text => Format::Text,
     };
-    let settings = log::Settings { level: level.name(), format, caller: settings.include_caller };
+    let settings = log::Settings {
+        service: "mcp-gateway",
+        level: level.name(),
+        format,
+        caller: settings.include_caller,
+    };
     log::init(settings).map_err(|error| error.to_string())
 }
 

@@ -64,6 +64,8 @@ pub enum InitError {
 /// What to log, and how.
 #[derive(Debug, Clone, Copy)]
 pub struct Settings<'a> {
+    /// The program, in each line.
+    pub service: &'static str,
     /// Lowest level shown; see [`LevelError`] for what is allowed.
     pub level: &'a str,
     /// How lines look.
@@ -97,7 +99,8 @@ pub fn init(settings: Settings<'_>) -> Result<LogHandle, InitError> {
     let colour = settings.format == Format::Text
         && std::io::stderr().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let style = line::Style { format: settings.format, caller: settings.caller, colour };
+    let Settings { service, format, caller, .. } = settings;
+    let style = line::Style { service, format, caller, colour };
     let lines = LineLayer::new(style, SystemTime::now, |line: &[u8]| {
         // Nowhere is left to report that standard error is gone.
         let _ = std::io::stderr().lock().write_all(line);

@@ -5,19 +5,22 @@
 use bridge_api::condition::Accepted;
 use bridge_api::v1alpha1::McpGatewaySpec;
 use bridge_api::v1alpha1::gateway::{Action, Auth, Authorization, JwtProvider};
-use bridge_snapshot::{Access, Jwt, Material};
+use bridge_snapshot::{Access, Jwt};
 
+use super::credentials::Secrets;
 use super::finding::Problem;
+use super::material;
 use super::refs::Lookup;
-use crate::{defaults, layout};
+use crate::defaults;
 
 /// The policy, and why it refuses everybody if that is not what was asked for.
 pub(super) fn access(
     lookup: &mut Lookup<'_>,
     namespace: &str,
     spec: &McpGatewaySpec,
+    secrets: &mut Secrets,
 ) -> (Access, Option<Problem>) {
-    match policy(lookup, namespace, spec) {
+    match policy(lookup, namespace, spec, secrets) {
         Ok(access) => (access, None),
         Err(problem) => (
             Access::Refuse { reason: format!("all clients are refused: {}", problem.message()) },
@@ -26,7 +29,12 @@ pub(super) fn access(
     }
 }
 
-fn policy(lookup: &mut Lookup<'_>, namespace: &str, spec: &McpGatewaySpec) -> Result<Access, Problem> {
+fn policy(
+    lookup: &mut Lookup<'_>,
+    namespace: &str,
+    spec: &McpGatewaySpec,
+    secrets: &mut Secrets,
+) -> Result<Access, Problem> {
     if let Some(authorization) = &spec.authorization {
         check_authorization(authorization)?;
     }
@@ -43,7 +51,7 @@ fn policy(lookup: &mut Lookup<'_>, namespace: &str, spec: &McpGatewaySpec) -> Re
             let [provider] = &*jwt.providers else {
                 return Err(unsupported("spec.auth.jwt.providers with more than one issuer"));
             };
-            signed_tokens(lookup, namespace, auth, provider).map(Access::Jwt)
+            signed_tokens(lookup, namespace, (auth, provider), secrets).map(Access::Jwt)
         }
         (None, true) => Ok(Access::Anonymous { explicit: true }),
         (None, false) => Ok(nobody("spec.auth names no proof, and does not allow anonymous clients")),
@@ -53,8 +61,8 @@ fn policy(lookup: &mut Lookup<'_>, namespace: &str, spec: &McpGatewaySpec) -> Re
 fn signed_tokens(
     lookup: &mut Lookup<'_>,
     namespace: &str,
-    auth: &Auth,
-    provider: &JwtProvider,
+    (auth, provider): (&Auth, &JwtProvider),
+    secrets: &mut Secrets,
 ) -> Result<Jwt, Problem> {
     let field = format!("spec.auth.jwt.providers[{}]", provider.name);
     let Some(secret) = &provider.hmac_secret_ref else {
@@ -67,7 +75,8 @@ fn signed_tokens(
     if audiences.len() > 1 {
         return Err(unsupported(&format!("{field}.audiences with more than one audience")));
     }
-    let length = lookup.value(namespace, secret)?.len();
+    let value = lookup.value(namespace, secret)?;
+    let length = value.len();
     if length < defaults::HMAC_BYTES {
         return Err(Problem::spec(
             Accepted::Invalid,
@@ -82,7 +91,7 @@ fn signed_tokens(
     Ok(Jwt {
         issuer: Some(provider.issuer.clone()),
         audience: audiences.first().cloned(),
-        secret: Some(Material::Env(layout::JWT_SECRET_ENV.to_owned())),
+        secret: Some(material::of_secret(secrets, namespace, secret, value)),
         public_key_file: None,
         per_message: per_message.and_then(|each| each.enabled).unwrap_or(false),
         cache_ttl: cache

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_api::v1alpha1::McpGateway;
-use bridge_api::v1alpha1::gateway::{Action, NamingMode};
+use bridge_api::v1alpha1::gateway::{Action, LogLevel, NamingMode};
 use bridge_snapshot::{Limits, Naming, Sessions, Snapshot};
 
 use super::access::access;
+use super::credentials::Secrets;
 use super::finding::{Finding, Problem, without_effect};
 use super::listeners::{ListenerVerdict, listener};
 use super::refs::Lookup;
@@ -18,6 +19,8 @@ use crate::{defaults, layout};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Base {
     pub(super) snapshot: Snapshot,
+    /// Certificates and keys that it refers to.
+    pub(super) secrets: Secrets,
     pub(super) accepted: Finding<Accepted>,
     pub(super) resolved: Finding<ResolvedRefs>,
     pub(super) listeners: BTreeMap<String, ListenerVerdict>,
@@ -26,13 +29,13 @@ pub(super) struct Base {
 
 pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGateway) -> Base {
     let spec = &gateway.spec;
-    let (mut open, mut listeners) = (Vec::new(), BTreeMap::new());
+    let (mut open, mut listeners, mut secrets) = (Vec::new(), BTreeMap::new(), Secrets::new());
     for wanted in &spec.listeners {
-        let (compiled, verdict) = listener(lookup, namespace, spec, wanted);
+        let (compiled, verdict) = listener(lookup, namespace, spec, wanted, &mut secrets);
         open.extend(compiled);
         listeners.insert(wanted.name.clone(), verdict);
     }
-    let (access, problem) = access(lookup, namespace, spec);
+    let (access, problem) = access(lookup, namespace, spec, &mut secrets);
     let mut ineffective: Vec<_> =
         listeners.values().flat_map(|verdict| verdict.without_effect.iter().copied()).collect();
     ineffective.dedup();
@@ -62,9 +65,9 @@ pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGatewa
         naming: naming(gateway),
         limits: limits(gateway),
         sessions: sessions(gateway),
-        log_level: None,
+        log_level: Some(log_level(gateway)),
     };
-    Base { snapshot, accepted, resolved, listeners, insecure }
+    Base { snapshot, secrets, accepted, resolved, listeners, insecure }
 }
 
 /// A listener in the place of a page that every pod has.
@@ -82,6 +85,17 @@ fn taken(gateway: &McpGateway) -> Option<Problem> {
             ),
         ))
     })
+}
+
+fn log_level(gateway: &McpGateway) -> bridge_snapshot::LogLevel {
+    let observability = gateway.spec.observability.as_ref();
+    match observability.and_then(|all| all.logging.as_ref()?.level).unwrap_or(LogLevel::Info) {
+        LogLevel::Trace => bridge_snapshot::LogLevel::Trace,
+        LogLevel::Debug => bridge_snapshot::LogLevel::Debug,
+        LogLevel::Info => bridge_snapshot::LogLevel::Info,
+        LogLevel::Warn => bridge_snapshot::LogLevel::Warn,
+        LogLevel::Error => bridge_snapshot::LogLevel::Error,
+    }
 }
 
 fn naming(gateway: &McpGateway) -> Naming {

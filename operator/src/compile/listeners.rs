@@ -7,11 +7,17 @@ use bridge_api::v1alpha1::McpGatewaySpec;
 use bridge_api::v1alpha1::gateway::{
     IpFamily, Listener, ListenerProtocol, ListenerTls, ListenerTlsMode, TlsVersion,
 };
-use bridge_snapshot::{ClientAuth, Material, Protocol, SsePaths, Tls};
+use bridge_snapshot::{ClientAuth, Protocol, SsePaths, Tls};
 
+use super::credentials::Secrets;
 use super::finding::{Finding, Problem};
+use super::material;
 use super::refs::Lookup;
-use crate::{defaults, layout};
+use crate::defaults;
+
+/// Keys of a Secret of type `kubernetes.io/tls`.
+const TLS_CERTIFICATE: &str = "tls.crt";
+const TLS_KEY: &str = "tls.key";
 
 /// What became of a listener.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,6 +36,7 @@ pub(super) fn listener(
     namespace: &str,
     spec: &McpGatewaySpec,
     listener: &Listener,
+    secrets: &mut Secrets,
 ) -> (Option<bridge_snapshot::Listener>, ListenerVerdict) {
     let origins = listener.allowed_origins.clone().unwrap_or_default();
     let open = origins.iter().any(|origin| origin == "*");
@@ -38,7 +45,7 @@ pub(super) fn listener(
         insecure: open.then(|| format!("spec.listeners[{}].allowedOrigins has *", listener.name)),
         without_effect: without_effect(listener),
     };
-    let tls = match tls(lookup, namespace, listener.tls.as_ref()) {
+    let tls = match tls(lookup, namespace, listener.tls.as_ref(), secrets) {
         Ok(tls) => tls,
         Err(problem) => {
             let reason = match &problem {
@@ -82,7 +89,12 @@ fn protocols(listener: &Listener) -> Vec<Protocol> {
     }
 }
 
-fn tls(lookup: &mut Lookup<'_>, namespace: &str, tls: Option<&ListenerTls>) -> Result<Option<Tls>, Problem> {
+fn tls(
+    lookup: &mut Lookup<'_>,
+    namespace: &str,
+    tls: Option<&ListenerTls>,
+    secrets: &mut Secrets,
+) -> Result<Option<Tls>, Problem> {
     let invalid = |message: &str| Err(Problem::reference(ResolvedRefs::InvalidCertificate, message));
     let Some(tls) = tls else { return invalid("tls is absent") };
     let mode = tls.mode.unwrap_or(ListenerTlsMode::Terminate);
@@ -90,27 +102,30 @@ fn tls(lookup: &mut Lookup<'_>, namespace: &str, tls: Option<&ListenerTls>) -> R
         return Ok(None);
     }
     let certificates = tls.certificate_refs.as_deref().unwrap_or_default();
+    let mut pairs = Vec::new();
     for certificate in certificates {
-        lookup.certificate(namespace, &certificate.name)?;
+        pairs.push((&certificate.name, lookup.certificate(namespace, &certificate.name)?));
     }
-    let Some(first) = certificates.first() else { return invalid("tls.certificateRefs is empty") };
-    let client_ca_file = match &tls.client_ca_ref {
+    let Some((name, (chain, key))) = pairs.into_iter().next() else {
+        return invalid("tls.certificateRefs is empty");
+    };
+    let client_ca = match &tls.client_ca_ref {
         Some(reference) => {
-            lookup.authorities(namespace, reference)?;
-            Some(layout::ca_file(reference))
+            let pem = lookup.authorities(namespace, reference)?;
+            Some(material::of_authorities(secrets, namespace, reference, pem))
         }
         None if mode == ListenerTlsMode::Mutual => return invalid("mode: Mutual needs tls.clientCARef"),
         None => None,
     };
     Ok(Some(Tls {
-        certificate: Material::File(layout::tls_file(&first.name, "tls.crt")),
-        key: Material::File(layout::tls_file(&first.name, "tls.key")),
-        client_auth: match (mode, &client_ca_file) {
+        certificate: material::of_key(secrets, namespace, (name, TLS_CERTIFICATE), chain),
+        key: material::of_key(secrets, namespace, (name, TLS_KEY), key),
+        client_auth: match (mode, &client_ca) {
             (ListenerTlsMode::Mutual, _) => ClientAuth::Require,
             (_, Some(_)) => ClientAuth::Request,
             (_, None) => ClientAuth::None,
         },
-        client_ca: client_ca_file.map(Material::File),
+        client_ca,
         min_version: match tls.min_version.unwrap_or(TlsVersion::V13) {
             TlsVersion::V12 => bridge_snapshot::TlsVersion::V12,
             TlsVersion::V13 => bridge_snapshot::TlsVersion::V13,

@@ -63,32 +63,32 @@ impl<'a> Lookup<'a> {
         Ok(text.collect())
     }
 
-    /// Checks a Secret of type `kubernetes.io/tls`: certificate and key are there and belong together.
-    pub(super) fn certificate(&mut self, namespace: &str, name: &str) -> Result<(), Problem> {
+    /// Certificate and key of a Secret of type `kubernetes.io/tls`, when they are there and belong together.
+    pub(super) fn certificate(&mut self, namespace: &str, name: &str) -> Result<(&'a str, &'a str), Problem> {
         let secret = self.secret(namespace, name)?;
-        let (chain, key) = (text(secret, name, "tls.crt")?, text(secret, name, "tls.key")?);
+        let pem = (text(secret, name, "tls.crt")?, text(secret, name, "tls.key")?);
         let invalid = |what: &str| {
             Problem::reference(
                 ResolvedRefs::InvalidCertificate,
                 format_args!("Secret {namespace}/{name}: {what}"),
             )
         };
-        let chain: Vec<_> = CertificateDer::pem_slice_iter(chain.as_bytes())
+        let chain: Vec<_> = CertificateDer::pem_slice_iter(pem.0.as_bytes())
             .collect::<Result<_, _>>()
             .map_err(|_error| invalid("tls.crt is not PEM"))?;
         if chain.is_empty() {
             return Err(invalid("tls.crt holds no certificate"));
         }
-        let key = PrivateKeyDer::from_pem_slice(key.as_bytes())
+        let key = PrivateKeyDer::from_pem_slice(pem.1.as_bytes())
             .map_err(|_error| invalid("tls.key holds no private key as PEM"))?;
         let provider = rustls::crypto::aws_lc_rs::default_provider();
         rustls::sign::CertifiedKey::from_der(chain, key, &provider)
-            .map(drop)
+            .map(|_pair| pem)
             .map_err(|_error| invalid("tls.crt and tls.key cannot be used, or do not belong together"))
     }
 
-    /// Checks certificates of authorities.
-    pub(super) fn authorities(&mut self, namespace: &str, reference: &CaRef) -> Result<(), Problem> {
+    /// Certificates of authorities.
+    pub(super) fn authorities(&mut self, namespace: &str, reference: &CaRef) -> Result<&'a str, Problem> {
         let key = layout::ca_key(reference);
         let pem = match reference.kind.unwrap_or(CaKind::ConfigMap) {
             CaKind::Secret => text(self.secret(namespace, &reference.name)?, &reference.name, key)?,
@@ -96,7 +96,7 @@ impl<'a> Lookup<'a> {
         };
         let certificates: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem.as_bytes()).collect();
         if certificates.is_ok_and(|all| !all.is_empty()) {
-            return Ok(());
+            return Ok(pem);
         }
         Err(Problem::reference(
             ResolvedRefs::InvalidCertificate,

@@ -1,6 +1,6 @@
 //! What a pod knows before it has a configuration. Changes with the data plane's bootstrap file.
 
-use bridge_api::v1alpha1::gateway::{LogFormat, LogLevel};
+use bridge_api::v1alpha1::gateway::LogFormat;
 use serde_json::json;
 
 use super::{Owned, OwnedKind, Subject};
@@ -11,11 +11,10 @@ pub(super) const FILE: &str = "bootstrap.yaml";
 /// Name of the file with the authorities that vouch for operators.
 const AUTHORITIES: &str = "ca.crt";
 
-/// The file. JSON is YAML.
+/// The file. JSON is YAML. The log level is not in it: it is part of the configuration, which changes under running pods.
 pub(super) fn text(subject: &Subject<'_>) -> String {
     let observability = subject.gateway.spec.observability.as_ref();
     let logging = observability.and_then(|all| all.logging.as_ref());
-    let level = logging.and_then(|logging| logging.level).unwrap_or(LogLevel::Info);
     let format = logging.and_then(|logging| logging.format).unwrap_or(LogFormat::Json);
     let file = json!({
         "gateway": subject.name.to_string(),
@@ -26,7 +25,6 @@ pub(super) fn text(subject: &Subject<'_>) -> String {
         "cold_start": layout::SNAPSHOT_DIR,
         "metrics": format!("0.0.0.0:{}", metrics_port(subject)),
         "health": format!("0.0.0.0:{}", layout::HEALTH_PORT),
-        "log_level": level.as_str(),
         "log_format": format.as_str(),
     });
     format!("{file:#}\n")

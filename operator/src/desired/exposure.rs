@@ -1,7 +1,7 @@
 //! How a gateway is reached and watched: Services, `NetworkPolicy`, `ServiceMonitor`. Changes when another object exposes
 //! it.
 
-use bridge_api::v1alpha1::gateway::GatewayService;
+use bridge_api::v1alpha1::gateway::{GatewayService, SessionAffinity};
 use serde_json::{Value, json};
 
 use super::merge::merge;
@@ -29,7 +29,8 @@ pub(super) fn service(subject: &Subject<'_>) -> Owned {
         ("type", own.kind.map(|kind| json!(kind))),
         ("loadBalancerClass", own.load_balancer_class.as_ref().map(|class| json!(class))),
         ("externalTrafficPolicy", own.external_traffic_policy.map(|policy| json!(policy))),
-        ("sessionAffinity", own.session_affinity.map(|affinity| json!(affinity))),
+        // Another pod does not know the session of a client.
+        ("sessionAffinity", Some(json!(own.session_affinity.unwrap_or(SessionAffinity::ClientIP)))),
         ("ipFamilies", families.map(|families| json!(families))),
         ("ipFamilyPolicy", policy.map(|policy| json!(policy))),
     ] {

@@ -3,11 +3,9 @@
 //!
 //! The template changes only with what a running pod cannot take over, because each change restarts every pod.
 
-use std::collections::BTreeMap;
-
 use bridge_api::meta::{BOOTSTRAP_HASH, GATEWAY_UID_LABEL};
-use bridge_api::v1alpha1::common::{CaKind, CaRef, Resources};
-use bridge_api::v1alpha1::gateway::{Image, ListenerTls, ListenerTlsMode};
+use bridge_api::v1alpha1::common::Resources;
+use bridge_api::v1alpha1::gateway::Image;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
@@ -23,14 +21,9 @@ const TOKEN: &str = "operator-token";
 /// Seconds for which a token is good; the kubelet replaces it before.
 const TOKEN_SECONDS: u32 = 3600;
 
-pub(super) fn deployment(
-    subject: &Subject<'_>,
-    replicas: Option<u32>,
-    bootstrap: &str,
-    revision: &str,
-) -> Owned {
+pub(super) fn deployment(subject: &Subject<'_>, replicas: Option<u32>, bootstrap: &str) -> Owned {
     let mut template = template(subject);
-    let hash = hash(&format!("{template}{bootstrap}{revision}"));
+    let hash = hash(&format!("{template}{bootstrap}"));
     merge(&mut template, &json!({ "metadata": { "annotations": { BOOTSTRAP_HASH: hash } } }));
     let mut spec = json!({
         "selector": { "matchLabels": subject.selector() },
@@ -118,7 +111,7 @@ fn container(subject: &Subject<'_>, mounts: &Value) -> Value {
         "name": CONTAINER,
         "image": image,
         "args": ["--cluster-config", format!("{}/{}", layout::BOOTSTRAP_DIR, bootstrap::FILE)],
-        "env": env(subject),
+        "env": env(),
         "ports": ports,
         "resources": resources(spec.resources.as_ref()),
         "securityContext": container_security(),
@@ -135,21 +128,14 @@ fn container(subject: &Subject<'_>, mounts: &Value) -> Value {
     container
 }
 
-fn env(subject: &Subject<'_>) -> Vec<Value> {
+fn env() -> Vec<Value> {
     let field =
         |name: &str, path: &str| json!({ "name": name, "valueFrom": { "fieldRef": { "fieldPath": path } } });
-    let mut env = vec![
+    vec![
         field("POD_NAME", "metadata.name"),
         field("POD_UID", "metadata.uid"),
         field("POD_IP", "status.podIP"),
-    ];
-    let jwt = subject.gateway.spec.auth.as_ref().and_then(|auth| auth.jwt.as_ref());
-    let secret = jwt.and_then(|jwt| jwt.providers.first()?.hmac_secret_ref.as_ref());
-    env.extend(secret.map(|secret| {
-        let reference = json!({ "name": secret.name, "key": secret.key, "optional": true });
-        json!({ "name": layout::JWT_SECRET_ENV, "valueFrom": { "secretKeyRef": reference } })
-    }));
-    env
+    ]
 }
 
 /// Volumes with their mounts. What a user may forget to make is optional, so that a pod starts without it.
@@ -173,39 +159,12 @@ fn volumes(subject: &Subject<'_>) -> Vec<(Value, Value)> {
         "audience": layout::AUDIENCE, "expirationSeconds": TOKEN_SECONDS, "path": "token",
     } });
     let bootstrap = format!("{}-bootstrap", subject.workload());
-    let mut all = vec![
+    vec![
         volume("bootstrap", layout::BOOTSTRAP_DIR, false, json!({ "configMap": { "name": bootstrap } })),
         volume(TOKEN, layout::TOKEN_DIR, false, json!({ "projected": { "sources": [token] } })),
         volume("snapshot", layout::SNAPSHOT_DIR, false, json!({ "projected": { "sources": parts } })),
         volume("state", layout::STATE_DIR, true, json!({ "emptyDir": { "medium": "Memory" } })),
-    ];
-    let mut files: BTreeMap<String, Value> = BTreeMap::new();
-    for tls in subject.gateway.spec.listeners.iter().filter_map(|listener| listener.tls.as_ref()) {
-        if tls.mode == Some(ListenerTlsMode::Disabled) {
-            continue;
-        }
-        files.extend(certificates(tls));
-        files.extend(tls.client_ca_ref.as_ref().map(authorities));
-    }
-    for (index, (path, source)) in files.into_iter().enumerate() {
-        all.push(volume(&format!("files-{index}"), &path, false, source));
-    }
-    all
-}
-
-fn certificates(tls: &ListenerTls) -> impl Iterator<Item = (String, Value)> {
-    tls.certificate_refs.iter().flatten().map(|certificate| {
-        let source = json!({ "secret": { "secretName": certificate.name, "optional": true } });
-        (format!("{}/{}", layout::TLS_DIR, certificate.name), source)
-    })
-}
-
-fn authorities(reference: &CaRef) -> (String, Value) {
-    let path = format!("{}/{}", layout::CA_DIR, layout::ca_folder(reference));
-    match reference.kind.unwrap_or(CaKind::ConfigMap) {
-        CaKind::ConfigMap => (path, json!({ "configMap": { "name": reference.name, "optional": true } })),
-        CaKind::Secret => (path, json!({ "secret": { "secretName": reference.name, "optional": true } })),
-    }
+    ]
 }
 
 /// The image, and when it is pulled. A digest wins over a tag.

@@ -112,7 +112,9 @@ pub fn step(wanted: Wanted, live: Option<Live>, autoscaler: Autoscaler) -> Step 
         (Wanted::Fixed(number), Autoscaler::Absent) => {
             let handed = (!live.ours).then_some("operator");
             let hold = if live.held { Hold::Release } else { Hold::Nothing };
-            Step { replicas: Some(number), hold, handed, ..stay }
+            // First it owns the number as it is, then it writes the one that is wanted.
+            let replicas = if live.ours { number } else { live.replicas };
+            Step { replicas: Some(replicas), hold, handed, ..stay }
         }
         (Wanted::Scaled(_), Autoscaler::Absent) => {
             Step { replicas: live.ours.then_some(live.replicas), scaler: Scaler::Apply, ..stay }
@@ -123,6 +125,14 @@ pub fn step(wanted: Wanted, live: Option<Live>, autoscaler: Autoscaler) -> Step 
             match live {
                 // Autoscalers do not begin from nothing.
                 Live { replicas: 0, .. } if autoscaler == Autoscaler::Ours => {
+                    Step { hold: Hold::Number(least), ..step }
+                }
+                // No pods switch somebody else's autoscaler off, and it does not begin again by itself. Where it scaled to
+                // nothing itself, that is its own business.
+                Live { replicas, .. } if autoscaler == Autoscaler::Foreign && least == 0 && replicas > 0 => {
+                    Step { hold: Hold::Number(0), ..step }
+                }
+                Live { replicas: 0, held: true, .. } if least > 0 => {
                     Step { hold: Hold::Number(least), ..step }
                 }
                 Live { ours: true, held: false, .. } => {

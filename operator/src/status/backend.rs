@@ -11,7 +11,7 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Conditions, PodFacts, Progress, Published, count, is_ready};
+use super::{Conditions, Lags, PodFacts, Progress, Published, count, is_ready};
 use crate::compile::BackendVerdict;
 use crate::desired;
 use crate::world::ObjectName;
@@ -40,6 +40,8 @@ pub struct GatewayOfBackend<'a> {
     pub pods: Vec<&'a Pod>,
     /// What they say.
     pub facts: &'a PodFacts,
+    /// How long those that are behind have been so.
+    pub lags: &'a Lags,
     /// Whether its pods know the backend.
     pub serves: bool,
 }
@@ -112,7 +114,9 @@ pub(super) fn is_available(name: &str, pods: &[&Pod], facts: &PodFacts) -> bool 
 fn progress<'a>(facts: &BackendFacts<'a>, gateway: &'a GatewayOfBackend<'a>) -> Progress<'a> {
     let name = &*facts.verdict.tool_namespace;
     let revision = revision_of(gateway.published, name);
-    Progress::of(gateway.pods.iter().copied(), gateway.facts, revision, |one| concerns(name, one))
+    Progress::of(gateway.pods.iter().copied(), (gateway.facts, gateway.lags), revision, |one| {
+        concerns(name, one)
+    })
 }
 
 fn programmed(facts: &BackendFacts<'_>) -> (Programmed, String) {
@@ -121,6 +125,8 @@ fn programmed(facts: &BackendFacts<'_>) -> (Programmed, String) {
     for part in serving.map(|gateway| progress(facts, gateway)) {
         all.ready += part.ready;
         all.serving += part.serving;
+        all.coming += part.coming;
+        all.lost.extend(part.lost);
         all.behind.extend(part.behind);
         all.refusals.extend(part.refusals);
     }

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Conditions, PodFacts, Progress, Published, count, is_ready};
+use super::{Conditions, Lag, Lags, PodFacts, Progress, Published, count, is_ready};
 use crate::compile::GatewayPlan;
 use crate::desired::replicas::{Wanted, wanted};
 
@@ -37,8 +37,8 @@ pub struct GatewayFacts<'a> {
     pub conflict: Option<&'a str>,
     /// Whether somebody else's autoscaler scales the Deployment.
     pub scaled_by_others: bool,
-    /// Whether a ready pod has been behind for minutes.
-    pub stale: bool,
+    /// How long those that are behind have been so.
+    pub lags: &'a Lags,
     /// Whether the operator's own view of the cluster is old.
     pub blind: bool,
 }
@@ -50,7 +50,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
     let previous =
         gateway.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
     let everything = facts.published.latest();
-    let progress = Progress::of(facts.pods.iter().copied(), facts.facts, everything, |_| true);
+    let progress = Progress::of(facts.pods.iter().copied(), (facts.facts, facts.lags), everything, |_| true);
     let mut conditions = Conditions::new(generation, previous, now);
     match facts.conflict {
         Some(conflict) => conditions.push(Accepted::NameConflict, conflict),
@@ -95,7 +95,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
             acked: count(progress.serving),
             nacked: count(progress.refusals.len()),
             summary: Some(summary),
-            laggards: Some(progress.behind.iter().take(10).cloned().collect()),
+            laggards: Some(progress.laggards()),
         }),
     }
 }
@@ -130,6 +130,9 @@ fn readiness(facts: &GatewayFacts<'_>) -> (Ready, String) {
     let kind = facts.gateway.spec.service.as_ref().and_then(|service| service.kind);
     if kind == Some(ServiceType::LoadBalancer) && addresses(facts.service).is_none_or(|all| all.is_empty()) {
         return (Ready::NoAddress, "the load balancer has no address yet".to_owned());
+    }
+    if facts.scaled_by_others {
+        return (Ready::Ready, format!("{count}; somebody else's HorizontalPodAutoscaler decides how many"));
     }
     (Ready::Ready, count)
 }
@@ -167,8 +170,14 @@ fn session_storage(facts: &GatewayFacts<'_>) -> (SessionStorage, String) {
 }
 
 fn degraded(facts: &GatewayFacts<'_>) -> (Degraded, String) {
-    if facts.stale {
-        return (Degraded::StaleConfig, "a ready pod has been behind for minutes".to_owned());
+    let stale = facts.pods.iter().filter(|pod| {
+        is_ready(pod) && pod.uid().is_some_and(|uid| facts.lags.get(&uid) == Some(&Lag::Stale))
+    });
+    let mut stale: Vec<_> = stale.map(|pod| pod.name_any()).collect();
+    stale.sort();
+    if !stale.is_empty() {
+        stale.truncate(10);
+        return (Degraded::StaleConfig, format!("behind for more than five minutes: {}", stale.join(", ")));
     }
     if facts.plan.left_out > 0 {
         return (Degraded::PartialBackends, format!("{} backends are not served", facts.plan.left_out));
@@ -242,7 +251,9 @@ fn programmed_backends(facts: &GatewayFacts<'_>) -> i32 {
     let programmed = facts.plan.attached.keys().filter(|name| {
         let revision = super::backend::revision_of(facts.published, name);
         let pods = facts.pods.iter().copied();
-        let progress = Progress::of(pods, facts.facts, revision, |one| super::backend::concerns(name, one));
+        let progress = Progress::of(pods, (facts.facts, facts.lags), revision, |one| {
+            super::backend::concerns(name, one)
+        });
         progress.ready > 0 && progress.serving == progress.ready
     });
     count(programmed.count())

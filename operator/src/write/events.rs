@@ -1,66 +1,88 @@
 //! Events: what a person should notice, once for each change. Changes when there is something else to notice.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
 use bridge_api::condition::ConditionType;
 use bridge_api::event::EventReason;
 use bridge_api::meta::MANAGER;
-use bridge_api::v1alpha1::McpGateway;
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource};
+use kube::{Client, Resource as _};
 
 use super::Writer;
+use crate::apply::Correction;
 use crate::compile::Compilation;
 use crate::engine::View;
 
 /// Longest note that the API server takes.
 const NOTE: usize = 1024;
+/// Between two Events that say that the same gateway is programmed.
+const PROGRAMMED: Duration = Duration::from_mins(1);
 
 /// Sends Events.
 pub(super) struct Events {
     recorder: Recorder,
+    /// When a gateway was last said to be programmed, by uid.
+    programmed: HashMap<String, Instant>,
 }
 
 impl Events {
     pub(super) fn new(client: Client, replica: &str) -> Self {
         let reporter = Reporter { controller: MANAGER.to_owned(), instance: Some(replica.to_owned()) };
-        Self { recorder: Recorder::new(client, reporter) }
+        Self { recorder: Recorder::new(client, reporter), programmed: HashMap::new() }
     }
 
     /// Tells what has changed in the conditions of an object.
-    pub(super) async fn conditions<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
+    pub(super) async fn conditions(
+        &mut self,
+        object: &ObjectReference,
         before: &[Condition],
         after: &[Condition],
+        now: Instant,
     ) {
-        for condition in after {
-            let old = before.iter().find(|old| old.type_ == condition.type_);
-            let same =
-                old.is_some_and(|old| (&old.status, &old.reason) == (&condition.status, &condition.reason));
-            if let Some(reason) = reason(condition).filter(|_| !same) {
-                self.send(object, reason, &format!("{}: {}", condition.reason, condition.message)).await;
+        for (reason, note) in changes(before, after) {
+            if reason == EventReason::Programmed && !self.may_be_programmed(object, now) {
+                continue;
             }
+            self.send(object, reason, &note).await;
         }
     }
 
-    pub(super) async fn handed(&self, gateway: &McpGateway, decider: &str) {
-        let note = format!("the number of pods is now the {decider}'s to decide");
-        self.send(gateway, EventReason::ScaledBy, &note).await;
+    fn may_be_programmed(&mut self, object: &ObjectReference, now: Instant) -> bool {
+        // Backends are many, and their gateway says it for them.
+        if object.kind.as_deref() != Some("McpGateway") {
+            return false;
+        }
+        self.programmed.retain(|_, at| now < *at + PROGRAMMED);
+        let uid = object.uid.clone().unwrap_or_default();
+        let first = !self.programmed.contains_key(&uid);
+        self.programmed.entry(uid).or_insert(now);
+        first
     }
 
-    async fn send<K: Resource<DynamicType = ()>>(&self, object: &K, reason: EventReason, note: &str) {
+    pub(super) async fn corrected(&self, of: &ObjectReference, what: &str, correction: &Correction) {
+        match correction {
+            Correction::Once(field) => {
+                let note = format!("{what}: {field} was changed by somebody, and put right");
+                self.send(of, EventReason::DriftCorrected, &note).await;
+            }
+            Correction::Quarrel(field) => {
+                let note = format!(
+                    "{what}: {field} is changed again and again; it is put right less often from now on"
+                );
+                self.send(of, EventReason::DriftLoop, &note).await;
+            }
+            Correction::Again => {}
+        }
+    }
+
+    pub(super) async fn send(&self, object: &ObjectReference, reason: EventReason, note: &str) {
         self.publish(object, reason.as_str(), reason.is_warning(), note).await;
     }
 
-    pub(super) async fn publish<K: Resource<DynamicType = ()>>(
-        &self,
-        object: &K,
-        reason: &str,
-        warning: bool,
-        note: &str,
-    ) {
+    pub(super) async fn publish(&self, object: &ObjectReference, reason: &str, warning: bool, note: &str) {
         let note = note.get(..note.floor_char_boundary(NOTE)).unwrap_or_default().to_owned();
         let event = Event {
             type_: if warning { EventType::Warning } else { EventType::Normal },
@@ -70,10 +92,30 @@ impl Events {
             secondary: None,
         };
         // An Event is a courtesy: whoever needs to know reads the status.
-        if let Err(error) = self.recorder.publish(&event, &object.object_ref(&())).await {
+        if let Err(error) = self.recorder.publish(&event, object).await {
             tracing::debug!(%error, reason, "Event not sent");
         }
     }
+}
+
+/// What is new in conditions, and worth an Event.
+fn changes(before: &[Condition], after: &[Condition]) -> Vec<(EventReason, String)> {
+    let is_new = |condition: &&Condition| {
+        let old = before.iter().find(|old| old.type_ == condition.type_);
+        old.is_none_or(|old| {
+            // Another missing reference has the same reason and other words. Counts of pods have other words, too.
+            let words = condition.status == "False"
+                && [ConditionType::Accepted, ConditionType::ResolvedRefs]
+                    .iter()
+                    .any(|type_| type_.as_str() == condition.type_);
+            (&old.status, &old.reason) != (&condition.status, &condition.reason)
+                || (words && old.message != condition.message)
+        })
+    };
+    let told = after.iter().filter(is_new).filter_map(|condition| {
+        Some((reason(condition)?, format!("{}: {}", condition.reason, condition.message)))
+    });
+    told.collect()
 }
 
 /// The Event that a change of a condition is worth.
@@ -89,7 +131,6 @@ fn reason(condition: &Condition) -> Option<EventReason> {
         _ if is(ConditionType::ResolvedRefs) && !holds => Some(EventReason::RefNotFound),
         "Rejected" if is(ConditionType::Programmed) => Some(EventReason::ConfigRejected),
         _ if is(ConditionType::Programmed) && holds => Some(EventReason::Programmed),
-        "StaleConfig" if is(ConditionType::Degraded) => Some(EventReason::StaleConfig),
         _ => None,
     }
 }
@@ -104,9 +145,13 @@ impl Writer {
                 if self.applier.check().is_err() {
                     return;
                 }
-                self.events.publish(&*Arc::clone(service), note.reason, note.warning, &note.message).await;
+                let service = service.object_ref(&());
+                self.events.publish(&service, note.reason, note.warning, &note.message).await;
             }
             self.told.insert(name.clone(), notes.clone());
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

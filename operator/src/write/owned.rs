@@ -4,14 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_api::event::EventReason;
 use bridge_api::v1alpha1::gateway::StdioPolicy;
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
 use bridge_snapshot::push::Saved;
 use k8s_openapi::api::apps::v1::Deployment;
-use kube::ResourceExt as _;
+use k8s_openapi::api::core::v1::ObjectReference;
+use kube::{Resource as _, ResourceExt as _};
 
 use super::Writer;
-use crate::apply::{ApplyError, Decision};
+use crate::apply::{ApplyError, Outcome};
 use crate::compile::Compilation;
 use crate::desired::replicas::{self, Autoscaler, Hold, Scaler};
 use crate::desired::{Owned, OwnedKind, adapter, owned, snapshots};
@@ -39,10 +41,10 @@ impl Writer {
         if let Hold::Number(number) = step.hold {
             self.applier.hold(&workload, Some(number)).await?;
         }
-        let revision = env_revision(world, gateway);
         let scaled = step.scaler == Scaler::Apply;
-        let wanted = owned(gateway, &self.installation, step.replicas, scaled, &revision);
-        let conflict = self.apply_all(world, &wanted).await?;
+        self.find_monitors(gateway, Instant::now()).await;
+        let wanted = owned(gateway, &self.installation, step.replicas, scaled);
+        let conflict = self.apply_all(world, &wanted, &gateway.object_ref(&())).await?;
         match conflict {
             Some(conflict) => drop(self.conflicts.insert(name.clone(), conflict)),
             None => drop(self.conflicts.remove(name)),
@@ -51,22 +53,39 @@ impl Writer {
             self.applier.hold(&workload, None).await?;
         }
         self.remove_others(world, &gateway.uid().unwrap_or_default(), &wanted).await?;
+        self.remove_monitor(gateway, &wanted).await?;
         if let Some(decider) = step.handed {
-            self.events.handed(gateway, decider).await;
+            let note = format!("the number of pods is now the {decider}'s to decide");
+            self.events.send(&gateway.object_ref(&()), EventReason::ScaledBy, &note).await;
         }
         Ok(())
     }
 
     /// Applies documents in their order; what stands in the way, if anything does.
-    async fn apply_all(&mut self, world: &World, wanted: &[Owned]) -> Result<Option<String>, ApplyError> {
+    async fn apply_all(
+        &mut self,
+        world: &World,
+        wanted: &[Owned],
+        of: &ObjectReference,
+    ) -> Result<Option<String>, ApplyError> {
         let mut conflict = None;
         for desired in wanted {
             let cached = world.owned.get(&(desired.kind, desired.name.clone()));
-            match self.applier.apply(desired, cached).await? {
-                Decision::Nothing => {}
-                Decision::Apply => self.metrics.wrote("object", true),
-                Decision::Foreign => {
-                    let kind = desired.kind.resource().kind;
+            let kind = desired.kind.resource().kind;
+            match self.applier.apply(desired, cached, Instant::now()).await? {
+                Outcome::Nothing => {}
+                Outcome::Applied { correction, yielded } => {
+                    self.metrics.wrote("object", true);
+                    if let Some(correction) = correction {
+                        self.events.corrected(of, &format!("{kind} {}", desired.name), &correction).await;
+                    }
+                    for (field, message) in yielded {
+                        let note = format!("{kind} {}: {field} is left as it is: {message}", desired.name);
+                        self.events.send(of, EventReason::FieldConflict, &note).await;
+                    }
+                }
+                Outcome::Later(due) => self.wake_at(due),
+                Outcome::Foreign => {
                     let message = format!("{kind} {} exists and belongs to somebody else", desired.name);
                     conflict.get_or_insert(message);
                 }
@@ -125,7 +144,7 @@ impl Writer {
                 return Ok(());
             }
         };
-        self.apply_all(&view.world, &parts).await?;
+        self.apply_all(&view.world, &parts, &gateway.object_ref(&())).await?;
         let kept: BTreeSet<_> = parts.iter().map(|part| &part.name).collect();
         let uid = gateway.uid().unwrap_or_default();
         for ((kind, part), object) in &view.world.owned {
@@ -145,7 +164,7 @@ impl Writer {
         compilation: &Compilation,
         backend: &Arc<McpBackend>,
     ) -> Result<(), ApplyError> {
-        if backend.spec.stdio.is_none() {
+        if backend.spec.stdio.is_none() || backend.metadata.deletion_timestamp.is_some() {
             return Ok(());
         }
         let name = ObjectName::of(&**backend);
@@ -155,7 +174,7 @@ impl Writer {
             policy.unwrap_or(StdioPolicy::Isolated) == StdioPolicy::Isolated
         });
         let wanted = if isolated { adapter(backend, &self.installation) } else { Vec::new() };
-        if let Some(conflict) = self.apply_all(&view.world, &wanted).await? {
+        if let Some(conflict) = self.apply_all(&view.world, &wanted, &backend.object_ref(&())).await? {
             tracing::warn!(backend = %name, conflict, "a stdio backend cannot run");
         }
         self.remove_others(&view.world, &backend.uid().unwrap_or_default(), &wanted).await
@@ -178,17 +197,4 @@ pub(super) fn autoscaler(world: &World, gateway: &McpGateway, workload: &ObjectN
         found = Autoscaler::Ours;
     }
     found
-}
-
-/// Versions of the Secrets that a pod reads once, at its start.
-fn env_revision(world: &World, gateway: &McpGateway) -> String {
-    let jwt = gateway.spec.auth.as_ref().and_then(|auth| auth.jwt.as_ref());
-    let secrets =
-        jwt.into_iter().flat_map(|jwt| &jwt.providers).filter_map(|one| one.hmac_secret_ref.as_ref());
-    let namespace = gateway.namespace().unwrap_or_default();
-    let versions = secrets.filter_map(|reference| {
-        let secret = world.secrets.get(&ObjectName::new(&*namespace, &*reference.name))?;
-        secret.resource_version()
-    });
-    versions.collect::<Vec<_>>().join(",")
 }

@@ -1,111 +1,128 @@
 //! Status to the API server, no more often than somebody would read it. Changes when status is written differently.
 
 use std::collections::BTreeMap;
-use std::fmt::Debug;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use bridge_api::GROUP;
 use bridge_api::condition::ConditionType;
+use bridge_api::event::EventReason;
 use bridge_api::meta::STATUS_MANAGER;
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
+use kube::core::{ApiResource, DynamicObject};
 use kube::{Api, Resource, ResourceExt as _};
 use serde::Serialize;
-use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
+use super::Writer;
 use super::owned::autoscaler;
-use super::{STALE, Writer};
+use super::pace::Urgency;
 use crate::apply::ApplyError;
 use crate::compile::Compilation;
 use crate::desired::OwnedKind;
 use crate::desired::replicas::Autoscaler;
 use crate::engine::View;
 use crate::layout;
-use crate::status::{BackendFacts, GatewayFacts, GatewayOfBackend, PodFacts, Published, backend, gateway};
+use crate::status::{
+    BackendFacts, GatewayFacts, GatewayOfBackend, Lag, Lags, PodFacts, Published, backend, behind, gateway,
+};
 use crate::world::ObjectName;
 
-/// Numbers are written at most so often. Conditions are written at once.
-const NUMBERS: Duration = Duration::from_secs(2);
+/// Numbers that move all the time, as pointers into a status.
+const COUNTERS: [&str; 4] = ["/tools", "/config/version", "/config/hash", "/endpoints/ejected"];
+
+/// A status that differs from the one that the API server has.
+pub(super) struct Pending {
+    kind: &'static str,
+    name: ObjectName,
+    reference: ObjectReference,
+    urgency: Urgency,
+    status: Value,
+    before: Vec<Condition>,
+    after: Vec<Condition>,
+}
+
+/// What is known of the pods of all gateways.
+#[derive(Default)]
+pub(super) struct Said(BTreeMap<ObjectName, (PodFacts, Lags)>);
 
 impl Writer {
-    pub(super) async fn gateway_status(
-        &mut self,
+    /// What pods say, and how long they have been behind. A pod that has been so for a while is worth an Event.
+    pub(super) async fn listen(&mut self, view: &View, compilation: &Compilation, now: Instant) -> Said {
+        let mut said = Said::default();
+        for name in compilation.gateways.keys() {
+            let Some(object) = view.world.gateways.get(name) else { continue };
+            let facts = view.pods_of(name, now);
+            let nothing = Published::default();
+            let published = view.published.get(name).map_or(&nothing, AsRef::as_ref);
+            let uid = object.uid().unwrap_or_default();
+            let late = behind(view.world.pods_of(&uid), &facts, published);
+            let (lags, next) = self.clock.observe(name, &late, now);
+            if let Some(next) = next {
+                self.wake_at(next);
+            }
+            let noted = lags.values().filter(|lag| **lag >= Lag::Noted).count();
+            if noted == 0 {
+                self.noted.remove(name);
+            } else if self.noted.insert(name.clone()) && self.applier.check().is_ok() {
+                let note = format!("ready pods that have been behind for more than 30 seconds: {noted}");
+                self.events.send(&object.object_ref(&()), EventReason::StaleConfig, &note).await;
+            }
+            said.0.insert(name.clone(), (facts, lags));
+        }
+        said
+    }
+
+    pub(super) fn gateway_status(
+        &self,
         view: &View,
         compilation: &Compilation,
+        said: &Said,
         name: &ObjectName,
-        object: &Arc<McpGateway>,
-    ) -> Result<(), ApplyError> {
-        let Some(plan) = compilation.gateways.get(name) else { return Ok(()) };
+    ) -> Option<Pending> {
+        let (object, plan) = (view.world.gateways.get(name)?, compilation.gateways.get(name)?);
         let uid = object.uid().unwrap_or_default();
         let pods: Vec<&Pod> = view.world.pods_of(&uid).collect();
         let workload = ObjectName::new(&*name.namespace, layout::workload(&name.name));
         let deployment: Option<Deployment> = view.world.owned_as(OwnedKind::Deployment, &workload);
         let service: Option<Service> = view.world.owned_as(OwnedKind::Service, name);
-        let (nothing, said) = (Published::default(), view.pods_of(name, Instant::now()));
-        let mut facts = GatewayFacts {
+        let nothing = Published::default();
+        let (facts, lags) = said.0.get(name)?;
+        let facts = GatewayFacts {
             gateway: object,
             plan,
             published: view.published.get(name).map_or(&nothing, AsRef::as_ref),
             pods: &pods,
-            facts: &said,
+            facts,
+            lags,
             deployment: deployment.as_ref(),
             service: service.as_ref(),
             conflict: self.conflicts.get(name).map(String::as_str),
             scaled_by_others: autoscaler(&view.world, object, &workload) == Autoscaler::Foreign,
-            stale: false,
-            blind: false,
+            blind: !view.sight.is_clear(),
         };
-        let now = Time(Timestamp::now());
-        let mut status = gateway(&facts, &now);
-        let behind = status
-            .config
-            .as_ref()
-            .and_then(|config| config.laggards.as_ref())
-            .is_some_and(|all| !all.is_empty());
-        if behind {
-            let since = *self.behind.entry(name.clone()).or_insert_with(Instant::now);
-            if since.elapsed() >= STALE {
-                facts.stale = true;
-                status = gateway(&facts, &now);
-            } else {
-                self.wake_at(since + STALE);
-            }
-        } else {
-            self.behind.remove(name);
-        }
+        let status = gateway(&facts, &Time(Timestamp::now()));
         let before = object.status.as_ref();
         let conditions = before.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let after = status.conditions.clone().unwrap_or_default();
-        if self.write("McpGateway", &**object, before, &status, conditions_differ(conditions, &after)).await?
-        {
-            self.events.conditions(&**object, conditions, &after).await;
-        }
-        Ok(())
+        pending("McpGateway", &**object, (before, &status), (conditions, after))
     }
 
-    pub(super) async fn backend(
-        &mut self,
+    pub(super) fn backend_status(
         view: &View,
         compilation: &Compilation,
-        said: &BTreeMap<ObjectName, PodFacts>,
+        said: &Said,
         name: &ObjectName,
-    ) -> Result<(), ApplyError> {
-        let (Some(object), Some(verdict)) = (view.world.backends.get(name), compilation.backends.get(name))
-        else {
-            return Ok(());
-        };
+    ) -> Option<Pending> {
+        let (object, verdict) = (view.world.backends.get(name)?, compilation.backends.get(name)?);
         if object.metadata.deletion_timestamp.is_some() {
-            return Ok(());
+            return None;
         }
-        self.adapter(view, compilation, object).await?;
-        let (nothing, nobody) = (Published::default(), PodFacts::new());
+        let (nothing, nobody) = (Published::default(), Default::default());
         let gateways: Vec<_> = verdict
             .gateways
             .keys()
@@ -114,69 +131,98 @@ impl Writer {
                     view.world.gateways.get(gateway).and_then(|gateway| gateway.metadata.uid.as_deref());
                 let plan = compilation.gateways.get(gateway);
                 let attached = plan.and_then(|plan| plan.attached.get(&verdict.tool_namespace));
+                let (facts, lags) = said.0.get(gateway).unwrap_or(&nobody);
                 GatewayOfBackend {
                     name: gateway,
                     published: view.published.get(gateway).map_or(&nothing, AsRef::as_ref),
                     pods: view.world.pods_of(uid.unwrap_or_default()).collect(),
-                    facts: said.get(gateway).unwrap_or(&nobody),
+                    facts,
+                    lags,
                     serves: attached.is_some_and(|attached| attached.backend.as_ref() == Some(name)),
                 }
             })
             .collect();
-        let facts = BackendFacts { backend: object, verdict, gateways: &gateways, blind: false };
-        let Some(status) = backend(&facts, &Time(Timestamp::now())) else { return Ok(()) };
+        let facts =
+            BackendFacts { backend: object, verdict, gateways: &gateways, blind: !view.sight.is_clear() };
+        let status = backend(&facts, &Time(Timestamp::now()))?;
         let before = object.status.as_ref();
         let conditions = before.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let after = status.conditions.clone().unwrap_or_default();
-        if self.write("McpBackend", &**object, before, &status, conditions_differ(conditions, &after)).await?
-        {
-            self.events.conditions::<McpBackend>(object, conditions, &after).await;
-        }
-        Ok(())
+        pending::<McpBackend, _>("McpBackend", object, (before, &status), (conditions, after))
     }
 
-    /// Writes a status that differs. Whether it did.
-    async fn write<K, S: Serialize>(
-        &mut self,
-        kind: &'static str,
-        object: &K,
-        before: Option<&S>,
-        after: &S,
-        urgent: bool,
-    ) -> Result<bool, ApplyError>
-    where
-        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Clone + DeserializeOwned + Debug,
-    {
-        let name = ObjectName::of(object);
-        let after = serde_json::to_value(after).unwrap_or_default();
-        if before.is_some_and(|before| serde_json::to_value(before).is_ok_and(|before| before == after)) {
-            return Ok(false);
+    /// Writes what differs, the most urgent first, as fast as the API server shall bear.
+    pub(super) async fn write_all(&mut self, mut all: Vec<Pending>) {
+        all.sort_by_key(|pending| pending.urgency);
+        for pending in all {
+            let now = Instant::now();
+            match self.pace.take(&(pending.kind, pending.name.clone()), pending.urgency, now) {
+                Ok(()) => {
+                    let written = self.write(&pending, now).await;
+                    self.done("status", &pending.name, written);
+                }
+                Err(due) => self.wake_at(due),
+            }
         }
-        let (key, now) = ((kind, name.clone()), Instant::now());
-        if let Some(at) = self.written.get(&key).filter(|at| !urgent && now < **at + NUMBERS) {
-            let due = *at + NUMBERS;
-            self.wake_at(due);
-            return Ok(false);
-        }
+    }
+
+    async fn write(&mut self, pending: &Pending, now: Instant) -> Result<(), ApplyError> {
+        let Pending { kind, name, .. } = pending;
         self.applier.check()?;
         let document: Value = json!({
             "apiVersion": format!("{GROUP}/v1alpha1"),
             "kind": kind,
             "metadata": { "name": name.name, "namespace": name.namespace },
-            "status": after,
+            "status": pending.status,
         });
-        let api: Api<K> = Api::namespaced(self.client.clone(), &name.namespace);
+        let resource = match *kind {
+            "McpGateway" => ApiResource::erase::<McpGateway>(&()),
+            _ => ApiResource::erase::<McpBackend>(&()),
+        };
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &name.namespace, &resource);
         let params = PatchParams::apply(STATUS_MANAGER).force();
         match api.patch_status(&name.name, &params, &Patch::Apply(&document)).await {
             Ok(_) => {}
             // It was deleted; the watch will say so.
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(false),
-            Err(source) => return Err(ApplyError::Status { name, source: Box::new(source) }),
+            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Err(source) => return Err(ApplyError::Status { name: name.clone(), source: Box::new(source) }),
         }
         self.metrics.wrote("status", true);
-        self.written.insert(key, now);
-        Ok(true)
+        self.events.conditions(&pending.reference, &pending.before, &pending.after, now).await;
+        Ok(())
     }
+}
+
+/// A status to write, if it differs from the one before.
+fn pending<K: Resource<DynamicType = ()>, S: Serialize>(
+    kind: &'static str,
+    object: &K,
+    (before, after): (Option<&S>, &S),
+    (old, new): (&[Condition], Vec<Condition>),
+) -> Option<Pending> {
+    let status = serde_json::to_value(after).unwrap_or_default();
+    let before = before.map(|before| serde_json::to_value(before).unwrap_or_default());
+    if before.as_ref() == Some(&status) {
+        return None;
+    }
+    let urgency = if conditions_differ(old, &new) {
+        Urgency::Conditions
+    } else if before.is_some_and(|before| without_counters(before) == without_counters(status.clone())) {
+        Urgency::Counters
+    } else {
+        Urgency::Numbers
+    };
+    let (name, reference) = (ObjectName::of(object), object.object_ref(&()));
+    Some(Pending { kind, name, reference, urgency, status, before: old.to_vec(), after: new })
+}
+
+fn without_counters(mut status: Value) -> Value {
+    for counter in COUNTERS {
+        if let Some(value) = status.pointer_mut(counter) {
+            *value = Value::Null;
+        }
+    }
+    status
 }
 
 /// Whether a reader would decide differently.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures_util::stream;
@@ -126,6 +127,13 @@ impl Api {
             };
             return json_answer(201, &json!({ "metadata": {}, "spec": {}, "status": status }));
         }
+        if let Some(plural) = collection.strip_prefix("mcp.bridge/v1alpha1/") {
+            let definitions = "apiextensions.k8s.io/v1/customresourcedefinitions".to_owned();
+            let definition = (definitions, String::new(), format!("{plural}.mcp.bridge"));
+            if !state.objects.contains_key(&definition) {
+                return failure(404, "NotFound");
+            }
+        }
         let key = (collection.clone(), namespace.clone(), name.clone());
         match (head.method, name.is_empty()) {
             (Method::GET, true)
@@ -136,8 +144,10 @@ impl Api {
                 let selector = query.get("labelSelector").cloned().unwrap_or_default();
                 state.watchers.push((collection, selector, sender));
                 drop(state);
-                let lines = stream::unfold(events, |mut events| async move {
-                    let event: Value = events.recv().await?;
+                let seconds = query.get("timeoutSeconds").and_then(|seconds| seconds.parse().ok());
+                let until = tokio::time::Instant::now() + Duration::from_secs(seconds.unwrap_or(290));
+                let lines = stream::unfold(events, move |mut events| async move {
+                    let event: Value = tokio::time::timeout_at(until, events.recv()).await.ok()??;
                     Some((Ok::<_, Infallible>(Frame::data(Bytes::from(format!("{event}\n")))), events))
                 });
                 Response::new(BodyExt::boxed_unsync(StreamBody::new(lines)))

@@ -3,6 +3,9 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
+<<<<<<< HEAD
+#[path = "operator/defects.rs"]
+mod defects;
 #[path = "operator/fault_api_server.rs"]
 mod fault_api_server;
 #[path = "operator/fault_deletion.rs"]
@@ -15,10 +18,14 @@ mod fault_mass_removal;
 mod fault_no_operator;
 #[path = "operator/installed.rs"]
 mod installed;
+#[path = "operator/scales.rs"]
+mod scales;
 #[path = "operator/serves.rs"]
 mod serves;
 #[path = "operator/standing.rs"]
 mod standing;
+#[path = "operator/writers.rs"]
+mod writers;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -30,9 +37,14 @@ fn main() -> ExitCode {
     suite::main(
         settings,
         tests![
+            defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
+            defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
             fault_deletion::a_gateway_that_is_deleted_while_it_scales_leaves_nothing,
             fault_deletion::a_namespace_goes_with_everything_in_it,
-            serves::a_backend_is_served_by_the_pods_of_its_gateway,
+            scales::the_number_of_pods_never_dips_when_somebody_else_decides,
+            serves::a_person_reads_how_things_are,
+            serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
+            serves::an_annotated_service_is_served_while_it_is_annotated,
         ],
         tests![
             fault_api_server::pods_serve_and_operators_catch_up_when_the_api_server_was_away,
@@ -41,6 +53,10 @@ fn main() -> ExitCode {
             fault_leader::one_replica_writes_at_a_time_when_leaders_keep_dying,
             fault_mass_removal::many_backends_are_let_go_of_only_when_they_stay_away,
             fault_no_operator::new_pods_serve_what_was_saved_while_there_is_no_operator,
+            writers::a_frozen_leader_is_replaced_and_does_not_write_when_it_thaws,
+            writers::clocks_that_disagree_by_minutes_change_nothing,
+            // The last, since it looks at what the others made the operator do.
+            writers::the_operator_uses_what_it_may_and_is_quiet,
         ],
     )
 }

@@ -159,8 +159,8 @@ mod tests {
         String::from_utf8(bytes).unwrap()
     }
 
-    const JSON: Style = Style { format: Format::Json, caller: false, colour: false };
-    const TEXT: Style = Style { format: Format::Text, caller: false, colour: false };
+    const JSON: Style = Style { service: "mcp-gateway", format: Format::Json, caller: false, colour: false };
+    const TEXT: Style = Style { service: "mcp-gateway", format: Format::Text, caller: false, colour: false };
 
     #[test]
     fn json_has_the_keys_of_the_original_and_flat_fields() {

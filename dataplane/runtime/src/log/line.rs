@@ -8,13 +8,13 @@ use tracing::Level;
 use super::Format;
 use crate::timestamp;
 
-/// The same in every line, so that logs of several programs can share one store.
-const SERVICE: &str = "mcp-gateway";
 /// Keys that a field may not take over.
 const RESERVED: [&str; 5] = ["level", "timestamp", "caller", "msg", "service"];
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Style {
+    /// The same in every line, so that logs of several programs can share one store.
+    pub(super) service: &'static str,
     pub(super) format: Format,
     pub(super) caller: bool,
     pub(super) colour: bool,
@@ -74,7 +74,7 @@ impl Line<'_> {
         {
             let _ = write!(out, r#","caller":{}"#, quoted(&format!("{file}:{line}")));
         }
-        let _ = write!(out, r#","msg":{},"service":"{SERVICE}""#, quoted(self.message));
+        let _ = write!(out, r#","msg":{},"service":"{}""#, quoted(self.message), style.service);
         for (name, value) in &self.fields.0 {
             let name = if RESERVED.contains(name) { &format!("field_{name}") } else { *name };
             let _ = match value {

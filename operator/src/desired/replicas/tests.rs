@@ -19,7 +19,14 @@ impl Cluster {
         let mut live =
             self.deployment.unwrap_or(Live { replicas: 1, ours: false, held: false, scaled: false });
         if let Hold::Number(number) = step.hold {
-            (live.replicas, live.held) = (number, true);
+            // Another number takes the field from whoever owned it.
+            let changed = live.replicas != number;
+            live = Live {
+                replicas: number,
+                ours: live.ours && !changed,
+                held: true,
+                scaled: live.scaled && !changed,
+            };
         }
         live = Self::apply(live, step.replicas);
         if step.hold == Hold::Release {
@@ -103,6 +110,33 @@ fn somebody_elses_autoscaler_is_left_alone() {
     assert_eq!((settled.replicas, settled.ours, cluster.autoscaler), (4, false, Autoscaler::Foreign));
     cluster.scale(9);
     assert_eq!(cluster.settle(Wanted::Fixed(4)).replicas, 9);
+}
+
+#[test]
+fn no_pods_are_a_wish_even_with_somebody_elses_autoscaler() {
+    let mut cluster = Cluster::new();
+    cluster.settle(Wanted::Fixed(4));
+    cluster.autoscaler = Autoscaler::Foreign;
+    cluster.settle(Wanted::Fixed(4));
+    cluster.scale(9);
+    assert_eq!(cluster.settle(Wanted::Fixed(0)).replicas, 0);
+    assert_eq!(cluster.settle(Wanted::Fixed(3)).replicas, 3);
+    cluster.scale(7);
+    assert_eq!(cluster.settle(Wanted::Fixed(3)).replicas, 7);
+    cluster.scale(0);
+    assert_eq!(cluster.settle(Wanted::Fixed(3)).replicas, 0, "it has scaled to nothing itself");
+}
+
+#[test]
+fn the_number_is_owned_as_it_is_before_another_one_is_written() {
+    let mut cluster = Cluster::new();
+    cluster.settle(Wanted::Scaled(2));
+    cluster.scale(9);
+    cluster.autoscaler = Autoscaler::Absent;
+    let first = cluster.pass(Wanted::Fixed(3));
+    assert_eq!((first.replicas, first.handed), (Some(9), Some("operator")));
+    let second = cluster.pass(Wanted::Fixed(3));
+    assert_eq!((second.replicas, second.handed), (Some(3), None));
 }
 
 #[test]

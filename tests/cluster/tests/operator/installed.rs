@@ -1,14 +1,19 @@
 //! An operator that runs in the cluster, and things for it to work on. Changes when it is installed otherwise.
 
 use std::process::Command;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
-use bridge_cluster::{Cluster, root};
+use bridge_cluster::{Cluster, PATIENCE, root};
+use bridge_tests::ModernClient;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use kube::Api;
 use kube::api::ListParams;
+use serde_json::json;
 use tokio::sync::OnceCell;
+use tokio::task::spawn_blocking;
+use tokio::time::{interval, timeout};
 
 /// The operator's namespace.
 pub(crate) const SYSTEM: &str = "mcp-system";
@@ -40,6 +45,25 @@ spec:
   ports: [{name: http, port: 80, targetPort: mcp}]
 "#;
 
+/// A gateway of three pods that lets everybody in, and a backend of it.
+const GATEWAY: &str = "
+apiVersion: mcp.bridge/v1alpha1
+kind: McpGateway
+metadata: {name: main, namespace: NAMESPACE}
+spec:
+  replicas: 3
+  listeners: [{name: http, protocol: StreamableHTTP, port: 8080, path: /mcp, tls: {mode: Disabled}}]
+  auth: {anonymous: Allow}
+---
+apiVersion: mcp.bridge/v1alpha1
+kind: McpBackend
+metadata: {name: tools, namespace: NAMESPACE}
+spec:
+  gatewayRefs: [{name: main}]
+  protocol: StreamableHTTP
+  serviceRef: {name: fixture, port: http}
+";
+
 /// Definitions, roles and two replicas of the operator; done once for all tests.
 pub(crate) async fn operator(cluster: &Cluster) -> Result<()> {
     static DONE: OnceCell<()> = OnceCell::const_new();
@@ -54,7 +78,7 @@ pub(crate) async fn operator(cluster: &Cluster) -> Result<()> {
 }
 
 /// What the operator's program prints.
-fn printed(command: &str) -> Result<String> {
+pub(crate) fn printed(command: &str) -> Result<String> {
     let output = Command::new(root().join("target/debug/mcp-operator")).arg(command).output()?;
     ensure!(output.status.success(), "mcp-operator {command}");
     Ok(String::from_utf8(output.stdout)?)
@@ -65,6 +89,23 @@ pub(crate) async fn server(cluster: &Cluster, namespace: &str, name: &str) -> Re
     cluster.namespace(namespace).await?;
     cluster.apply(&SERVER.replace("NAMESPACE", namespace).replace("NAME", name)).await?;
     cluster.until_available(namespace, name).await
+}
+
+/// The gateway `main` with three pods, and its backend `tools`, which is the server `fixture`; served by every pod.
+pub(crate) async fn gateway(cluster: &Cluster, namespace: &str) -> Result<()> {
+    cluster.apply(&GATEWAY.replace("NAMESPACE", namespace)).await?;
+    until_backend(cluster, (namespace, "tools"), ("Programmed", "True")).await?;
+    until_backend(cluster, (namespace, "tools"), ("Available", "True")).await?;
+    until_gateway(cluster, (namespace, "main"), ("Ready", "True")).await?;
+    Ok(())
+}
+
+/// The gateway `main` with three pods and nothing behind it.
+pub(crate) async fn gateway_alone(cluster: &Cluster, namespace: &str) -> Result<()> {
+    let documents = GATEWAY.replace("NAMESPACE", namespace);
+    cluster.apply(documents.split("---").next().unwrap_or_default()).await?;
+    until_gateway(cluster, (namespace, "main"), ("Ready", "True")).await?;
+    Ok(())
 }
 
 pub(crate) fn gateways(cluster: &Cluster, namespace: &str) -> Api<McpGateway> {
@@ -101,6 +142,27 @@ pub(crate) async fn until_backend(
         conditions.into_iter().flatten().any(|found| found.type_ == condition && found.status == status)
     });
     found.await?.context("a backend")
+}
+
+/// Waits until an MCP endpoint refuses who shows no token.
+pub(crate) async fn until_refused(cluster: &Cluster, url: &str) -> Result<()> {
+    let _ = cluster;
+    let (url, mut look) = (url.to_owned(), interval(Duration::from_millis(50)));
+    let refused = async {
+        loop {
+            look.tick().await;
+            let url = url.clone();
+            let status = spawn_blocking(move || -> Result<u16> {
+                let mut client = ModernClient::new(&url, &json!({}))?;
+                let prepared = client.prepare("tools/list", &json!({}))?;
+                Ok(client.send(&prepared)?.head()?.status)
+            });
+            if status.await?? == 401 {
+                return Ok(());
+            }
+        }
+    };
+    timeout(PATIENCE, refused).await.context("nobody is refused")?
 }
 
 /// The pods of a gateway.

@@ -113,7 +113,7 @@ pub struct GatewayService {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "atomic"))]
     pub ip_families: Option<Vec<IpFamily>>,
-    /// Whether a client stays with one pod: None or ClientIP. No pod needs it when session.redis is set. Default: None.
+    /// Whether a client stays with one pod: None or ClientIP. Default: ClientIP, since a pod keeps its sessions in memory.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session_affinity: Option<SessionAffinity>,
 }

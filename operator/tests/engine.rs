@@ -1,0 +1,141 @@
+//! The index with time as an argument: what it does when it does not see the cluster. Changes when it trusts what it knows
+//! for another reason.
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
+
+mod kit;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_runtime::metrics::Metrics;
+use bridge_snapshot::push::{FromPod, PROTOCOL, PodHello, ToPod};
+use mcp_operator::engine::{Engine, Event, View};
+use mcp_operator::metrics::OperatorMetrics;
+use mcp_operator::watch::Change;
+use mcp_operator::watch::pulse::{BLIND, Pulse, STALE, Sight};
+use mcp_operator::world::{ObjectName, World};
+use serde_json::json;
+use tokio::sync::{mpsc, watch};
+
+/// An index of one watch that has seen a gateway with a backend, and a pod that is connected.
+struct Case {
+    engine: Engine,
+    view: watch::Receiver<Arc<View>>,
+    pulse: Pulse,
+    watch: Arc<str>,
+    start: Instant,
+    sent: mpsc::Receiver<ToPod>,
+}
+
+fn main() -> ObjectName {
+    ObjectName::new("here", "main")
+}
+
+fn world(world: &mut World) {
+    kit::add(
+        world,
+        &json!({"kind": "McpGateway", "metadata": {"name": "main", "namespace": "here"}, "spec": {"listeners": [{"name": "http", "protocol": "StreamableHTTP", "port": 8080, "tls": {"mode": "Disabled"}}], "auth": {"anonymous": "Allow"}}}),
+    );
+    kit::add(
+        world,
+        &json!({"kind": "McpBackend", "metadata": {"name": "b", "namespace": "here"}, "spec": {"protocol": "StreamableHTTP", "endpoints": [{"url": "http://b.example.com"}]}}),
+    );
+}
+
+impl Case {
+    fn new() -> Self {
+        let (start, pulse, watch) = (Instant::now(), Pulse::default(), Arc::<str>::from("everything"));
+        pulse.beat(&watch, start);
+        let metrics = OperatorMetrics::register(&Metrics::new().unwrap()).unwrap();
+        let watches = [Arc::clone(&watch)];
+        let (engine, view) =
+            Engine::new(kit::options(), "e".into(), (&watches, pulse.clone()), metrics, || 0);
+        let (sender, sent) = mpsc::channel(8);
+        let mut case = Self { engine, view, pulse, watch, start, sent };
+        case.change(0, world);
+        case.tick(1);
+        let now = case.at(1);
+        case.engine.event(Event::Connected(main(), 1, sender), now);
+        let hello = PodHello {
+            protocol: PROTOCOL,
+            gateway: "here/main".into(),
+            pod: "p".into(),
+            uid: "u".into(),
+            build: "1".into(),
+            features: Vec::new(),
+            epoch: None,
+            revision: 0,
+            have: Vec::new(),
+            rejected: Vec::new(),
+        };
+        case.engine.event(Event::Message(main(), 1, Box::new(FromPod::Hello(hello))), now);
+        case.engine.event(
+            Event::Message(main(), 1, Box::new(FromPod::Ack(bridge_snapshot::push::Ack { seq: 1 }))),
+            now,
+        );
+        case.sent();
+        case
+    }
+
+    fn at(&self, seconds: u64) -> Instant {
+        self.start + Duration::from_secs(seconds)
+    }
+
+    fn tick(&mut self, seconds: u64) {
+        self.engine.tick(self.at(seconds));
+    }
+
+    fn change(&mut self, seconds: u64, change: impl FnOnce(&mut World) + Send + 'static) {
+        let change =
+            Change { watch: Arc::clone(&self.watch), revision: seconds + 1, apply: Box::new(change) };
+        let now = self.at(seconds);
+        self.engine.change(change, now);
+    }
+
+    fn sent(&mut self) -> Vec<ToPod> {
+        std::iter::from_fn(|| self.sent.try_recv().ok()).collect()
+    }
+
+    fn sight(&self) -> Sight {
+        self.view.borrow().sight.clone()
+    }
+}
+
+#[test]
+fn a_replica_that_sees_nothing_removes_nothing_and_sends_its_pods_away() {
+    let mut case = Case::new();
+    let stale = STALE.as_secs();
+    case.tick(stale - 1);
+    assert_eq!((case.sight(), case.sent()), (Sight::Clear, vec![]));
+    case.tick(stale);
+    assert_eq!(case.sight(), Sight::Stale(Arc::clone(&case.watch)));
+    let sent = case.sent();
+    assert!(matches!(&*sent, [ToPod::GoAway(_)]), "{sent:?}");
+    // An old answer arrives after all: it says that there are no backends.
+    case.change(stale + 1, |world| world.backends.clear());
+    case.tick(stale + 5);
+    assert_eq!(case.sent(), [], "pods are asked once, and nothing is taken from them");
+    case.tick(BLIND.as_secs());
+    assert_eq!(case.sight(), Sight::Blind(Arc::clone(&case.watch)));
+    // The cluster is seen again, and there the backend is.
+    let now = case.at(BLIND.as_secs() + 1);
+    case.pulse.beat(&case.watch, now);
+    case.change(BLIND.as_secs() + 1, world);
+    case.tick(BLIND.as_secs() + 2);
+    assert_eq!((case.sight(), case.sent()), (Sight::Clear, vec![]));
+}
+
+#[test]
+fn what_was_missed_is_made_up_for_when_the_cluster_is_seen_again() {
+    let mut case = Case::new();
+    case.tick(STALE.as_secs());
+    case.sent();
+    case.change(STALE.as_secs() + 1, |world| world.backends.clear());
+    let now = case.at(STALE.as_secs() + 2);
+    case.pulse.beat(&case.watch, now);
+    case.tick(STALE.as_secs() + 3);
+    let sent = case.sent();
+    let [ToPod::Delta(delta)] = &*sent else { panic!("{sent:?}") };
+    assert_eq!((delta.upsert.len(), delta.remove.len()), (0, 2), "the backend and its endpoints");
+}
