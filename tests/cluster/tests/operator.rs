@@ -3,13 +3,18 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
-<<<<<<< HEAD
 #[path = "operator/defects.rs"]
 mod defects;
 #[path = "operator/fault_api_server.rs"]
 mod fault_api_server;
+#[path = "operator/fault_control_plane.rs"]
+mod fault_control_plane;
+#[path = "operator/fault_definitions.rs"]
+mod fault_definitions;
 #[path = "operator/fault_deletion.rs"]
 mod fault_deletion;
+#[path = "operator/fault_frozen_pod.rs"]
+mod fault_frozen_pod;
 #[path = "operator/fault_leader.rs"]
 mod fault_leader;
 #[path = "operator/fault_mass_removal.rs"]
@@ -49,6 +54,10 @@ fn main() -> ExitCode {
         tests![
             fault_api_server::pods_serve_and_operators_catch_up_when_the_api_server_was_away,
             fault_api_server::what_operators_did_not_see_happen_is_served_as_it_is,
+            fault_control_plane::operators_ask_for_little_when_a_busy_control_plane_restarts,
+            fault_definitions::an_older_definition_is_good_enough,
+            fault_definitions::backends_stay_while_their_definition_is_away,
+            fault_frozen_pod::a_frozen_pod_is_named_and_keeps_nobody_waiting,
             fault_leader::another_replica_writes_when_the_leader_loses_the_api_server,
             fault_leader::one_replica_writes_at_a_time_when_leaders_keep_dying,
             fault_mass_removal::many_backends_are_let_go_of_only_when_they_stay_away,

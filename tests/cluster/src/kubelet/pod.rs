@@ -17,6 +17,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::task::block_in_place;
 use tokio::time::{interval, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -95,7 +96,8 @@ impl Shared {
 /// Runs a pod until it is deleted and its programs have ended. `pods` closes when it was deleted by force.
 pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) -> Result<()> {
     let pod = pods.borrow_and_update().clone();
-    let sandbox = Sandbox::new(&pod, node.host.next_number()?, node.address)?;
+    // The kernel takes its time with networks while it removes others.
+    let sandbox = block_in_place(|| Sandbox::new(&pod, node.host.next_number()?, node.address))?;
     let mut board = Board::new(&pod, Timestamp::now());
     board.address = Some(sandbox.address);
     let shared = Arc::new(Shared {
@@ -149,7 +151,7 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
             sleep(RETRY).await;
         }
     }
-    shared.sandbox.remove()
+    block_in_place(|| shared.sandbox.remove())
 }
 
 /// Volumes, init containers, containers. Says whether all ended well.

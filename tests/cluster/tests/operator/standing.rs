@@ -37,6 +37,7 @@ spec:
   replicas: {replicas}
   listeners: [{{name: http, protocol: StreamableHTTP, port: 8080, path: /mcp, tls: {{mode: Disabled}}}}]
   auth: {{anonymous: Allow}}
+  drain: {{minSeconds: 0, timeoutSeconds: 5}}
 "
     )
 }
