@@ -212,3 +212,26 @@ fn slim(object: &mut impl ResourceExt, keep_managers: bool) {
     }
     object.annotations_mut().remove(LAST_APPLIED);
 }
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    type Seen = Result<Event<Pod>, ()>;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_deleted_together_is_one_change() {
+        let deleted = || Ok(Event::Delete(Pod::default()));
+        let events: [Seen; 4] = [deleted(), deleted(), Ok(Event::Apply(Pod::default())), deleted()];
+        let (mut gone, mut events) = (vec![Pod::default()], stream::iter(events));
+        let ahead = gather(&mut gone, &mut events).await;
+        assert!(matches!(ahead, Some(Some(Ok(Event::Apply(_))))), "what comes after is not lost");
+        assert_eq!(gone.len(), 3);
+
+        let mut quiet = stream::pending::<Seen>();
+        assert!(gather(&mut gone, &mut quiet).await.is_none(), "nobody waits for more than comes");
+    }
+}
