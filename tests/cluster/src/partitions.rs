@@ -59,7 +59,7 @@ mod tests {
         partitions.path(other, ("default", "kubernetes")).open().await;
         partitions.path(one, ("default", "other")).open().await;
         let mut cut = partitions.path(one, ("default", "kubernetes"));
-        let waiting = tokio::spawn(async move { cut.open().await });
+        let waiting = bridge_runtime::tasks::spawn("waiting", async move { cut.open().await });
         tokio::task::yield_now().await;
         assert!(!waiting.is_finished());
         partitions.set(one, ("default", "kubernetes"), true);

@@ -16,22 +16,22 @@ pub(crate) async fn pods_serve_and_operators_catch_up_when_the_api_server_was_aw
     cluster: &'static Cluster,
 ) -> Result<()> {
     let pods = stand(cluster).await?;
-    until_metric(&pods, CONNECTED, |value| value == 1.0).await?;
+    until_metric(&pods, CONNECTED, |value| value == 1).await?;
     let leader = until_led(cluster).await?;
     let user = User::of(&pods[1..], BACKEND);
     cluster.signal_control_plane("kube-apiserver", Signal::STOP)?;
     let meanwhile = async {
         // It has no Lease to renew, so it stops to write.
-        until_metric(&[leader], "operator_leader", |value| value == 0.0).await?;
+        until_metric(&[leader], "operator_leader", |value| value == 0).await?;
         for pod in &pods {
             ensure!(
-                metric(pod, CONNECTED).await? == 1.0,
+                metric(pod, CONNECTED).await? == 1,
                 "an operator that sees nothing has ended its streams"
             );
         }
         // A program that starts now has what was configured before, and operators still know its token.
         cluster.signal(&pods[0], "gateway", Signal::KILL)?;
-        until_metric(&pods[..1], CONNECTED, |value| value == 1.0).await?;
+        until_metric(&pods[..1], CONNECTED, |value| value == 1).await?;
         until_served(&pods[..1], BACKEND).await
     };
     let outcome = meanwhile.await;
@@ -39,7 +39,7 @@ pub(crate) async fn pods_serve_and_operators_catch_up_when_the_api_server_was_aw
     outcome?;
     cluster.apply(&backend(NAMESPACE, "after-outage", "")).await?;
     until_served(&pods, "after-outage").await?;
-    user.is_content().await?;
+    user.end().await?;
     remove(cluster, &pods, "after-outage").await
 }
 
@@ -71,7 +71,7 @@ pub(crate) async fn what_operators_did_not_see_happen_is_served_as_it_is(
     for pod in &pods {
         ensure!(!is_served(pod, "brief").await?, "it was there for a moment that nobody saw");
     }
-    user.is_content().await?;
+    user.end().await?;
     api.delete("changed", &DeleteParams::default()).await?;
     remove(cluster, &pods, "created").await
 }

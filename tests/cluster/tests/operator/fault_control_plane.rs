@@ -55,7 +55,7 @@ pub(crate) async fn operators_ask_for_little_when_a_busy_control_plane_restarts(
     enough.cancel();
     let answered = pressure.await?;
     ensure!(answered > 100, "there was no pressure: {answered} requests");
-    user.is_content().await?;
+    user.end().await?;
 
     let mut lists: BTreeMap<(String, String), usize> = BTreeMap::new();
     let asked = cluster.audit()?.split_off(before);

@@ -50,7 +50,7 @@ pub(crate) async fn backends_stay_while_their_definition_is_away(cluster: &'stat
     cluster.apply(&backend(NAMESPACE, "third", "")).await?;
     until_served(&pods, "third").await?;
     expect_served(&pods, "second").await?;
-    user.is_content().await?;
+    user.end().await?;
     for name in ["second", "third"] {
         remove(cluster, &pods, name).await?;
     }
@@ -84,7 +84,7 @@ pub(crate) async fn an_older_definition_is_good_enough(cluster: &'static Cluster
         until_backend(cluster, (NAMESPACE, "newer"), ("Programmed", "True")).await?;
         remove(cluster, &pods, "newer").await
     };
-    let outcome = served.await;
+    let outcome = Box::pin(served).await;
     cluster.apply(&printed("crds")?).await?;
     outcome
 }

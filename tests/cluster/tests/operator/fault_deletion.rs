@@ -13,7 +13,7 @@ use crate::installed::{self, SYSTEM, gateways, until_gateway};
 use crate::standing::{self, gateway};
 
 /// What a namespace may take; more would mean that something waits for an operator.
-const MOST: Duration = Duration::from_secs(60);
+const MOST: Duration = Duration::from_mins(1);
 
 pub(crate) async fn a_namespace_goes_with_everything_in_it(cluster: &'static Cluster) -> Result<()> {
     standing::make(cluster, "goes", 2).await?;

@@ -38,6 +38,6 @@ pub(crate) async fn a_frozen_pod_is_named_and_keeps_nobody_waiting(cluster: &'st
     outcome?;
     until_served(&pods, "past-frozen").await?;
     until_gateway(cluster, (NAMESPACE, "main"), ("Programmed", "True")).await?;
-    user.is_content().await?;
+    user.end().await?;
     remove(cluster, &pods, "past-frozen").await
 }

@@ -33,12 +33,11 @@ fn one_writer_at_a_time(writes: &[Request]) -> Result<usize> {
     for request in writes {
         let pod = request.pod().context("a write of no pod")?;
         match resource(request) {
-            // Every replica asks who a pod is.
-            "tokenreviews" => {}
             "leases" if request.succeeded() => {
                 changes += usize::from(leader.replace(pod).is_some_and(|before| before != pod));
             }
-            "leases" => {}
+            // Every replica asks for the Lease, and who a pod is.
+            "leases" | "tokenreviews" => {}
             _ => ensure!(leader.is_none_or(|leader| leader == pod), "{leader:?} has the Lease: {request:?}"),
         }
     }
@@ -89,7 +88,7 @@ pub(crate) async fn another_replica_writes_when_the_leader_loses_the_api_server(
     let writes = writes(cluster)?.split_off(before);
     ensure!(writes.iter().any(|request| request.pod() == Some(new) && resource(request) == "mcpbackends"));
     ensure!(one_writer_at_a_time(&writes)? <= 1, "the Lease went back");
-    user.is_content().await?;
+    user.end().await?;
     remove(cluster, &pods, "orphaned").await
 }
 
@@ -120,7 +119,7 @@ pub(crate) async fn one_replica_writes_at_a_time_when_leaders_keep_dying(
         until_served(&pods, &name).await?;
         remove(cluster, &pods, &name).await?;
     }
-    user.is_content().await?;
+    user.end().await?;
     let changes = one_writer_at_a_time(&writes(cluster)?.split_off(before))?;
     ensure!(changes > 0, "the Lease stayed where it was");
     ensure!(managers(cluster).await? == managed, "somebody has applied the Deployment again");

@@ -54,14 +54,14 @@ fn name(number: usize) -> String {
 }
 
 /// Waits until every pod has held more changes than before.
-async fn until_held(pods: &[Pod], before: &[f64]) -> Result<()> {
+async fn until_held(pods: &[Pod], before: &[i64]) -> Result<()> {
     for (pod, before) in pods.iter().zip(before) {
         until_more(pod, HELD, *before).await?;
     }
     Ok(())
 }
 
-async fn held(pods: &[Pod]) -> Result<Vec<f64>> {
+async fn held(pods: &[Pod]) -> Result<Vec<i64>> {
     let mut all = Vec::new();
     for pod in pods {
         all.push(metric(pod, HELD).await?);
@@ -102,7 +102,7 @@ pub(crate) async fn many_backends_are_let_go_of_only_when_they_stay_away(
     let before = held(&pods).await?;
     take_away().await?;
     until_held(&pods, &before).await?;
-    user.is_content().await?;
+    user.end().await?;
     for number in 0..MANY {
         until_gone(&pods, &name(number)).await?;
     }

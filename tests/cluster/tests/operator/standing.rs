@@ -176,24 +176,24 @@ pub(crate) async fn until_gone(pods: &[Pod], backend: &str) -> Result<()> {
 }
 
 /// Waits until a series of the metrics page of every pod fits.
-pub(crate) async fn until_metric(pods: &[Pod], series: &str, fits: fn(f64) -> bool) -> Result<()> {
+pub(crate) async fn until_metric(pods: &[Pod], series: &str, fits: fn(i64) -> bool) -> Result<()> {
     let holds = |pod: Pod| async move { Ok(fits(metric(&pod, series).await?)) };
     until_all(pods, &format!("has another {series}"), holds).await
 }
 
 /// Waits until a series of the metrics page of a pod is more than it was.
-pub(crate) async fn until_more(pod: &Pod, series: &str, before: f64) -> Result<()> {
+pub(crate) async fn until_more(pod: &Pod, series: &str, before: i64) -> Result<()> {
     let holds = |pod: Pod| async move { Ok(metric(&pod, series).await? > before) };
     until_all(std::slice::from_ref(pod), &format!("has more {series}"), holds).await
 }
 
 /// A series of the metrics page of a pod; 0 where it is absent.
-pub(crate) async fn metric(pod: &Pod, series: &str) -> Result<f64> {
+pub(crate) async fn metric(pod: &Pod, series: &str) -> Result<i64> {
     let url = format!("http://{}:9090/metrics", address(pod)?);
     let page = spawn_blocking(move || http::get(&url)).await??;
     let page = String::from_utf8(page.body)?;
     let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
-    value.map_or(Ok(0.0), |value| value.parse().context("a number"))
+    value.map_or(Ok(0), |value| value.parse().context("a number"))
 }
 
 async fn until_all<F>(pods: &[Pod], what: &str, holds: impl Fn(Pod) -> F) -> Result<()>
@@ -247,7 +247,7 @@ impl User {
     }
 
     /// Ends, with an error if a call has failed.
-    pub(crate) async fn is_content(self) -> Result<()> {
+    pub(crate) async fn end(self) -> Result<()> {
         self.stop.cancel();
         let calls = self.calls.await??;
         ensure!(calls > 0, "nothing was called");
