@@ -1,13 +1,15 @@
 # The one spelling of commands: people and CI call the same targets. Longer steps are scripts under tests/.
 CARGO ?= cargo
 QUICKSTART := deploy/examples/quickstart.yaml
+# Helm of the charts: built once, unless this names another.
+HELM ?= target/cluster/bin/helm
 # The file of `make check-config`.
 F ?= $(QUICKSTART)
 # Seconds per target of `make fuzz`.
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: bench bench-push build check-config clean cluster cluster-binaries conformance crds deny fuzz fuzz-check help interop lint matrix peers run test test-cluster
+.PHONY: bench bench-push build charts check-config clean cluster cluster-binaries conformance crds deny fuzz fuzz-check helm help install-yaml interop lint matrix peers run test test-cluster
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -49,8 +51,9 @@ bench-push: cluster-binaries ## How long a change takes from the API server to e
 cluster: build cluster-binaries ## A Kubernetes cluster on this machine with pods as processes, for kubectl; needs root
 	exec target/debug/bridge-cluster
 
-test-cluster: build cluster-binaries ## The tests that need a Kubernetes cluster; needs root
-	$(CARGO) test --locked -q -p bridge-cluster --test cluster --test operator
+test-cluster: build cluster-binaries helm ## The tests that need a Kubernetes cluster; needs root
+	tests/peers/install redis-server=redis-server
+	$(CARGO) test --locked -q -p bridge-cluster --test cluster --test operator --test install
 
 cluster-binaries: ## Build the control plane of the test cluster once (Go), unless KUBEBUILDER_ASSETS is set
 	@test -n "$$KUBEBUILDER_ASSETS" || tests/cluster/control-plane/build "$(CURDIR)/target/cluster/bin"
@@ -66,6 +69,17 @@ fuzz: ## Fuzz each target for FUZZ_SECONDS (needs nightly Rust and cargo-fuzz); 
 
 crds: ## Write crds/manifests/ and docs/resources.md from the types in crds/api
 	UPDATE_REFERENCE=1 $(CARGO) test --locked -q -p bridge-api --test manifests
+
+charts: ## Write what is generated in charts/ from crds/manifests, the operator's roles and the values' comments
+	$(CARGO) build --locked -p mcp-operator
+	UPDATE_REFERENCE=1 $(CARGO) test --locked -q -p bridge-tests --test charts what_is_generated
+
+install-yaml: charts helm ## Write deploy/install.yaml from charts/ and deploy/install/
+	deploy/install/render $(HELM) >target/install.yaml
+	mv target/install.yaml deploy/install.yaml
+
+helm: ## Build Helm once (Go), unless HELM names one
+	@test "$(HELM)" != target/cluster/bin/helm || tests/cluster/helm/build "$(CURDIR)/target/cluster/bin"
 
 check-config: ## Validate a configuration file: make check-config F=path
 	$(CARGO) run --locked -q -p mcp-gateway -- check --config $(F)

@@ -6,7 +6,7 @@ mod yielded;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bridge_api::meta::{APPLIED_HASH, HANDOVER_MANAGER, MANAGER, SNAPSHOT_MANAGER};
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
@@ -105,6 +105,9 @@ pub enum ApplyError {
     },
 }
 
+/// An object that no watch knows is looked at again after so long.
+const LOOK: Duration = Duration::from_mins(10);
+
 /// Applies objects.
 pub struct Applier {
     client: Client,
@@ -113,6 +116,8 @@ pub struct Applier {
     /// What an object was when applying changed nothing: its document and its resource version. The API server writes some
     /// values in another way than we do, for example `0.5` CPUs, and is not to be asked again and again.
     settled: HashMap<Object, (String, String)>,
+    /// What an object that no watch knows was to be when it was last looked at and was so, and when that was.
+    looked: HashMap<Object, (String, Instant)>,
     drift: Drift,
     yielded: Yielded,
 }
@@ -131,6 +136,7 @@ impl Applier {
             claim,
             pulse,
             settled: HashMap::new(),
+            looked: HashMap::new(),
             drift: Drift::default(),
             yielded: Yielded::default(),
         }
@@ -145,6 +151,13 @@ impl Applier {
         now: Instant,
     ) -> Result<Outcome, ApplyError> {
         let fail = |source| fail(desired.kind, &desired.name, source);
+        let key = (desired.kind, desired.name.clone());
+        let hash = desired.hash().to_owned();
+        // No watch knows ServiceAccounts; what is asked for them once must not be asked at every change of anything.
+        let unwatched = desired.kind == OwnedKind::ServiceAccount;
+        if unwatched && self.looked.get(&key).is_some_and(|(of, at)| *of == hash && now < *at + LOOK) {
+            return Ok(Outcome::Nothing);
+        }
         let looked_at = match cached {
             Some(_) => None,
             None => self.look(desired.kind, &desired.name).await?,
@@ -152,13 +165,16 @@ impl Applier {
         let live = cached.map(AsRef::as_ref).or(looked_at.as_ref());
         let wanted = self.yielded.without(desired);
         match decide(&wanted, live) {
-            Decision::Nothing => return Ok(Outcome::Nothing),
+            Decision::Nothing => {
+                if unwatched {
+                    self.looked.insert(key, (hash, now));
+                }
+                return Ok(Outcome::Nothing);
+            }
             Decision::Foreign => return Ok(Outcome::Foreign),
             Decision::Apply => {}
         }
-        let key = (desired.kind, desired.name.clone());
         let before = live.and_then(ResourceExt::resource_version).unwrap_or_default();
-        let hash = desired.hash().to_owned();
         if self.settled.get(&key).is_some_and(|(of, version)| (of, version) == (&hash, &before)) {
             return Ok(Outcome::Nothing);
         }

@@ -27,6 +27,9 @@ pub enum Command {
         /// Namespace of the operator.
         #[arg(long, default_value = "mcp-system")]
         namespace: String,
+        /// Namespaces that it is confined to, separated by commas, as with `run`.
+        #[arg(long, value_delimiter = ',')]
+        namespaces: Vec<String>,
     },
     /// Print the version.
     Version,
@@ -78,6 +81,9 @@ pub struct Run {
     /// Let backends be at loopback and link-local addresses.
     #[arg(long)]
     pub allow_local_endpoints: bool,
+    /// Let backends have their certificates unchecked (`spec.tls.insecureSkipVerify`).
+    #[arg(long)]
+    pub allow_insecure_backends: bool,
     /// Least severe level that is logged.
     #[arg(long, env = "MCP_OPERATOR_LOG_LEVEL", default_value = "info")]
     pub log_level: String,

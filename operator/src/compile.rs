@@ -8,6 +8,7 @@ mod attach;
 mod backend;
 mod credentials;
 mod endpoints;
+mod filters;
 mod finding;
 mod gateway;
 mod listeners;
@@ -15,19 +16,21 @@ mod material;
 mod refs;
 mod services;
 mod target;
+mod tls;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_api::v1alpha1::backend::BackendState;
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
-use bridge_snapshot::push::{Entry, Key, Resource};
+use bridge_snapshot::push::{Entry, Key, Resource, Version};
 use kube::ResourceExt as _;
 
 pub use finding::{Finding, Problem};
 pub use listeners::ListenerVerdict;
 pub use refs::Reference;
 pub use services::ServiceNote;
+pub(crate) use tls::is_insecure;
 
 use crate::world::{ObjectName, World};
 use refs::Lookup;
@@ -39,6 +42,8 @@ pub struct Options {
     pub class: String,
     /// Whether backends may be on the pod's own address or link.
     pub allow_local_endpoints: bool,
+    /// Whether backends may say that any certificate passes.
+    pub allow_insecure_backends: bool,
 }
 
 /// What came of the world.
@@ -57,6 +62,8 @@ pub struct Compilation {
 /// What the pods of one gateway get, and what there is to say about it.
 #[derive(Debug)]
 pub struct GatewayPlan {
+    /// Who gets in, and how: another one could lock everybody out.
+    pub exposure: Version,
     /// Resources for the pods.
     pub entries: BTreeMap<Key, Entry>,
     /// Whether the specification is served as it was meant.
@@ -67,6 +74,8 @@ pub struct GatewayPlan {
     pub listeners: BTreeMap<String, ListenerVerdict>,
     /// Settings that give up protection.
     pub insecure: Vec<String>,
+    /// Fields that it may leave alone without danger, and does.
+    pub not_in_force: BTreeSet<&'static str>,
     /// Backends by the name that pods know.
     pub attached: BTreeMap<String, Attached>,
     /// `McpBackend`s and Services that it does not serve although they want it.
@@ -97,6 +106,8 @@ pub struct BackendVerdict {
     pub accepted: Finding<Accepted>,
     /// Whether its references lead somewhere.
     pub resolved: Finding<ResolvedRefs>,
+    /// Fields that its gateways may leave alone without danger, and do.
+    pub not_in_force: BTreeSet<&'static str>,
     /// Its gateways.
     pub gateways: BTreeMap<ObjectName, Finding<Accepted>>,
     /// Endpoints, ready or not.
@@ -143,6 +154,8 @@ fn plan(
     compilation: &mut Compilation,
 ) -> Result<GatewayPlan, serde_json::Error> {
     let base = gateway::base(lookup, &name.namespace, gateway);
+    let exposure = (&base.snapshot.listeners, &base.snapshot.access, &base.secrets);
+    let exposure = Version::of(&serde_json::to_string(&exposure)?);
     let (mut resources, mut secrets) = (Vec::new(), base.secrets);
     let (mut attached, mut left_out) = (BTreeMap::new(), 0);
     let mut owners: BTreeMap<String, ObjectName> = BTreeMap::new();
@@ -174,6 +187,7 @@ fn plan(
                     resources.extend(compiled.endpoints.map(|places| Resource::Endpoints(namespace, places)));
                     resources.push(Resource::Backend(Box::new(compiled.part)));
                     let notes = finding::without_effect(&compiled.without_effect);
+                    verdict.not_in_force.extend(compiled.without_effect);
                     Finding::new(Accepted::Accepted, notes.unwrap_or_default())
                 }
                 Err(Problem::Spec(finding)) => {
@@ -204,11 +218,13 @@ fn plan(
     resources.push(Resource::Gateway(Box::new(base.snapshot)));
     let entries = resources.iter().map(|resource| Ok((resource.key(), resource.encode()?)));
     Ok(GatewayPlan {
+        exposure,
         entries: entries.collect::<Result<_, serde_json::Error>>()?,
         accepted: base.accepted,
         resolved: base.resolved,
         listeners: base.listeners,
         insecure: base.insecure,
+        not_in_force: base.without_effect.into_iter().collect(),
         attached,
         left_out: left_out + found.ignored,
         services,
@@ -228,6 +244,7 @@ impl BackendVerdict {
                 ),
             ),
             resolved: Finding::new(ResolvedRefs::ResolvedRefs, ""),
+            not_in_force: BTreeSet::new(),
             gateways: BTreeMap::new(),
             total: 0,
             ready: 0,

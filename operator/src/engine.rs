@@ -1,13 +1,13 @@
 //! The index: one task that owns what is known of the cluster, compiles it, and tells pods. Changes when another kind of
 //! event has to be answered. What it decides is in `compile` and in the publishers; here is when.
 
+mod gateway;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_snapshot::push::{
-    Debounce, Effect, Entry, FromPod, Key, Publisher, PublisherSettings, Report, StreamId, ToPod,
-};
+use bridge_snapshot::push::{Debounce, Effect, Entry, FromPod, StreamId, ToPod};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,10 +15,11 @@ use tokio_util::sync::CancellationToken;
 use crate::compile::{Compilation, Options, Reference, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
-use crate::status::{PodFact, PodFacts, Published};
+use crate::status::{PodFacts, Published};
 use crate::watch::pulse::{Pulse, Sight};
 use crate::watch::{Change, revision};
 use crate::world::{ObjectName, World};
+use gateway::Gateway;
 
 /// Time without a change after which the world is compiled.
 const QUIET: Duration = Duration::from_millis(10);
@@ -87,16 +88,6 @@ impl View {
         facts.extend(self.pods.get(gateway).cloned().unwrap_or_default());
         facts
     }
-}
-
-/// One gateway.
-struct Gateway {
-    publisher: Publisher,
-    entries: BTreeMap<Key, Entry>,
-    published: Published,
-    senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
-    reports: BTreeMap<StreamId, Report>,
-    saved: Arc<Vec<Entry>>,
 }
 
 /// The index.
@@ -261,11 +252,14 @@ impl Engine {
             Event::Message(name, id, message) => {
                 self.with(&name, |gateway| gateway.publisher.receive(id, *message, now));
             }
-            Event::Disconnected(name, id) => self.with(&name, |gateway| {
-                gateway.senders.remove(&id);
-                gateway.reports.remove(&id);
-                gateway.publisher.disconnect(id, now)
-            }),
+            Event::Disconnected(name, id) => {
+                let world = Arc::clone(&self.world);
+                let leaves = |uid: &str| {
+                    let pod = world.pods.values().find(|pod| pod.metadata.uid.as_deref() == Some(uid));
+                    pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
+                };
+                self.with(&name, |gateway| gateway.part(id, leaves, now));
+            }
             Event::Fetched(values) => {
                 for value in values {
                     self.revision = self.revision.max(value.revision());
@@ -327,7 +321,7 @@ impl Engine {
         for (name, plan) in &compilation.gateways {
             let epoch = &self.epoch;
             let gateway = self.gateways.entry(name.clone()).or_insert_with(|| Gateway::new(epoch));
-            gateway.publish(&plan.entries, self.revision, now);
+            gateway.publish(plan, self.revision, now);
             let known = gateway.publisher.published().1 > 0;
             self.with(name, |gateway| {
                 if known { gateway.publisher.tick(now) } else { gateway.publisher.complete(now) }
@@ -385,61 +379,6 @@ impl Engine {
         };
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.view.send_replace(Arc::new(view));
-    }
-}
-
-impl Gateway {
-    fn new(epoch: &str) -> Self {
-        // The index waits for quiet itself.
-        let settings =
-            PublisherSettings { quiet: Duration::ZERO, most: Duration::ZERO, ..PublisherSettings::default() };
-        Self {
-            publisher: Publisher::new(epoch, settings),
-            entries: BTreeMap::new(),
-            published: Published::default(),
-            senders: BTreeMap::new(),
-            reports: BTreeMap::new(),
-            saved: Arc::default(),
-        }
-    }
-
-    /// Tells the publisher what is different.
-    fn publish(&mut self, entries: &BTreeMap<Key, Entry>, revision: u64, now: Instant) {
-        let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
-        for key in gone {
-            self.entries.remove(&key);
-            self.published.changed.insert(key.clone(), revision);
-            self.publisher.set(key, None, revision, now);
-        }
-        for (key, entry) in entries {
-            if self.entries.get(key).is_none_or(|known| known.version != entry.version) {
-                self.entries.insert(key.clone(), entry.clone());
-                self.published.changed.insert(key.clone(), revision);
-                self.publisher.set(key.clone(), Some(entry.clone()), revision, now);
-            }
-        }
-        self.publisher.observe(revision, now);
-    }
-
-    fn remember(&mut self) {
-        let (_, _, digest, entries) = self.publisher.published();
-        let digest = digest.to_string();
-        if self.published.digest != digest {
-            self.saved = Arc::new(entries.cloned().collect());
-            self.published.digest = digest;
-        }
-    }
-
-    fn facts(&self) -> PodFacts {
-        let facts = self.publisher.streams().map(|stream| {
-            let fact = PodFact {
-                revision: stream.revision,
-                rejected: stream.rejected.into_iter().cloned().collect(),
-                report: self.reports.get(&stream.stream).cloned(),
-            };
-            (stream.uid.to_owned(), fact)
-        });
-        facts.collect()
     }
 }
 

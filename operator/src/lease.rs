@@ -25,6 +25,8 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Annotation of the Lease: where its holder is, as `host:port`.
 const ADDRESS: &str = "mcp.bridge/address";
+/// Annotation of the Lease: the installation that its holder belongs to.
+const INSTALLATION: &str = "mcp.bridge/installation";
 
 /// Who writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -115,7 +117,9 @@ pub struct Election {
     name: String,
     me: String,
     address: String,
+    installation: String,
     leader: watch::Sender<Leader>,
+    rivals: watch::Sender<Option<String>>,
     pulse: Pulse,
 }
 
@@ -126,17 +130,29 @@ impl std::fmt::Debug for Election {
 }
 
 impl Election {
-    /// For this Lease; `me` is a name that no other replica ever has, and `address` where the others find it. Whoever does
+    /// For this Lease; `me` is a name that no other replica ever has, `address` where the others find
+    /// it, and `installation` what they have in common. Whoever does
     /// not see the cluster, says `pulse`, does not take part.
-    pub fn new(client: Client, lease: &ObjectName, (me, address): (String, String), pulse: Pulse) -> Self {
+    pub fn new(
+        client: Client,
+        lease: &ObjectName,
+        (me, address, installation): (String, String, String),
+        pulse: Pulse,
+    ) -> Self {
         let leader = watch::Sender::new(Leader::Nobody);
         let (api, name) = (Api::namespaced(client, &lease.namespace), lease.name.clone());
-        Self { api, name, me, address, leader, pulse }
+        let rivals = watch::Sender::new(None);
+        Self { api, name, me, address, installation, leader, rivals, pulse }
     }
 
     /// Who writes, as far as this replica knows.
     pub fn leader(&self) -> watch::Receiver<Leader> {
         self.leader.subscribe()
+    }
+
+    /// The other installation that holds the Lease, if one does.
+    pub fn rivals(&self) -> watch::Receiver<Option<String>> {
+        self.rivals.subscribe()
     }
 
     /// Runs until `stop`; then lets go of the Lease if it is held.
@@ -199,20 +215,25 @@ impl Election {
         let seen = lease.as_ref().and_then(|lease| lease.spec.as_ref());
         let Attempt::Write(spec) = attempt(observed, seen, &self.me, now, Timestamp::now()) else {
             let annotations = lease.as_ref().and_then(|lease| lease.metadata.annotations.as_ref());
+            let installation = annotations.and_then(|all| all.get(INSTALLATION));
+            if let Some(other) = installation.filter(|other| **other != self.installation) {
+                self.rivals.send_replace(Some(other.clone()));
+            }
             let address = annotations.and_then(|all| all.get(ADDRESS)).cloned();
             self.leader.send_replace(address.map_or(Leader::Nobody, Leader::Other));
             return Ok(false);
         };
-        let address = (ADDRESS.to_owned(), self.address.clone());
+        let says = [(ADDRESS, &self.address), (INSTALLATION, &self.installation)];
+        let says = says.map(|(name, value)| (name.to_owned(), value.clone()));
         let written = match lease {
             Some(mut lease) => {
                 lease.spec = Some(spec);
-                lease.metadata.annotations.get_or_insert_default().extend([address]);
+                lease.metadata.annotations.get_or_insert_default().extend(says);
                 // With its resource version, so that of two replicas one fails.
                 self.api.replace(&self.name, &PostParams::default(), &lease).await
             }
             None => {
-                let annotations = Some([address].into());
+                let annotations = Some(says.into());
                 let metadata =
                     ObjectMeta { name: Some(self.name.clone()), annotations, ..ObjectMeta::default() };
                 let lease = Lease { metadata, spec: Some(spec) };

@@ -21,9 +21,11 @@ fn main() -> ExitCode {
             Ok(files) => print(&files.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("---\n")),
             Err(error) => complain(&error.to_string()),
         },
-        Command::Rbac { namespace } => {
+        Command::Rbac { namespace, namespaces } => {
             // JSON is YAML.
-            let documents = rbac::manifests(&namespace).into_iter().map(|document| format!("{document:#}\n"));
+            let documents = rbac::manifests(&namespace, &namespaces)
+                .into_iter()
+                .map(|document| format!("{document:#}\n"));
             print(&documents.collect::<Vec<_>>().join("---\n"))
         }
         Command::Version => print(concat!("mcp-operator ", env!("CARGO_PKG_VERSION"), "\n")),
@@ -60,15 +62,18 @@ fn serve(args: &Run) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        tokio::select! {
-            () = operator.tend() => {}
-            _ = shutdown.recv() => {}
+        let rival = tokio::select! {
+            rival = operator.tend() => Some(rival),
+            _ = shutdown.recv() => None,
+        };
+        if let Some(rival) = &rival {
+            tracing::error!(%rival, "this installation ends");
         }
         let hurry = async move {
             shutdown.recv().await;
         };
         operator.stop(hurry).await;
-        ExitCode::SUCCESS
+        if rival.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     })
 }
 

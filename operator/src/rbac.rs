@@ -27,7 +27,7 @@ pub const AUTHORITY: &str = "mcp-bridge-operator-ca";
 
 /// What it reads everywhere, and the status that it writes.
 const CLUSTER: &[Rule] = &[
-    rule(&["mcp.bridge"], &["mcpgateways", "mcpbackends"], READ),
+    rule(&["mcp.bridge"], &["mcpgateways", "mcpbackends"], &["list", "watch"]),
     rule(&["mcp.bridge"], &["mcpgateways/status", "mcpbackends/status"], &["patch"]),
     rule(&[""], &["services", "namespaces"], READ),
     rule(&["discovery.k8s.io"], &["endpointslices"], &["list", "watch"]),
@@ -49,9 +49,11 @@ const CLUSTER: &[Rule] = &[
 
 /// What it writes where gateways and stdio backends are.
 const WORKLOADS: &[Rule] = &[
-    // Nothing watches accounts, so one is looked at before it is taken for the operator's own.
-    rule(&[""], &["serviceaccounts"], &["get", "create", "patch", "delete"]),
-    rule(&[""], &["services", "configmaps", "secrets"], WRITE),
+    // Nothing watches accounts, so one is looked at before it is taken for the operator's own. Accounts and ConfigMaps go
+    // only with their gateway, which is not the operator's work.
+    rule(&[""], &["serviceaccounts"], &["get", "create", "patch"]),
+    rule(&[""], &["configmaps"], &["create", "patch"]),
+    rule(&[""], &["services", "secrets"], WRITE),
     rule(&["apps"], &["deployments"], WRITE),
     rule(&["autoscaling"], &["horizontalpodautoscalers"], WRITE),
     rule(&["policy"], &["poddisruptionbudgets"], WRITE),
@@ -65,53 +67,80 @@ const OWN: &[Rule] = &[
     // Another class has another name, so the names cannot be listed here.
     rule(&["coordination.k8s.io"], &["leases"], &["get", "update"]),
     rule(&[""], &["secrets"], &["create"]),
-    Rule { groups: &[""], resources: &["secrets"], names: &[AUTHORITY], verbs: &["get"] },
+    Rule { groups: &[""], resources: &["secrets"], names: &[AUTHORITY], verbs: &["get", "patch"] },
 ];
 
-/// The roles and their bindings to the account `mcp-bridge-operator` of a namespace.
-pub fn manifests(namespace: &str) -> Vec<Value> {
-    let account =
-        json!([{ "kind": "ServiceAccount", "name": "mcp-bridge-operator", "namespace": namespace }]);
-    let cluster = |name: &str, rules: &[Rule]| {
-        let role = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRole",
-            "metadata": { "name": name },
-            "rules": rules.iter().map(Rule::document).collect::<Vec<_>>(),
-        });
-        let binding = json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "ClusterRoleBinding",
-            "metadata": { "name": name },
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": name },
-            "subjects": account,
-        });
-        [role, binding]
-    };
-    let metadata = json!({ "name": "mcp-bridge-operator", "namespace": namespace });
-    let own = [
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "Role",
-            "metadata": metadata,
-            "rules": OWN.iter().map(Rule::document).collect::<Vec<_>>(),
-        }),
-        json!({
-            "apiVersion": "rbac.authorization.k8s.io/v1",
-            "kind": "RoleBinding",
-            "metadata": metadata,
-            "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": "mcp-bridge-operator" },
-            "subjects": account,
-        }),
-    ];
-    let mut all = vec![json!({ "apiVersion": "v1", "kind": "ServiceAccount", "metadata": metadata })];
-    all.extend(cluster("mcp-bridge-operator", CLUSTER));
-    all.extend(cluster("mcp-bridge-operator-workloads", WORKLOADS));
-    all.extend(own);
+/// What no Role of a namespace can grant, for an installation that is confined to some namespaces: pods show their tokens.
+const TOKENS: &[Rule] = &[rule(&["authentication.k8s.io"], &["tokenreviews"], &["create"])];
+
+/// Resources of the whole cluster.
+const UNCONFINED: [&str; 3] = ["namespaces", "tokenreviews", "customresourcedefinitions"];
+
+/// The roles and their bindings to the account `mcp-bridge-operator` of a namespace: for the whole cluster, or for some
+/// namespaces.
+pub fn manifests(namespace: &str, confined: &[String]) -> Vec<Value> {
+    let name = "mcp-bridge-operator";
+    let mut all = vec![json!({
+        "apiVersion": "v1",
+        "kind": "ServiceAccount",
+        "metadata": { "name": name, "namespace": namespace },
+    })];
+    let documents = |rules: &[Rule]| rules.iter().map(Rule::document).collect::<Vec<_>>();
+    let mut own = documents(OWN);
+    if confined.is_empty() {
+        all.extend(granted(namespace, name, None, &documents(CLUSTER)));
+        all.extend(granted(namespace, &format!("{name}-workloads"), None, &documents(WORKLOADS)));
+    } else {
+        all.extend(granted(namespace, &format!("{name}-tokens"), None, &documents(TOKENS)));
+        let rules: Vec<_> = CLUSTER.iter().chain(WORKLOADS).filter_map(Rule::confined).collect();
+        for served in confined {
+            // Beside the role for the operator's own namespace, which may be one of them.
+            all.extend(granted(namespace, &format!("{name}-served"), Some(served), &rules));
+        }
+        let rule = Rule { groups: &[""], resources: &["namespaces"], names: &[], verbs: &["get"] };
+        let mut rule = rule.document();
+        rule["resourceNames"] = json!([namespace]);
+        own.push(rule);
+    }
+    all.extend(granted(namespace, name, Some(namespace), &own));
     all
 }
 
+/// A role and its binding: of a namespace, or of the whole cluster.
+fn granted(account: &str, name: &str, of: Option<&str>, rules: &[Value]) -> [Value; 2] {
+    let (kind, metadata) = match of {
+        Some(namespace) => ("Role", json!({ "name": name, "namespace": namespace })),
+        None => ("ClusterRole", json!({ "name": name })),
+    };
+    let role = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": kind,
+        "metadata": metadata,
+        "rules": rules,
+    });
+    let binding = json!({
+        "apiVersion": "rbac.authorization.k8s.io/v1",
+        "kind": format!("{kind}Binding"),
+        "metadata": metadata,
+        "roleRef": { "apiGroup": "rbac.authorization.k8s.io", "kind": kind, "name": name },
+        "subjects": [{ "kind": "ServiceAccount", "name": "mcp-bridge-operator", "namespace": account }],
+    });
+    [role, binding]
+}
+
 impl Rule {
+    /// As far as a Role of a namespace can grant it.
+    fn confined(&self) -> Option<Value> {
+        let mut document = self.document();
+        let left = self.resources.iter().filter(|resource| !UNCONFINED.contains(resource));
+        let left: Vec<_> = left.collect();
+        if left.is_empty() {
+            return None;
+        }
+        document["resources"] = json!(left);
+        Some(document)
+    }
+
     fn document(&self) -> Value {
         let mut rule = json!({ "apiGroups": self.groups, "resources": self.resources, "verbs": self.verbs });
         if let (false, Some(rule)) = (self.names.is_empty(), rule.as_object_mut()) {

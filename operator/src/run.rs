@@ -11,6 +11,9 @@ use bridge_runtime::health::{BackendHealth, Health, HealthSource};
 use bridge_runtime::metrics::{Metrics, MetricsError};
 use bridge_runtime::readiness::{Gate, Readiness};
 use bridge_runtime::tasks;
+use k8s_openapi::jiff::Timestamp;
+use k8s_openapi::jiff::civil::Date;
+use k8s_openapi::jiff::tz::TimeZone;
 use kube::Client;
 use rustls::ServerConfig;
 use tokio::net::TcpListener;
@@ -26,8 +29,8 @@ use crate::lease::{Claim, Election};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{TellError, Teller};
 use crate::serve::token::Reviewer;
-use crate::serve::{Authority, CertificateError, Server, server_config};
-use crate::start::{StartError, authority, epoch, has_service_monitors};
+use crate::serve::{CertificateError, Server, server_config};
+use crate::start::{StartError, authorities, epoch, has_service_monitors};
 use crate::watch::Scope;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
@@ -40,6 +43,8 @@ const QUEUE: usize = 1024;
 const SPREAD: Duration = Duration::from_secs(5);
 /// Time for goodbyes to be written and for the Lease to be let go of.
 const PARTING: Duration = Duration::from_secs(2);
+/// Time to look after the certificate.
+const PATIENCE: Duration = Duration::from_secs(10);
 /// Between looks at the age of what is known.
 const LOOK: Duration = Duration::from_secs(5);
 /// The operator's certificate is replaced so often.
@@ -48,7 +53,7 @@ const RENEW: Duration = Duration::from_hours(24);
 /// Why the operator ended.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// Something that has to be known at the start is not.
+    /// Something that has to be known is not.
     #[error(transparent)]
     Start(#[from] StartError),
     /// No certificate.
@@ -68,18 +73,25 @@ pub enum RunError {
     Metrics(#[from] MetricsError),
 }
 
+/// Another installation holds the Lease of the class, and only one may write.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the installation {0} serves the same class; give one of them another --class, or remove one")]
+pub struct Rival(String);
+
 /// A running operator.
-#[derive(Debug)]
 pub struct Operator {
     pods: SocketAddr,
     pages: SocketAddr,
-    authority: Authority,
+    client: Client,
+    namespace: String,
+    authorities: watch::Sender<String>,
     names: Vec<String>,
     certificate: watch::Sender<Arc<ServerConfig>>,
     view: watch::Receiver<Arc<View>>,
     readiness: Readiness,
     gate: Option<Gate>,
     pulse: Pulse,
+    rivals: watch::Receiver<Option<String>>,
     metrics: OperatorMetrics,
     events: mpsc::Sender<Event>,
     drain: Drain,
@@ -87,6 +99,15 @@ pub struct Operator {
     stop: CancellationToken,
     writing: (JoinHandle<()>, JoinHandle<()>),
     serving: (JoinHandle<()>, JoinHandle<()>),
+}
+
+impl std::fmt::Debug for Operator {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Operator")
+            .field("pods", &self.pods)
+            .field("pages", &self.pages)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Operator {
@@ -106,33 +127,40 @@ impl Operator {
         let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
         let pods = listener.local_addr().map_err(listen)?;
         tracing::info!(listener = "pods", address = %pods, "listening");
-        let authority = authority(&client, &args.namespace).await?;
-        let (names, epoch) = (args.names(pods.port()), epoch(&client).await?);
+        let today = today();
+        let kept = authorities(&client, &args.namespace, today).await?;
+        let own = (!args.namespaces.is_empty()).then_some(&*args.namespace);
+        let (names, epoch) = (args.names(pods.port()), epoch(&client, own).await?);
         let installation = Installation {
             image: args.image.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             operators: args.operators(pods.port()),
-            authorities: authority.certificate.clone(),
+            authorities: kept.bundle(),
             port: pods.port(),
             namespace: args.namespace.clone(),
             service_monitors: has_service_monitors(&client).await?,
         };
-        let (certificate, tls) = watch::channel(server_config(&authority, &names)?);
+        let (certificate, tls) = watch::channel(server_config(&kept.current, &names, today)?);
+        let (authorities, trusted) = watch::channel(kept.bundle());
 
         let (seen, changes) = mpsc::channel(QUEUE);
         let (events, told) = mpsc::channel(QUEUE);
         let pulse = Pulse::default();
         let scope = Scope { namespaces: args.namespaces.clone(), all_secrets: args.watch_all_secrets };
         let started = watches::start(&client, &scope, &seen, &pulse, &stop);
-        let options =
-            Options { class: args.class.clone(), allow_local_endpoints: args.allow_local_endpoints };
+        let options = Options {
+            class: args.class.clone(),
+            allow_local_endpoints: args.allow_local_endpoints,
+            allow_insecure_backends: args.allow_insecure_backends,
+        };
         let (engine, view) = Engine::new(options, epoch, (&started, pulse.clone()), measured.clone(), random);
         let index = tasks::spawn("index", engine.run(changes, told, stop.clone()));
 
         let account = ObjectName::new(&*args.namespace, &*args.account);
         let reviewer = Box::new(Reviewer::new(client.clone(), view.clone(), &account));
-        let server =
-            Server::new(listener, tls, reviewer, (events.clone(), measured.clone()), random, stop.clone());
+        let leaving = CancellationToken::new();
+        let ends = (leaving.clone(), stop.clone());
+        let server = Server::new(listener, tls, reviewer, (events.clone(), measured.clone()), random, ends);
         tasks::spawn("pods", server.run());
         let fetching =
             fetch::run(client.clone(), args.watch_all_secrets, view.clone(), events.clone(), stop.clone());
@@ -143,16 +171,17 @@ impl Operator {
         let lease = ObjectName::new(&*args.namespace, format!("mcp-bridge-operator.{}", args.class));
         // A name that even a restart of this replica does not share.
         let me = format!("{replica}_{:016x}", random());
+        let installed = format!("{}/{}", args.namespace, args.service);
         let address = SocketAddr::new(args.address, pods.port()).to_string();
-        let election = Election::new(client.clone(), &lease, (me, address), pulse.clone());
+        let election = Election::new(client.clone(), &lease, (me, address, installed), pulse.clone());
+        let rivals = election.rivals();
         let host = names.first().map(String::as_str).unwrap_or_default();
-        let teller = Teller::new(replica.clone(), args.token_file.clone(), host, &authority.certificate)?;
+        let teller = Teller::new(replica.clone(), args.token_file.clone(), host, trusted.clone())?;
         tasks::spawn("teller", teller.run(view.clone(), election.leader(), stop.clone()));
-        let leaving = CancellationToken::new();
         let election = tasks::spawn("election", election.run(claimed, leaving.clone()));
         let writer = Writer::new(
-            client,
-            installation,
+            client.clone(),
+            (installation, trusted),
             &replica,
             measured.clone(),
             view.clone(),
@@ -162,13 +191,16 @@ impl Operator {
         Ok(Self {
             pods,
             pages,
-            authority,
+            client,
+            namespace: args.namespace.clone(),
+            authorities,
             names,
             certificate,
             view,
             readiness,
             gate: Some(gate),
             pulse,
+            rivals,
             metrics: measured,
             events,
             drain,
@@ -190,25 +222,47 @@ impl Operator {
     }
 
     /// Who vouches for it, PEM.
-    pub fn authority(&self) -> &str {
-        &self.authority.certificate
+    pub fn authority(&self) -> String {
+        self.authorities.borrow().clone()
     }
 
-    /// Does what comes with time, for ever. May be dropped and called again.
-    pub async fn tend(&mut self) {
+    /// Does what comes with time, until another installation turns out to serve the same class. May be dropped and called
+    /// again.
+    pub async fn tend(&mut self) -> Rival {
         let (mut renew, mut look) = (tokio::time::interval(RENEW), tokio::time::interval(LOOK));
         loop {
             tokio::select! {
-                _ = renew.tick() => match server_config(&self.authority, &self.names) {
-                    Ok(config) => drop(self.certificate.send_replace(config)),
-                    Err(error) => tracing::error!(%error, "the certificate is not renewed; the one before stays"),
+                _ = renew.tick() => match tokio::time::timeout(PATIENCE, self.renew(today())).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(error)) => tracing::error!(%error, "the certificate is not renewed; the one before stays"),
+                    Err(_) => tracing::error!("the certificate is not renewed in time; the one before stays"),
                 },
+                // The election ends only when the operator stops.
+                Ok(()) = self.rivals.changed() => {
+                    let rival = self.rivals.borrow_and_update().clone();
+                    if let Some(rival) = rival {
+                        return Rival(rival);
+                    }
+                }
                 _ = look.tick() => self.look(Instant::now()),
                 seen = self.view.changed(), if self.gate.is_some() => if seen.is_ok() {
                     self.look(Instant::now());
                 },
             }
         }
+    }
+
+    /// A new certificate, by whichever authority signs `today`.
+    async fn renew(&self, today: Date) -> Result<(), StartError> {
+        let kept = authorities(&self.client, &self.namespace, today).await?;
+        self.certificate.send_replace(server_config(&kept.current, &self.names, today)?);
+        let bundle = kept.bundle();
+        self.authorities.send_if_modified(|before| {
+            let different = *before != bundle;
+            before.clone_from(&bundle);
+            different
+        });
+        Ok(())
     }
 
     /// Ready is whoever has seen the whole cluster, and sees it still.
@@ -232,8 +286,8 @@ impl Operator {
         let (writer, election) = self.writing;
         // The writer ends with the Lease: whoever holds it next must not meet a write of this one.
         drop(tokio::time::timeout(PARTING, async { (writer.await, election.await) }).await);
-        // The index may have ended already.
-        let _ = self.events.send(Event::Leave(SPREAD)).await;
+        // The index may have ended already, or be behind; neither keeps the process.
+        drop(tokio::time::timeout(PARTING, self.events.send(Event::Leave(SPREAD))).await);
         drop(tokio::time::timeout(PARTING, hurry).await);
         self.stop.cancel();
         let (index, admin) = self.serving;
@@ -248,6 +302,10 @@ impl HealthSource for NoBackends {
     fn backends(&self) -> Vec<BackendHealth> {
         Vec::new()
     }
+}
+
+fn today() -> Date {
+    Timestamp::now().to_zoned(TimeZone::UTC).date()
 }
 
 fn random() -> u64 {

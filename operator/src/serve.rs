@@ -3,6 +3,7 @@
 //! `GET /v1/stream` with the subprotocol `mcp-bridge-config.v1` and the pod's token becomes a WebSocket that carries the
 //! messages of `bridge_snapshot::push` as JSON.
 
+mod authorities;
 mod certificate;
 mod handshake;
 pub mod peer;
@@ -29,6 +30,7 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
+pub use authorities::Authorities;
 pub use certificate::{Authority, CertificateError, server_config};
 
 use crate::engine::Event;
@@ -56,6 +58,8 @@ struct Shared {
     events: mpsc::Sender<Event>,
     metrics: OperatorMetrics,
     next: AtomicU64,
+    /// No new streams.
+    leaving: CancellationToken,
     stop: CancellationToken,
     random: fn() -> u64,
 }
@@ -67,19 +71,19 @@ impl std::fmt::Debug for Server {
 }
 
 impl Server {
-    /// On a bound port. `stop` ends every stream.
+    /// On a bound port. The first token ends the taking of streams, the second every stream.
     pub fn new(
         listener: TcpListener,
         tls: tokio::sync::watch::Receiver<Arc<ServerConfig>>,
         authenticator: Box<dyn Authenticator>,
         (events, metrics): (mpsc::Sender<Event>, OperatorMetrics),
         random: fn() -> u64,
-        stop: CancellationToken,
+        (leaving, stop): (CancellationToken, CancellationToken),
     ) -> Self {
         let next = AtomicU64::new(1);
         Self {
             listener,
-            shared: Arc::new(Shared { tls, authenticator, events, metrics, next, stop, random }),
+            shared: Arc::new(Shared { tls, authenticator, events, metrics, next, leaving, stop, random }),
         }
     }
 
@@ -154,6 +158,9 @@ async fn answer(
     }
     if request.uri().path() != PATH {
         return plain(StatusCode::NOT_FOUND, "this port has /v1/stream");
+    }
+    if shared.leaving.is_cancelled() {
+        return plain(StatusCode::SERVICE_UNAVAILABLE, "the operator stops; ask another replica");
     }
     let accepted = match handshake::accept(request.method(), request.headers()) {
         Ok(accepted) => accepted,

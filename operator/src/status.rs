@@ -5,7 +5,7 @@ mod backend;
 mod gateway;
 pub mod lag;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_api::condition::{self, Programmed, Reason};
 use bridge_snapshot::push::{Key, Rejection, Report};
@@ -20,14 +20,26 @@ pub use lag::{Lag, Lags};
 /// What is known of one pod through its stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PodFact {
-    /// Revision that it serves.
+    /// Revision that it serves, as the replica counts that it is connected to.
     pub revision: Option<u64>,
+    /// Fingerprint of all that replica has published, when the pod serves it.
+    #[serde(default)]
+    pub digest: Option<String>,
     /// What it was sent and does not serve.
     #[serde(default)]
     pub rejected: Vec<Rejection>,
     /// What it told last.
     #[serde(default)]
     pub report: Option<Report>,
+    /// Its name, when it was leaving and its stream has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parted: Option<String>,
+}
+
+/// The sentence about fields that this version does not act on.
+fn not_in_force(fields: &BTreeSet<&'static str>) -> String {
+    let fields: Vec<_> = fields.iter().copied().collect();
+    format!("without effect in this version: {}", fields.join(", "))
 }
 
 /// Facts by the uid of the pod.
@@ -40,6 +52,15 @@ pub struct Published {
     pub changed: BTreeMap<Key, u64>,
     /// Fingerprint of all of it.
     pub digest: String,
+}
+
+impl PodFact {
+    /// Whether it serves what was published up to `revision`. Replicas see changes in batches of their own, so that the same
+    /// resources may have another revision at each: equal fingerprints say as much.
+    fn serves(&self, published: &Published, revision: u64) -> bool {
+        self.digest.as_ref() == Some(&published.digest)
+            || self.revision.is_some_and(|served| served >= revision)
+    }
 }
 
 impl Published {
@@ -56,14 +77,14 @@ pub fn behind<'a>(
     published: &Published,
 ) -> Vec<String> {
     let latest = published.latest();
-    let lacks =
-        |uid: &String| facts.get(uid).is_none_or(|fact| fact.revision.is_none_or(|served| served < latest));
+    let lacks = |uid: &String| facts.get(uid).is_none_or(|fact| !fact.serves(published, latest));
     pods.filter(|pod| is_ready(pod)).filter_map(kube::ResourceExt::uid).filter(lacks).collect()
 }
 
-/// How far the ready pods of a gateway are with something.
+/// How far the pods of a gateway are with something: the ready ones, and others as far as they refuse it.
 #[derive(Debug, Default)]
 struct Progress<'a> {
+    pods: usize,
     ready: usize,
     serving: usize,
     /// Without a stream, and not for long.
@@ -75,19 +96,26 @@ struct Progress<'a> {
 }
 
 impl<'a> Progress<'a> {
-    /// With everything up to `revision`, as far as `concerns` says so of a rejection.
+    /// With what was published up to a revision, as far as `concerns` says so of a rejection.
     fn of(
         pods: impl Iterator<Item = &'a Pod>,
         (facts, lags): (&'a PodFacts, &Lags),
-        revision: u64,
+        (published, revision): (&Published, u64),
         concerns: impl Fn(&Rejection) -> bool,
     ) -> Self {
         let mut progress = Self::default();
-        for pod in pods.filter(|pod| is_ready(pod)) {
-            progress.ready += 1;
+        for pod in pods.filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
+            progress.pods += 1;
             let uid = pod.uid().unwrap_or_default();
+            if !is_ready(pod) {
+                // It may be what keeps the pod from being ready.
+                let rejected = facts.get(&uid).into_iter().flat_map(|fact| &fact.rejected);
+                progress.refusals.extend(rejected.filter(|rejection| concerns(rejection)).take(1));
+                continue;
+            }
+            progress.ready += 1;
             let (fact, lag) = (facts.get(&uid), lags.get(&uid).copied().unwrap_or(Lag::Fresh));
-            let has = fact.is_some_and(|fact| fact.revision.is_some_and(|served| served >= revision));
+            let has = fact.is_some_and(|fact| fact.serves(published, revision));
             let refused = fact.and_then(|fact| fact.rejected.iter().find(|rejection| concerns(rejection)));
             match refused {
                 Some(rejection) => progress.refusals.push(rejection),
@@ -113,13 +141,8 @@ impl<'a> Progress<'a> {
             return (Programmed::OperatorDegraded, "the operator cannot see the cluster".to_owned());
         }
         if let Some(rejection) = self.refusals.first() {
-            let message = format!(
-                "{} of {} ready pods refuse {}: {}",
-                self.refusals.len(),
-                self.ready,
-                rejection.key(),
-                rejection.message
-            );
+            let (refusals, key) = (self.refusals.len(), rejection.key());
+            let message = format!("{refusals} of {} pods refuse {key}: {}", self.pods, rejection.message);
             return (Programmed::Rejected, message);
         }
         if self.ready == 0 {

@@ -9,7 +9,7 @@ mod owned;
 mod pace;
 mod status;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -43,6 +43,8 @@ pub struct Writer {
     client: Client,
     applier: Applier,
     installation: Installation,
+    /// Who vouches for operators, PEM.
+    authorities: watch::Receiver<String>,
     events: Events,
     metrics: OperatorMetrics,
     view: watch::Receiver<Arc<View>>,
@@ -53,6 +55,8 @@ pub struct Writer {
     clock: lag::Clock,
     /// Gateways of which it was told that a pod is behind.
     noted: BTreeSet<ObjectName>,
+    /// Pods, by uid, of which it was told that they have left.
+    drained: VecDeque<String>,
     /// When the definition of `ServiceMonitor`s was last looked for.
     monitors_looked_at: Option<Instant>,
     /// Gateways, by uid, that are known to have no `ServiceMonitor`.
@@ -75,7 +79,7 @@ impl Writer {
     /// A writer that has written nothing. `replica` names it in Events.
     pub fn new(
         client: Client,
-        installation: Installation,
+        (installation, authorities): (Installation, watch::Receiver<String>),
         replica: &str,
         metrics: OperatorMetrics,
         view: watch::Receiver<Arc<View>>,
@@ -86,6 +90,7 @@ impl Writer {
             events: Events::new(client.clone(), replica),
             client,
             installation,
+            authorities,
             metrics,
             view,
             claim,
@@ -93,6 +98,7 @@ impl Writer {
             pace: Pace::default(),
             clock: lag::Clock::default(),
             noted: BTreeSet::new(),
+            drained: VecDeque::new(),
             monitors_looked_at: None,
             unmonitored: BTreeSet::new(),
             saved: BTreeMap::new(),
@@ -112,6 +118,7 @@ impl Writer {
             tokio::select! {
                 changed = self.view.changed() => if changed.is_err() { return },
                 changed = self.claim.changed() => if changed.is_err() { return },
+                changed = self.authorities.changed() => if changed.is_err() { return },
                 _ = sweep.tick() => {}
                 () = tokio::time::sleep_until(due.into()) => {}
                 () = stop.cancelled() => return,
@@ -132,6 +139,7 @@ impl Writer {
         self.wake = None;
         let view = Arc::clone(&self.view.borrow_and_update());
         let Some(compilation) = view.compilation.clone().filter(|_| !view.sight.is_blind()) else { return };
+        self.installation.authorities.clone_from(&self.authorities.borrow());
         let said = self.listen(&view, &compilation, Instant::now()).await;
         let mut statuses = Vec::new();
         for (name, gateway) in

@@ -8,6 +8,8 @@ mod kit;
 mod rotation;
 #[path = "compile/services.rs"]
 mod services;
+#[path = "compile/tls.rs"]
+mod tls;
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_snapshot::push::{Key, Resource, ResourceType, assemble};
@@ -148,18 +150,24 @@ fn each_reason_of_accepted_comes_with_its_cause() {
         ),
         (&open, refers("none", "here"), Accepted::NoMatchingGateway, "here/none does not exist"),
         (&open, refers("foreign", "here"), Accepted::ClassMismatch, "another installation"),
-        (&open, json!({"tools": {"includeRegex": ["("]}}), Accepted::InvalidRegex, "spec.tools: `(`"),
         (
             &open,
-            json!({"prompts": {"include": ["a"]}}),
+            json!({"tools": {"includeRegex": ["("]}}),
+            Accepted::InvalidRegex,
+            "spec.tools.includeRegex: `(`",
+        ),
+        (&open, json!({"prompts": {"excludeRegex": ["a)|(?:b"]}}), Accepted::InvalidRegex, "spec.prompts"),
+        (
+            &open,
+            json!({"tools": {"requiredScopes": {"t": ["a b"]}}}),
             Accepted::Invalid,
-            "spec.prompts: this version cannot apply it",
+            "spec.tools.requiredScopes: `a b`",
         ),
         (
             &open,
-            json!({"tools": {"requiredScopes": {"t": ["s"]}}}),
+            json!({"tools": {"overrides": [{"name": "a", "rename": "c"}, {"name": "b", "rename": "c"}]}}),
             Accepted::Invalid,
-            "spec.tools.requiredScopes",
+            "spec.tools.overrides: two tools are renamed to `c`",
         ),
         (&open, json!({"consul": {"service": "x"}}), Accepted::UnsupportedProtocol, "spec.consul"),
         (&open, json!({"auth": {"type": "Passthrough"}}), Accepted::Invalid, "spec.auth.type: Passthrough"),
@@ -167,7 +175,7 @@ fn each_reason_of_accepted_comes_with_its_cause() {
             &open,
             json!({"tls": {"insecureSkipVerify": true}}),
             Accepted::Invalid,
-            "spec.tls.insecureSkipVerify",
+            "spec.tls.insecureSkipVerify: the operator does not allow it",
         ),
         (&open, stdio.clone(), Accepted::Invalid, "spec.stdio.image is required"),
         (&forbids, stdio, Accepted::StdioForbidden, "spec.stdioPolicy of gateway here/main is Forbid"),
@@ -177,6 +185,24 @@ fn each_reason_of_accepted_comes_with_its_cause() {
         assert_eq!(found.0, reason, "{spec}: {}", found.1);
         assert!(found.1.contains(message), "{spec}: {}", found.1);
     }
+}
+
+#[test]
+fn what_clients_see_of_a_backend_reaches_its_pods() {
+    let tools = json!({
+        "include": ["a", "b"], "excludeRegex": ["b.*"], "requiredScopes": {"a": ["s"]},
+        "overrides": [{"name": "a", "rename": "c", "annotations": {"readOnlyHint": true}}],
+    });
+    let compilation = world(&[OPEN, &backend("b", &json!({"tools": tools, "prompts": {"include": []}}))]);
+    assert_eq!(accepted(&compilation, "b"), (Accepted::Accepted, String::new()));
+    let exposure = serde_json::to_value(&snapshot(&compilation).backends[0].exposure).unwrap();
+    let expected = json!({
+        "tools": {"include": [{"exact": "a"}, {"exact": "b"}], "exclude": [{"regex": "b.*"}]},
+        "prompts": {"include": []},
+        "required_scopes": {"a": ["s"]},
+        "overrides": {"a": {"name": "c", "annotations": {"readOnlyHint": true}}},
+    });
+    assert_eq!(exposure, expected);
 }
 
 #[test]
@@ -253,6 +279,21 @@ fn a_listener_without_a_usable_certificate_stays_shut() {
 }
 
 #[test]
+fn a_token_may_be_for_any_of_several_audiences_and_of_any_provider() {
+    let secret = "kind: Secret\nmetadata: {name: jwt, namespace: here}\nstringData: {key: 0123456789abcdef0123456789abcdef}";
+    let provider = json!({
+        "name": "p", "issuer": "i", "audiences": ["a", "b"], "hmacSecretRef": {"name": "jwt", "key": "key"},
+    });
+    let partner = json!({"name": "q", "issuer": "j", "hmacSecretRef": {"name": "jwt", "key": "key"}});
+    let spec = json!({"auth": {"jwt": {"providers": [provider, partner]}}});
+    let access = snapshot(&world(&[&gateway(&spec), secret])).access;
+    let ways = access.jwts().iter().map(|jwt| (jwt.issuer.as_deref(), jwt.audience.as_deref()));
+    let expected = [(Some("i"), Some("a")), (Some("i"), Some("b")), (Some("j"), None)];
+    assert_eq!(ways.collect::<Vec<_>>(), expected, "{access:?}");
+    assert!(access.jwts().iter().all(|jwt| jwt.secret.is_some()));
+}
+
+#[test]
 fn a_policy_that_cannot_be_applied_refuses_everybody() {
     let provider = |extra: Value| {
         let mut provider =
@@ -271,7 +312,6 @@ fn a_policy_that_cannot_be_applied_refuses_everybody() {
             Accepted::Invalid,
             ".claims: this version cannot",
         ),
-        (provider(json!({"audiences": ["a", "b"]})), Accepted::Invalid, ".audiences with more than one"),
         (jwks, Accepted::Invalid, "jwksURL"),
         (rules, Accepted::Invalid, "spec.authorization.rules"),
         (json!({"auth": {"mtls": {"caRef": {"name": "c"}}}}), Accepted::Invalid, "spec.auth.mtls"),

@@ -175,5 +175,18 @@ fn parts_of_a_snapshot_are_put_together_by_name() {
 
 #[test]
 fn the_roles_are_those_that_were_reviewed() {
-    assert_golden("rbac.json", &mcp_operator::rbac::manifests("mcp-system").into());
+    assert_golden("rbac.json", &mcp_operator::rbac::manifests("mcp-system", &[]).into());
+}
+
+#[test]
+fn whoever_is_confined_to_namespaces_may_do_nothing_elsewhere() {
+    let confined = mcp_operator::rbac::manifests("mcp-system", &["a".to_owned(), "b".to_owned()]);
+    let roles = |kind: &str| confined.iter().filter(|role| role["kind"] == kind).collect::<Vec<_>>();
+    let cluster = roles("ClusterRole");
+    assert_eq!(cluster.len(), 1);
+    assert_eq!(cluster[0]["rules"].as_array().unwrap().len(), 1);
+    assert_eq!(cluster[0]["rules"][0]["resources"], json!(["tokenreviews"]));
+    let of: Vec<_> = roles("Role").iter().map(|role| role["metadata"]["namespace"].clone()).collect();
+    assert_eq!(of, ["a", "b", "mcp-system"]);
+    assert_golden("rbac-confined.json", &confined.into());
 }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "end_to_end/around.rs"]
+mod around;
 mod kit;
 
 use std::path::PathBuf;
@@ -30,8 +32,12 @@ static TOKEN: LazyLock<PathBuf> = LazyLock::new(|| {
 });
 
 fn args() -> Run {
+    args_with("")
+}
+
+fn args_with(more: &str) -> Run {
     let line = "mcp-operator run --namespace system --replica r1 --listen 127.0.0.1:0 --metrics 127.0.0.1:0 --advertise localhost:9443";
-    match Args::parse_from(line.split(' ')).command {
+    match Args::parse_from(line.split(' ').chain(more.split_whitespace())).command {
         Command::Run(run) => Run { token_file: TOKEN.clone(), ..*run },
         other => panic!("{other:?}"),
     }
@@ -125,12 +131,11 @@ struct Running {
 impl Running {
     async fn start(api: &Api) -> Self {
         let mut operator = Operator::start(&args(), api.client()).await.unwrap();
-        let (port, pages, authority) =
-            (operator.pods().port(), operator.pages(), operator.authority().to_owned());
+        let (port, pages, authority) = (operator.pods().port(), operator.pages(), operator.authority());
         let (stop, stopped) = tokio::sync::oneshot::channel();
         let task = bridge_runtime::tasks::spawn("operator", async move {
             tokio::select! {
-                () = operator.tend() => {}
+                _ = operator.tend() => {}
                 _ = stopped => {}
             }
             operator.stop(std::future::pending()).await;
@@ -403,32 +408,4 @@ async fn the_leader_knows_what_pods_of_other_replicas_say() {
     assert_eq!(wait_condition(&api, GATEWAYS, "main", "Programmed", "Programmed").await, "1/1 ready pods");
     second.stop().await;
     first.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_definition_that_goes_and_comes_back_takes_nothing_along() {
-    const DEFINITIONS: &str = "apiextensions.k8s.io/v1/customresourcedefinitions";
-    let api = cluster();
-    let operator = Running::start(&api).await;
-    eventually("the Deployment", || api.get(DEPLOYMENTS, "here", "main-mcpgw")).await;
-    let identity = run_pod(&api);
-    let mut pod = operator.connect("good", &identity).await.unwrap();
-    pod.until("the configuration", |pod| urls(pod) == ["http://b.example.com:80/mcp"]).await;
-    wait_condition(&api, GATEWAYS, "main", "Programmed", "Programmed").await;
-    // The API server deletes every object of the kind along with the definition.
-    api.remove(DEFINITIONS, "", "mcpbackends.mcp.bridge");
-    api.remove(BACKENDS, "here", "b");
-    wait_condition(&api, GATEWAYS, "main", "Programmed", "OperatorDegraded").await;
-    let deleted = |api: &Api| api.writes().iter().filter(|line| line.starts_with("DELETE")).count();
-    assert_eq!(deleted(&api), 0, "{:#?}", api.writes());
-    // In this order, because the API in memory does not replay what happens between a list and its watch.
-    api.put(&backend("b", "http://back.example.com/mcp"));
-    api.put(&definition("mcpbackends", "McpBackend"));
-    let all = |pod: &Pod| {
-        assert!(!urls(pod).is_empty(), "the backend was never away");
-        urls(pod) == ["http://back.example.com:80/mcp"]
-    };
-    pod.until("the backend of the new definition", all).await;
-    assert_eq!(deleted(&api), 0);
-    operator.stop().await;
 }

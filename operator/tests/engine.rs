@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_runtime::metrics::Metrics;
-use bridge_snapshot::push::{FromPod, PROTOCOL, PodHello, ToPod};
+use bridge_snapshot::push::{FromPod, PROTOCOL, PodHello, Report, ToPod};
 use mcp_operator::engine::{Engine, Event, View};
 use mcp_operator::metrics::OperatorMetrics;
 use mcp_operator::watch::Change;
@@ -138,4 +138,23 @@ fn what_was_missed_is_made_up_for_when_the_cluster_is_seen_again() {
     let sent = case.sent();
     let [ToPod::Delta(delta)] = &*sent else { panic!("{sent:?}") };
     assert_eq!((delta.upsert.len(), delta.remove.len()), (0, 2), "the backend and its endpoints");
+}
+
+#[test]
+fn what_a_pod_said_when_it_left_is_known_for_a_minute() {
+    let mut case = Case::new();
+    let now = case.at(2);
+    let report = Report { dropped: 3, ..Report::default() };
+    case.engine.event(Event::Message(main(), 1, Box::new(FromPod::Report(report))), now);
+    case.engine.event(Event::Disconnected(main(), 1), now);
+    let parted = |case: &Case| {
+        let view = case.view.borrow().clone();
+        view.pods[&main()]
+            .get("u")
+            .map(|fact| (fact.parted.clone(), fact.report.as_ref().map(|it| it.dropped)))
+    };
+    assert_eq!(parted(&case), Some((Some("p".to_owned()), Some(3))));
+    let later = case.at(63);
+    case.engine.event(Event::Disconnected(main(), 7), later);
+    assert_eq!(parted(&case), None);
 }

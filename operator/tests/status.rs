@@ -87,7 +87,13 @@ impl Case {
         let compilation = compile(&world, &options()).unwrap();
         let plan = &compilation.gateways[&ObjectName::new("here", "main")];
         let changed = plan.entries.keys().map(|key| (key.clone(), 5)).collect();
-        let fact = PodFact { revision: Some(5), rejected: Vec::new(), report: Some(report()) };
+        let fact = PodFact {
+            revision: Some(5),
+            rejected: Vec::new(),
+            report: Some(report()),
+            digest: None,
+            parted: None,
+        };
         Self {
             published: Published { changed, digest: "d".into() },
             pods: vec![pod("1"), pod("2")],
@@ -199,7 +205,7 @@ fn programmed_says_what_ready_pods_have() {
     refused.is(P, "Rejected");
     let of_backend = refused.backend();
     let programmed = of_backend.iter().find(|condition| condition.type_ == "Programmed").unwrap();
-    assert!(programmed.message.contains("1 of 2 ready pods refuse endpoints `b`: targets[0].url: no"));
+    assert!(programmed.message.contains("1 of 2 pods refuse endpoints `b`: targets[0].url: no"));
 }
 
 #[test]
@@ -266,6 +272,17 @@ fn degraded_says_what_is_less_than_it_should_be() {
     let shared = json!({"protocol": "Stdio", "stdio": {"image": "i", "command": ["x"], "replicas": 3, "sessionMode": "Shared"}});
     let conditions = Case::with(&json!({}), &shared).backend();
     assert_eq!(conditions.last().unwrap().reason, "StdioReplicaCapped");
+    let unused = Case::new(
+        &json!({"routing": {"strategy": "Locality"}, "rateLimit": {"global": {"requestsPerMinute": 5, "burst": 5}}}),
+    );
+    let found = unused.gateway().into_iter().find(|condition| condition.type_ == "Degraded").unwrap();
+    assert_eq!((&*found.status, &*found.reason), ("True", "FieldsNotInForce"));
+    assert_eq!(found.message, "without effect in this version: rateLimit.global, routing.strategy");
+    let breaker = json!({"protocol": "StreamableHTTP", "endpoints": [{"url": "http://b.example.com"}], "circuitBreaker": {"openSeconds": 30}});
+    let conditions = Case::with(&json!({}), &breaker).backend();
+    let found = conditions.last().unwrap();
+    assert_eq!((&*found.status, &*found.reason), ("True", "FieldsNotInForce"));
+    assert!(found.message.ends_with(": circuitBreaker"), "{}", found.message);
 }
 
 #[test]
@@ -287,6 +304,25 @@ fn a_status_that_was_written_is_not_written_again() {
     assert_eq!(later.gateway(), first);
     let types: BTreeSet<_> = first.iter().map(|condition| &condition.type_).collect();
     assert_eq!(types.len(), first.len());
+}
+
+/// Replicas see changes in batches of their own, and count them otherwise.
+#[test]
+fn a_pod_that_serves_the_same_by_another_count_is_not_behind() {
+    let another = |digest: &'static str| {
+        plain().change(move |case| {
+            let fact = case.facts.get_mut("2").unwrap();
+            fact.revision = Some(1);
+            fact.digest = Some(digest.to_owned());
+            case.published.digest = "this".to_owned();
+        })
+    };
+    let case = another("this");
+    case.is(ConditionType::Programmed, "Programmed");
+    assert!(behind(case.pods.iter(), &case.facts, &case.published).is_empty());
+    let case = another("that");
+    case.is(ConditionType::Programmed, "PartiallyAcknowledged");
+    assert_eq!(behind(case.pods.iter(), &case.facts, &case.published), ["2"]);
 }
 
 #[test]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Secret;
+use crate::{Exposure, Secret, UpstreamTls};
 
 /// One MCP server (or one command that starts one).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,12 @@ pub struct Backend {
     pub request_timeout: Duration,
     /// Requests in flight to this backend at once; more are refused with a retryable error.
     pub max_concurrency: usize,
+    /// What of it clients see, and what they need to use it.
+    #[serde(default, skip_serializing_if = "Exposure::is_open")]
+    pub exposure: Exposure,
+    /// Whom it is trusted to be, and what it is shown, where a target is encrypted; the system decides when absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<UpstreamTls>,
 }
 
 impl Backend {
@@ -67,6 +73,9 @@ pub struct StdioBackend {
     pub env: BTreeMap<String, Secret>,
     /// Children of this backend at once, over all sessions.
     pub max_processes: usize,
+    /// One child serves all clients. It can ask none of them anything, and none sees what it logs.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub shared: bool,
 }
 
 /// A Streamable HTTP endpoint.

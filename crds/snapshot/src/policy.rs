@@ -23,6 +23,32 @@ pub enum Access {
     },
     /// Bearers of signed tokens.
     Jwt(Jwt),
+    /// Bearers of signed tokens that satisfy one of several, each with an issuer, an audience and keys of its own. How long
+    /// tokens are remembered, and whether each message carries one, is said by the first.
+    AnyJwt {
+        /// At least one; nobody is let in by none.
+        any_of: Vec<Jwt>,
+    },
+}
+
+impl Access {
+    /// What tokens may satisfy, where there are tokens.
+    pub fn jwts(&self) -> &[Jwt] {
+        match self {
+            Self::Anonymous { .. } | Self::Refuse { .. } => &[],
+            Self::Jwt(jwt) => std::slice::from_ref(jwt),
+            Self::AnyJwt { any_of } => any_of,
+        }
+    }
+
+    /// The same, to be filled in.
+    pub(crate) fn jwts_mut(&mut self) -> &mut [Jwt] {
+        match self {
+            Self::Anonymous { .. } | Self::Refuse { .. } => &mut [],
+            Self::Jwt(jwt) => std::slice::from_mut(jwt),
+            Self::AnyJwt { any_of } => any_of,
+        }
+    }
 }
 
 /// Signed tokens (RFC 7519).

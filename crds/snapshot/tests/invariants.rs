@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bridge_snapshot::{
-    Access, Backend, EraPolicy, HttpBackend, Limits, Listener, Naming, Protocol, Secret, Sessions, Snapshot,
-    StdioBackend, Target,
+    Access, Backend, EraPolicy, Exposure, HttpBackend, Limits, Listener, Naming, Protocol, Secret, Sessions,
+    Snapshot, StdioBackend, Target,
 };
 
 fn http(name: &str, token: &str) -> Backend {
@@ -23,6 +23,8 @@ fn http(name: &str, token: &str) -> Backend {
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_mins(1),
         max_concurrency: 8,
+        exposure: Exposure::default(),
+        tls: None,
     }
 }
 
@@ -83,6 +85,7 @@ fn a_process_needs_a_program() {
             working_dir: None,
             env: BTreeMap::new(),
             max_processes: 1,
+            shared: false,
         });
         let found = defects(&snapshot(Vec::new(), vec![Backend { target, ..http("a", "") }]));
         assert_eq!(found, ["backend `a`: `command` is empty; give the program and its arguments as a list"]);

@@ -10,8 +10,8 @@ use bridge_snapshot::push::{
     ResourceType, SecretData, assemble,
 };
 use bridge_snapshot::{
-    Access, Backend, ClientAuth, EraPolicy, HttpBackend, Jwt, Limits, Listener, Material, Naming, Protocol,
-    Secret, Sessions, Snapshot, Target, TcpBackend, Tls, TlsVersion,
+    Access, Backend, ClientAuth, EraPolicy, Exposure, HttpBackend, Jwt, Limits, Listener, Material, Naming,
+    Protocol, Secret, Sessions, Snapshot, Target, TcpBackend, Tls, TlsVersion, UpstreamTls,
 };
 
 fn http(url: &str) -> Target {
@@ -28,6 +28,8 @@ fn backend(name: &str, target: Target) -> Backend {
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_mins(1),
         max_concurrency: 8,
+        exposure: Exposure::default(),
+        tls: None,
     }
 }
 
@@ -79,6 +81,37 @@ fn every_resource_survives_the_wire() {
         assert_eq!(Resource::decode(&entry).unwrap(), resource);
         assert_eq!(resource.encode().unwrap().version, entry.version, "the same everywhere");
     }
+}
+
+#[test]
+fn a_backend_of_an_older_operator_shows_everything() {
+    let mut body = serde_json::to_value(part(backend("tools", http("http://tools/mcp")))).unwrap();
+    let written = body["backend"].as_object_mut().unwrap();
+    assert!(written.remove("exposure").is_none() && written.remove("tls").is_none(), "defaults are not sent");
+    let entry = Entry::new(Key::new(ResourceType::Backend, "tools"), &body).unwrap();
+    let Resource::Backend(read) = Resource::decode(&entry).unwrap() else { panic!() };
+    assert!(read.backend.exposure.is_open() && read.backend.tls.is_none());
+}
+
+#[test]
+fn a_backend_gets_its_certificates_from_secrets_or_is_left_out() {
+    let material = |key: &str| Material::Key { secret: "team-a/tools".to_owned(), key: key.to_owned() };
+    let with = |ca: &str| {
+        let mut part = part(backend("tools", http("https://tools/mcp")));
+        part.backend.tls = Some(UpstreamTls { ca: Some(material(ca)), ..UpstreamTls::default() });
+        assert_eq!(part.secrets().collect::<Vec<_>>(), ["team-a/tools"]);
+        assemble(&[gateway(), secret(), Resource::Backend(Box::new(part))])
+    };
+    let backends = with("token").snapshot.unwrap().backends;
+    let ca = backends[0].tls.as_ref().unwrap().ca.clone().unwrap();
+    assert!(matches!(&ca, Material::Value { origin, .. } if origin == "secret team-a/tools, key token"));
+    let assembly = with("none");
+    assert!(assembly.snapshot.unwrap().backends.is_empty());
+    assert!(
+        assembly.left_out[0].reason.starts_with("tls.ca: secret `team-a/tools`"),
+        "{:?}",
+        assembly.left_out
+    );
 }
 
 #[test]
@@ -215,4 +248,28 @@ fn without_its_secret_a_listener_is_not_opened_and_access_refuses() {
 #[test]
 fn without_a_gateway_there_is_nothing_to_serve() {
     assert_eq!(assemble(&[secret()]).snapshot, None);
+}
+
+#[test]
+fn each_of_several_policies_gets_its_secret_or_nobody_is_let_in() {
+    let jwt = |key: &str| Jwt {
+        issuer: Some(key.to_owned()),
+        audience: None,
+        secret: Some(Material::Key { secret: "team-a/tools".to_owned(), key: key.to_owned() }),
+        public_key_file: None,
+        per_message: false,
+        cache_ttl: Duration::ZERO,
+    };
+    let access = |keys: &[&str]| {
+        let Resource::Gateway(mut gateway) = gateway() else { panic!() };
+        gateway.access = Access::AnyJwt { any_of: keys.iter().map(|key| jwt(key)).collect() };
+        let entry = Resource::Gateway(gateway).encode().unwrap();
+        let assembly = assemble(&[Resource::decode(&entry).unwrap(), secret()]);
+        (assembly.snapshot.unwrap().access, assembly.missing.len())
+    };
+    let (all, missing) = access(&["token", "token"]);
+    assert_eq!(missing, 0);
+    assert!(all.jwts().iter().all(|jwt| matches!(jwt.secret, Some(Material::Value { .. }))), "{all:?}");
+    let (half, missing) = access(&["token", "none"]);
+    assert!(matches!(half, Access::Refuse { .. }) && missing == 1, "{half:?}");
 }

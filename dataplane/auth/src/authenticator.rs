@@ -24,8 +24,7 @@ static POLICIES: LazyLock<RandomState> = LazyLock::new(RandomState::new);
 /// remembers nothing of this one's judgements.
 #[derive(Debug)]
 pub struct Authenticator {
-    keys: Keys,
-    rules: Rules,
+    ways: Vec<(Keys, Rules)>,
     policy: u64,
     cache: Option<Cache>,
 }
@@ -33,13 +32,23 @@ pub struct Authenticator {
 impl Authenticator {
     /// From the policy and its keys.
     pub fn new(config: &Jwt, keys: Keys) -> Self {
-        let rules = Rules { issuer: config.issuer.clone(), audience: config.audience.clone() };
-        Self {
-            cache: (!config.cache_ttl.is_zero()).then(|| Cache::new(config.cache_ttl)),
-            policy: POLICIES.hash_one((&keys, &rules)),
-            rules,
-            keys,
-        }
+        Self::any([(config, keys)])
+    }
+
+    /// From several policies, each with its keys: a token must satisfy one of them, by a key of that one. The first says how
+    /// long judgements are remembered.
+    pub fn any<'a>(ways: impl IntoIterator<Item = (&'a Jwt, Keys)>) -> Self {
+        let mut remembered = None;
+        let ways: Vec<_> = ways
+            .into_iter()
+            .map(|(config, keys)| {
+                remembered.get_or_insert(config.cache_ttl);
+                let rules = Rules { issuer: config.issuer.clone(), audience: config.audience.clone() };
+                (keys, rules)
+            })
+            .collect();
+        let remembered = remembered.filter(|ttl| !ttl.is_zero());
+        Self { cache: remembered.map(Cache::new), policy: POLICIES.hash_one(&ways), ways }
     }
 
     /// Whether `principal` was let in by these keys and rules, here or before a reload that left them as they are.
@@ -64,9 +73,28 @@ impl Authenticator {
     }
 
     fn judge(&self, token: &str, now: SystemTime) -> Result<Principal, Denial> {
-        let claims = jws::open(token, &self.keys)?;
-        let grant = claims::judge(&claims, &self.rules, now)?;
-        Ok(Principal::admitted(grant, self.policy))
+        // Without any way nobody is let in.
+        let mut refused = Denial::PolicyUnusable;
+        for (position, (keys, rules)) in self.ways.iter().enumerate() {
+            let judged = jws::open(token, keys).and_then(|claims| claims::judge(&claims, rules, now));
+            match judged {
+                Ok(grant) => return Ok(Principal::admitted(grant, self.policy)),
+                Err(denial) if position == 0 || progress(denial) > progress(refused) => refused = denial,
+                Err(_) => {}
+            }
+        }
+        Err(refused)
+    }
+}
+
+/// How far a token came before it was refused: the way on which it came furthest is the one that it was made for.
+fn progress(denial: Denial) -> u8 {
+    match denial {
+        Denial::UnsupportedAlgorithm => 0,
+        Denial::InvalidSignature => 1,
+        Denial::InvalidIssuer => 2,
+        Denial::InvalidAudience => 3,
+        _ => 4,
     }
 }
 

@@ -3,14 +3,18 @@
 //!
 //! Source: MCP 2026-07-28, "Pagination", "Caching"; the same item lists exist in every earlier revision.
 
+mod dress;
 mod extract;
 mod list;
+mod rewrite;
 
 use crate::method::Method;
 use crate::param_headers::{ParamHeaders, Violation};
 
+pub use dress::Dress;
 pub use extract::{Item, ListError, ListLimits, ListPage, items_from_result};
 pub use list::{LeftOut, MergedItem, MergedList, ModernFields, Page, PageLimits};
+pub use rewrite::rewrite_items;
 
 /// A list that is merged over backends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

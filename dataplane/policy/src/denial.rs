@@ -25,6 +25,8 @@ pub enum Denial {
     InvalidAudience,
     /// It names another party than the connection or session that it came on.
     OtherPrincipal,
+    /// It does not allow what was asked for.
+    InsufficientScope,
     /// The gateway cannot judge credentials at all.
     PolicyUnusable,
 }
@@ -42,6 +44,7 @@ impl Denial {
         Self::InvalidIssuer,
         Self::InvalidAudience,
         Self::OtherPrincipal,
+        Self::InsufficientScope,
         Self::PolicyUnusable,
     ];
 
@@ -59,6 +62,7 @@ impl Denial {
             Self::InvalidIssuer => "AUTH_INVALID_ISSUER",
             Self::InvalidAudience => "AUTH_INVALID_AUDIENCE",
             Self::OtherPrincipal => "AUTH_OTHER_PRINCIPAL",
+            Self::InsufficientScope => "AUTH_INSUFFICIENT_SCOPE",
             Self::PolicyUnusable => "AUTH_POLICY_UNUSABLE",
         }
     }
@@ -76,6 +80,7 @@ impl Denial {
             Self::InvalidIssuer => "invalid_issuer",
             Self::InvalidAudience => "invalid_audience",
             Self::OtherPrincipal => "other_principal",
+            Self::InsufficientScope => "insufficient_scope",
             Self::PolicyUnusable => "policy_unusable",
         }
     }
@@ -93,6 +98,9 @@ impl Denial {
             Self::InvalidIssuer => "the token's issuer is not accepted here",
             Self::InvalidAudience => "the token is meant for another audience",
             Self::OtherPrincipal => "the token names somebody else than the connection that it came on",
+            Self::InsufficientScope => {
+                "the token does not allow this; get one with the scopes that are needed"
+            }
             Self::PolicyUnusable => {
                 "access is refused: the gateway's authentication is not usable, its log says why"
             }
@@ -101,7 +109,7 @@ impl Denial {
 
     /// Whether a credential was presented and is to blame; only then a challenge says `invalid_token` (RFC 6750, 3.1).
     pub fn blames_token(self) -> bool {
-        !matches!(self, Self::MissingToken | Self::PolicyUnusable)
+        !matches!(self, Self::MissingToken | Self::InsufficientScope | Self::PolicyUnusable)
     }
 }
 

@@ -5,6 +5,7 @@
 pub mod backoff;
 pub mod balance;
 pub mod denial;
+pub mod exposure;
 pub mod guard;
 pub mod principal;
 pub mod refusal;

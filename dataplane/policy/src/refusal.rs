@@ -2,6 +2,8 @@
 //!
 //! Changes when the gateway has another reason to refuse or fail.
 
+use std::time::Duration;
+
 use bridge_mcp::error::code;
 use serde_json::{Value, json};
 
@@ -37,6 +39,8 @@ pub enum Reason {
     ForeignOrigin,
     /// The access policy refuses.
     Unauthorized,
+    /// The credential does not allow this request.
+    InsufficientScope,
     /// Not a method of the MCP endpoint.
     HttpMethod,
     /// The client accepts neither form of answer.
@@ -91,6 +95,7 @@ impl Reason {
         Self::ForeignHost,
         Self::ForeignOrigin,
         Self::Unauthorized,
+        Self::InsufficientScope,
         Self::HttpMethod,
         Self::NotAcceptable,
         Self::MediaType,
@@ -122,6 +127,7 @@ impl Reason {
             Self::ForeignHost => "foreign_host",
             Self::ForeignOrigin => "foreign_origin",
             Self::Unauthorized => "unauthorized",
+            Self::InsufficientScope => "insufficient_scope",
             Self::HttpMethod => "http_method",
             Self::NotAcceptable => "not_acceptable",
             Self::MediaType => "media_type",
@@ -152,7 +158,7 @@ impl Reason {
     /// travel as 200, where clients of both generations read the error.
     pub fn status(self) -> u16 {
         match self {
-            Self::ForeignHost | Self::ForeignOrigin => 403,
+            Self::ForeignHost | Self::ForeignOrigin | Self::InsufficientScope => 403,
             Self::Unauthorized => 401,
             Self::HttpMethod => 405,
             Self::NotAcceptable => 406,
@@ -192,7 +198,7 @@ impl Reason {
             | Self::ShuttingDown => code::BACKEND_UNAVAILABLE,
             Self::BackendTimeout => code::BACKEND_TIMEOUT,
             Self::BackendProtocol | Self::EraMismatch => code::INTERNAL,
-            Self::Unauthorized => code::UNAUTHORIZED,
+            Self::Unauthorized | Self::InsufficientScope => code::UNAUTHORIZED,
             _ => code::INVALID_REQUEST,
         }
     }
@@ -213,6 +219,17 @@ impl Reason {
             _ => Retry::Pointless,
         }
     }
+
+    /// When to come back (`Retry-After`, RFC 9110 10.2.3), for refusals with status 503.
+    pub fn retry_after(self) -> Option<Duration> {
+        match self {
+            // Places come free when somebody leaves.
+            Self::Exhausted => Some(Duration::from_secs(5)),
+            // Another replica is there already.
+            Self::ShuttingDown => Some(Duration::from_secs(1)),
+            _ => None,
+        }
+    }
 }
 
 /// One refusal: a reason with its particulars. The detail names no internal address and no secret.
@@ -229,12 +246,14 @@ pub struct Refusal {
     pub uri: Option<String>,
     /// What is wrong with the credential.
     pub denial: Option<Denial>,
+    /// The scopes that the request needs, separated by spaces.
+    pub scope: Option<Box<str>>,
 }
 
 impl Refusal {
     /// A refusal that concerns no backend.
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, detail: detail.into(), backend: None, uri: None, denial: None }
+        Self { reason, detail: detail.into(), backend: None, uri: None, denial: None, scope: None }
     }
 
     /// A failure of one backend.
@@ -245,12 +264,21 @@ impl Refusal {
             backend: Some(backend.to_owned()),
             uri: None,
             denial: None,
+            scope: None,
         }
     }
 
     /// A credential that is not accepted.
     pub fn denied(denial: Denial) -> Self {
         Self { denial: Some(denial), ..Self::new(Reason::Unauthorized, denial.text()) }
+    }
+
+    /// A credential that does not allow `what`, which needs all of these scopes.
+    pub fn lacks_scopes(what: impl std::fmt::Display, scopes: &[String]) -> Self {
+        let scope = scopes.join(" ");
+        let denial = Some(Denial::InsufficientScope);
+        let detail = format!("{what} needs the scopes `{scope}`; get a token that has them");
+        Self { denial, scope: Some(scope.into()), ..Self::new(Reason::InsufficientScope, detail) }
     }
 
     /// `error.data`: machine-readable reason, retry advice, and what it concerns.
@@ -261,6 +289,9 @@ impl Refusal {
         }
         if let (Some(uri), Some(object)) = (&self.uri, data.as_object_mut()) {
             object.insert("uri".to_owned(), json!(uri));
+        }
+        if let (Some(scope), Some(object)) = (&self.scope, data.as_object_mut()) {
+            object.insert("scope".to_owned(), json!(scope));
         }
         if let (Some(denial), Some(object)) = (self.denial, data.as_object_mut()) {
             object.insert("code".to_owned(), json!(denial.code()));
@@ -278,6 +309,13 @@ mod tests {
     fn labels_are_distinct() {
         let labels: HashSet<_> = Reason::ALL.iter().map(|reason| reason.as_str()).collect();
         assert_eq!(labels.len(), Reason::ALL.len());
+    }
+
+    #[test]
+    fn whoever_gets_503_is_told_when_to_come_back() {
+        for reason in Reason::ALL {
+            assert_eq!(reason.retry_after().is_some(), reason.status() == 503, "{reason:?}");
+        }
     }
 
     #[test]

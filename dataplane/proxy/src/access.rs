@@ -34,16 +34,20 @@ impl Gate {
         Ok(match access {
             Access::Anonymous { .. } => Self::Open,
             Access::Refuse { .. } => Self::Closed,
-            Access::Jwt(config) => {
-                let keys = Keys::load(config, &|name| std::env::var(name).ok())?;
-                if keys.has_weak_secret() {
-                    tracing::warn!(
-                        "the secret of the tokens is shorter than 32 bytes and can be guessed from any of them"
-                    );
-                }
+            Access::Jwt(_) | Access::AnyJwt { .. } => {
+                let load = |config| -> Result<_, KeyError> {
+                    let keys = Keys::load(config, &|name| std::env::var(name).ok())?;
+                    if keys.has_weak_secret() {
+                        tracing::warn!(
+                            "the secret of the tokens is shorter than 32 bytes and can be guessed from any of them"
+                        );
+                    }
+                    Ok((config, keys))
+                };
+                let ways = access.jwts().iter().map(load).collect::<Result<Vec<_>, _>>()?;
                 Self::Tokens {
-                    authenticator: Box::new(Authenticator::new(config, keys)),
-                    per_message: config.per_message,
+                    per_message: ways.first().is_some_and(|(config, _)| config.per_message),
+                    authenticator: Box::new(Authenticator::any(ways)),
                 }
             }
         })

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+use crate::adapter::StdioAdapter;
 use crate::admin::Admin;
 use crate::config::LogLevel;
 
@@ -34,6 +35,10 @@ pub struct Args {
     #[arg(short = 'v', long)]
     pub version: bool,
 
+    /// The process that started this one for the work; the two are one program.
+    #[arg(long, value_name = "PID", hide = true)]
+    pub child_of: Option<i32>,
+
     /// What to do instead of serving.
     #[command(subcommand)]
     pub command: Option<Command>,
@@ -49,6 +54,8 @@ pub enum Command {
     /// Make tokens; what else the original offered here says what to use instead.
     #[command(subcommand)]
     Admin(Admin),
+    /// Serve one stdio server over Streamable HTTP: what runs in the pod of an isolated stdio backend.
+    StdioAdapter(StdioAdapter),
 }
 
 /// What `--version` prints: four lines, as in the original.

@@ -3,6 +3,7 @@
 
 mod catalogue;
 mod child;
+mod clients;
 mod detect;
 mod endpoint;
 mod fetch;
@@ -14,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
+use bridge_policy::exposure::Exposure;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::{Backend, EraPolicy};
@@ -25,11 +27,11 @@ use tokio_util::task::TaskTracker;
 
 use crate::crossing::{Pool, Watches};
 use crate::observe::GatewayMetrics;
-use crate::upstream::Endpoints;
+use crate::upstream::{Endpoints, Room};
 use endpoint::{Endpoint, Protocol};
 
 pub(crate) use catalogue::{Catalogue, Lists, Offer};
-pub(crate) use endpoint::Clients;
+pub(crate) use clients::Clients;
 pub(crate) use open::{mirrored, with_params};
 pub(crate) use slot::{LinkSlot, Openable};
 
@@ -53,12 +55,16 @@ pub(crate) struct Shared {
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
     pub(crate) config: Backend,
+    /// What of it clients see and may use.
+    pub(crate) exposure: Exposure,
     shared: Arc<Shared>,
     limits: Limits,
     /// Where it is reached, and which of these places work.
     endpoints: Vec<Endpoint>,
     standing: Arc<Endpoints>,
     permits: Arc<Semaphore>,
+    /// The one process of a backend whose clients share it.
+    room: LinkSlot<Arc<Room>>,
     /// The conversation that all modern clients share; they keep no state in it.
     modern: LinkSlot,
     /// Legacy conversations for the calls of modern clients.
@@ -117,15 +123,19 @@ impl Cluster {
         max_rounds: u32,
     ) -> Result<Self, ClusterError> {
         let name: Arc<str> = config.name.as_str().into();
+        let exposure = Exposure::compile(&config.exposure)
+            .map_err(|error| ClusterError { backend: config.name.clone(), problem: error.to_string() })?;
         let work = TaskTracker::new();
         let (standing, endpoints) = endpoint::all(&config, &name, &shared.clients, &limits, &work)?;
         Ok(Self {
             permits: Arc::new(Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS))),
             name,
+            exposure,
             shared,
             limits,
             endpoints,
             standing,
+            room: LinkSlot::default(),
             modern: LinkSlot::default(),
             pool: Pool::default(),
             watches: Watches::default(),
@@ -158,6 +168,7 @@ impl Cluster {
         self.closed.cancel();
         self.work.close();
         self.pool.clear();
+        drop(self.room.take());
         if let Some(link) = self.modern.take() {
             self.track("close-link", async move { link.close().await });
         }
@@ -194,6 +205,14 @@ impl Cluster {
     pub(crate) async fn settled(&self, era: Era) {
         self.catalogue(era).settled().await;
         self.catalogue(self.source(era)).settled().await;
+    }
+
+    /// Waits until what it offers was read, in whichever generation.
+    pub(crate) async fn was_read(&self) {
+        tokio::select! {
+            () = self.legacy_catalogue.was_read() => {}
+            () = self.modern_catalogue.was_read() => {}
+        }
     }
 
     /// Asks for a new reading of what it offers to clients of `era`, when the last one is old.

@@ -7,6 +7,7 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use bridge_mcp::limits::Limits;
 use bridge_policy::refusal::Reason;
+use bridge_policy::route::Scope;
 use bridge_runtime::drain::Drain;
 use bridge_runtime::health::{BackendHealth, BackendState, Configuration, Health, HealthSource};
 use bridge_snapshot::Snapshot;
@@ -36,6 +37,18 @@ pub(crate) struct Gateway {
     pub(crate) shared: Arc<cluster::Shared>,
     pub(crate) listens: Arc<tokio::sync::Semaphore>,
     pub(crate) parked: Parked,
+    /// What `/mcp` stands for, when that is not all backends.
+    pub(crate) front: Option<Scope>,
+}
+
+/// In which kind of process the gateway runs.
+pub(crate) enum Role {
+    /// On its own, with a configuration from the start.
+    Standalone,
+    /// A pod whose operator sends the configuration.
+    Pod(Arc<Standing>),
+    /// Beside one server, which is all that it serves.
+    Adapter(Scope),
 }
 
 /// A snapshot with its keys and its running backends. Immutable; replaced as a whole.

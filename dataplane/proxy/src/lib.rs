@@ -3,6 +3,7 @@
 //! Start reading at `pipeline`, the stages of one request; `run` builds everything that the stages use.
 
 mod access;
+pub mod adapter;
 pub mod admin;
 pub mod args;
 mod cluster;

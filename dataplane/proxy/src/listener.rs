@@ -30,7 +30,7 @@ use crate::gateway::Gateway;
 use crate::observe::OpenConnection;
 use crate::pipeline;
 
-pub(crate) use certificates::acceptor;
+pub(crate) use certificates::{acceptor, pem};
 
 /// Largest request head.
 const MAX_HEAD: usize = 64 * 1024;

@@ -6,8 +6,9 @@ use std::process::ExitCode;
 
 use bridge_runtime::log::{self, Format, LogHandle};
 use bridge_runtime::signal::{Reload, Shutdown, Stop};
-use bridge_transport::stdio::guard;
+use bridge_transport::stdio::guard::{self, init};
 use clap::Parser as _;
+use mcp_gateway::adapter::{self, StdioAdapter};
 use mcp_gateway::admin::Admin;
 use mcp_gateway::args::{Args, Command, version};
 use mcp_gateway::config::{self, LogFormat, LogSettings};
@@ -25,13 +26,14 @@ fn main() -> ExitCode {
     if args.version {
         return print(&version());
     }
-    match args.command {
+    match &args.command {
         Some(Command::Check) => {
             let report = config::check(&args.config, &environment);
             let printed = print(&report.to_string());
             if report.is_usable() { printed } else { ExitCode::from(1) }
         }
-        Some(Command::Admin(command)) => administer(&command),
+        Some(Command::Admin(command)) => administer(command),
+        Some(Command::StdioAdapter(adapter)) => serve_beside(&args, adapter),
         Some(Command::Schema) => print(&format!("{:#}\n", config::schema())),
         None => match &args.cluster_config {
             Some(bootstrap) => serve_pod(&args, bootstrap),
@@ -90,6 +92,60 @@ fn serve(args: &Args) -> ExitCode {
     // A read of standard input cannot be called off; it must not hold the process.
     runtime.shutdown_background();
     code
+}
+
+/// Serves one stdio server, or puts this program where the server's image finds it.
+fn serve_beside(args: &Args, adapter: &StdioAdapter) -> ExitCode {
+    if let Some(path) = &adapter.install {
+        return match adapter::install(path) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                complain(&error.to_string());
+                ExitCode::FAILURE
+            }
+        };
+    }
+    let settings = match adapter.settings(std::env::vars_os()) {
+        Ok(settings) => settings,
+        Err(error) => return complain(&error.to_string()),
+    };
+    // In a container it is the first process, and has more to do than to serve.
+    let tied = match args.child_of {
+        Some(parent) => init::tie_to(parent),
+        None => match init::run() {
+            Ok(code) => return ExitCode::from(code),
+            Err(error) => Err(error),
+        },
+    };
+    if let Err(error) = tied {
+        return complain(&format!("cannot start: {error}"));
+    }
+    if let Err(error) = start_log(args, settings.log()) {
+        return complain(&error);
+    }
+    for name in &settings.unreadable {
+        tracing::warn!(name, "this variable is not UTF-8; the server does not get it");
+    }
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return complain(&format!("cannot start: {error}")),
+    };
+    runtime.block_on(async {
+        let mut shutdown = match Shutdown::listen() {
+            Ok(shutdown) => shutdown,
+            Err(error) => return complain(&format!("cannot listen for signals: {error}")),
+        };
+        match settings.start().await {
+            Ok(server) => {
+                shutdown.recv().await;
+                finish(server, shutdown).await
+            }
+            Err(error) => {
+                tracing::error!(%error, "cannot start");
+                complain(&error.to_string())
+            }
+        }
+    })
 }
 
 /// Serves what an operator sends.

@@ -26,9 +26,9 @@ use tokio::task::JoinSet;
 use crate::pipeline::{Context, Reply, legacy, legacy_call, respond};
 use crate::session::{Conversation, Session};
 
-pub(crate) use complete::{nothing as no_completion, route as route_completion};
+pub(crate) use complete::{Reference, nothing as no_completion, route as route_completion};
 pub(crate) use hello::{discover_result, initialize_result};
-pub(crate) use keep::keep_views;
+pub(crate) use keep::{announce_exposure, keep_views};
 pub(crate) use listen::{Listen, ListenSource, MAX_ENTRIES, listen};
 pub(crate) use route::route;
 pub(crate) use view::{Change, View, Views};

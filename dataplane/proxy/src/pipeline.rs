@@ -6,6 +6,7 @@
 
 pub(crate) mod batch;
 mod carrier;
+mod exposed;
 mod headers;
 pub(crate) mod legacy;
 pub(crate) mod legacy_call;
@@ -94,7 +95,10 @@ pub(crate) async fn handle(
         Route::Health => {
             return respond::health(gateway.health.respond(request.uri().path(), SystemTime::now()));
         }
-        Route::Mcp(scope) if upgrade.is_some() || listener.serves_http() => scope,
+        Route::Mcp(scope) if upgrade.is_some() || listener.serves_http() => match &gateway.front {
+            Some(front) if scope == Scope::Merged => front.clone(),
+            _ => scope,
+        },
         Route::Enveloped if listener.serves_http() => Scope::Merged,
         Route::Enveloped | Route::Unknown if upgrade.is_some() => Scope::Merged,
         Route::Unknown if let Some(sse) = &sse => sse.scope(),

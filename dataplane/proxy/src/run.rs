@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use arc_swap::ArcSwap;
 use bridge_auth::KeyError;
 use bridge_mcp::cursor::CursorKey;
+use bridge_policy::route::Scope;
 use bridge_runtime::admin::{AdminServer, BindError, Pages};
 use bridge_runtime::drain::Drain;
 use bridge_runtime::health::Health;
@@ -18,10 +19,8 @@ use bridge_runtime::metrics::{Metrics, MetricsError};
 use bridge_runtime::readiness::{self, Readiness};
 use bridge_runtime::tasks;
 use bridge_snapshot::{Access, Limits, Naming, Sessions, Snapshot};
-use bridge_transport::backend::http::HttpClient;
-use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::stdio::{Supervisor, guard};
-use bridge_transport::tls::{self, Roots, TlsError};
+use bridge_transport::tls::TlsError;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
@@ -32,7 +31,7 @@ use crate::crossing::{HandleKey, Parked};
 use crate::discovery::Standing;
 use crate::frontend::sse;
 use crate::frontend::stdio::{LocalError, Locals};
-use crate::gateway::{Gateway, Plan, PlanHealth};
+use crate::gateway::{Gateway, Plan, PlanHealth, Role};
 use crate::listener::{Bound, LAME_DUCK, ListenError, Running, acceptor};
 use crate::merged::{Views, keep_views};
 use crate::observe::{ConfigCollector, GatewayMetrics, keep_gauges};
@@ -40,8 +39,6 @@ use crate::session::SessionTable;
 
 /// How often idle sessions are looked for.
 const SWEEP: Duration = Duration::from_secs(10);
-/// Time for a TCP connection to a backend.
-const CONNECT: Duration = Duration::from_secs(5);
 /// How long clients may take to read that their calls were not waited for.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 /// How long backends may take to end their sessions at shutdown.
@@ -105,7 +102,13 @@ impl Server {
         if let Access::Refuse { reason } = &loaded.snapshot.access {
             tracing::error!(%reason, "every request will be refused");
         }
-        Self::begin(loaded.snapshot, &loaded.process, None).await
+        Self::begin(loaded.snapshot, &loaded.process, Role::Standalone).await
+    }
+
+    /// Starts a gateway of one backend, which is what `/mcp` serves. The process is ready once that was read.
+    pub(crate) async fn start_beside(loaded: Loaded, namespace: &str) -> Result<Self, StartError> {
+        let role = Role::Adapter(Scope::One(namespace.to_owned()));
+        Self::begin(loaded.snapshot, &loaded.process, role).await
     }
 
     /// Starts what needs no configuration. The process is ready when one has come by [`Server::replace`]; `standing` says
@@ -114,19 +117,16 @@ impl Server {
         process: &ProcessSettings,
         standing: Arc<Standing>,
     ) -> Result<Self, StartError> {
-        Self::begin(unconfigured(), process, Some(standing)).await
+        Self::begin(unconfigured(), process, Role::Pod(standing)).await
     }
 
-    async fn begin(
-        snapshot: Snapshot,
-        process: &ProcessSettings,
-        standing: Option<Arc<Standing>>,
-    ) -> Result<Self, StartError> {
+    async fn begin(snapshot: Snapshot, process: &ProcessSettings, role: Role) -> Result<Self, StartError> {
         let drain = Drain::new();
         let readiness = Readiness::new(drain.clone());
         let listening = readiness.gate("listeners");
-        let unconfigured = standing.is_some().then(|| readiness.gate("configuration"));
-        let (gateway, metrics) = build(snapshot, drain, &readiness, standing)?;
+        let unconfigured = matches!(role, Role::Pod(_)).then(|| readiness.gate("configuration"));
+        let unread = matches!(role, Role::Adapter(_)).then(|| readiness.gate("server"));
+        let (gateway, metrics) = build(snapshot, drain, &readiness, role)?;
         let plan = gateway.plan.load_full();
         let mut bound = Vec::new();
         for listener in &plan.snapshot.listeners {
@@ -138,6 +138,15 @@ impl Server {
         serve_admin(process, &gateway, metrics, &admin_stop).await?;
         for cluster in &plan.clusters {
             cluster.start();
+        }
+        if let Some(gate) = unread {
+            let started = Arc::clone(&plan);
+            tasks::spawn("first-reading", async move {
+                for cluster in &started.clusters {
+                    cluster.was_read().await;
+                }
+                gate.release();
+            });
         }
         keep_views(&gateway);
         keep_gauges(&gateway);
@@ -287,15 +296,16 @@ pub(crate) fn build(
     snapshot: Snapshot,
     drain: Drain,
     readiness: &Readiness,
-    standing: Option<Arc<Standing>>,
+    role: Role,
 ) -> Result<(Arc<Gateway>, Metrics), StartError> {
+    let (standing, front) = match role {
+        Role::Standalone => (None, None),
+        Role::Pod(standing) => (Some(standing), None),
+        Role::Adapter(front) => (None, Some(front)),
+    };
     let metrics = Metrics::new()?;
     let shared = Arc::new(cluster::Shared {
-        clients: Clients {
-            http: HttpClient::new(tls::connector(Roots::system(), CONNECT)?),
-            upgradable: HttpClient::new(tls::upgradable_connector(Roots::system(), CONNECT)?),
-            tcp: TcpConnector::new(Roots::system())?,
-        },
+        clients: Clients::shared()?,
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),
         metrics: GatewayMetrics::register(metrics.registry())?,
@@ -328,6 +338,7 @@ pub(crate) fn build(
         ending: CancellationToken::new(),
         shared,
         listens: Arc::new(Semaphore::new(max_listens.min(Semaphore::MAX_PERMITS))),
+        front,
         plan,
     };
     Ok((Arc::new(gateway), metrics))

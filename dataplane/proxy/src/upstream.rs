@@ -10,6 +10,7 @@ mod http;
 mod http_session;
 mod http_stream;
 mod listen;
+mod shared;
 mod sse;
 mod tcp;
 mod websocket;
@@ -36,6 +37,7 @@ pub(crate) use handshake::{
 pub(crate) use http::{HttpLink, HttpServer, HttpTarget, SESSION_ID, mirror};
 pub(crate) use http_stream::HttpStream;
 pub(crate) use listen::listen;
+pub(crate) use shared::{Guests, Room, Seat};
 pub(crate) use sse::SseTarget;
 pub(crate) use tcp::TcpTarget;
 pub(crate) use websocket::WebSocketTarget;
@@ -48,6 +50,8 @@ pub(crate) enum Link {
     Channel(Channel),
     /// A legacy conversation with a modern server.
     ToModern(ToModern),
+    /// A part in a conversation that all clients share.
+    Shared(Seat),
 }
 
 /// What a backend answers to one request.
@@ -141,6 +145,10 @@ pub(crate) trait Owner: Send + Sync {
     fn notice(&self, frame: Frame);
     /// A request. `in_call` says whether a call is in flight whose stream could carry it.
     fn request(&self, frame: Frame, in_call: bool) -> Taken;
+    /// Whether it stands for several clients: then what names no call is nobody's.
+    fn is_many(&self) -> bool {
+        false
+    }
     /// Whose conversation it is, where it is one client's.
     fn principal(&self) -> Option<Principal> {
         None
@@ -194,14 +202,9 @@ impl Link {
     ) -> Result<Answer, UpstreamError> {
         match self {
             Self::Http(link) => link.request(frame, mirrored).await,
-            // Not running, so nothing was sent: another opening may take the request.
-            Self::Channel(channel) => {
-                channel.request(frame, on_leave, asker).await.map_err(|refusal| match refusal.reason {
-                    Reason::BackendUnavailable => UpstreamError::SessionLost,
-                    _ => UpstreamError::Failed(refusal),
-                })
-            }
+            Self::Channel(channel) => request_on(channel, frame, on_leave, asker).await,
             Self::ToModern(link) => Box::pin(link.request(frame)).await,
+            Self::Shared(seat) => seat.request(asker, frame).await,
         }
     }
 
@@ -214,6 +217,8 @@ impl Link {
                 link.tell(message).await;
                 Ok(())
             }
+            // Whatever it is, the others have not said it.
+            Self::Shared(_) => Ok(()),
         }
     }
 
@@ -223,7 +228,7 @@ impl Link {
             Self::Http(_) => Some(notification.bytes().clone()),
             Self::Channel(channel) => channel.cancellation(id, notification),
             // Whoever cancels drops the call, and dropping it cancels.
-            Self::ToModern(_) => None,
+            Self::ToModern(_) | Self::Shared(_) => None,
         }
     }
 
@@ -239,23 +244,14 @@ impl Link {
                 let (answer, _) = link.exchange(frame, mirrored).await?;
                 link.own_answer(answer).await
             }
-            Self::Channel(channel) => {
-                let answer = channel.request_own(frame).await?;
-                let Answer::Stream(mut messages) = answer else {
-                    return Err(no_answer(channel.backend()).into());
-                };
-                loop {
-                    if let Event::Answer(bytes) = messages.next().await? {
-                        return parse_answer(bytes, channel.limits(), channel.backend()).map_err(Into::into);
-                    }
-                }
-            }
+            Self::Channel(channel) => ask_on(channel, frame).await.map_err(Into::into),
             Self::ToModern(link) => match Box::pin(link.request(frame)).await? {
                 Answer::Whole { bytes, .. } => {
                     parse_answer(bytes, link.limits(), link.backend()).map_err(Into::into)
                 }
                 Answer::Forward(_) | Answer::Stream(_) => Err(no_answer(link.backend()).into()),
             },
+            Self::Shared(seat) => Box::pin(seat.ask(frame)).await,
         }
     }
 
@@ -265,6 +261,7 @@ impl Link {
             Self::Http(link) => link.is_open(),
             Self::Channel(channel) => channel.is_open(),
             Self::ToModern(link) => link.is_open(),
+            Self::Shared(seat) => seat.is_open(),
         }
     }
 
@@ -274,6 +271,7 @@ impl Link {
             Self::Http(link) => link.stop.clone(),
             Self::Channel(channel) => channel.closed(),
             Self::ToModern(link) => link.closed(),
+            Self::Shared(seat) => seat.closed(),
         }
     }
 
@@ -282,7 +280,7 @@ impl Link {
         match self {
             Self::Http(link) => link.era(),
             Self::Channel(channel) => channel.era(),
-            Self::ToModern(_) => Era::Legacy,
+            Self::ToModern(_) | Self::Shared(_) => Era::Legacy,
         }
     }
 
@@ -292,6 +290,36 @@ impl Link {
             Self::Http(link) => link.close().await,
             Self::Channel(channel) => channel.close(),
             Self::ToModern(link) => link.close(),
+            Self::Shared(seat) => seat.close(),
+        }
+    }
+}
+
+async fn request_on(
+    channel: &Channel,
+    frame: &Frame,
+    on_leave: OnLeave,
+    asker: Option<&Principal>,
+) -> Result<Answer, UpstreamError> {
+    channel.request(frame, on_leave, asker).await.map_err(unsent)
+}
+
+/// The failure of a request on a channel. One that is not running was sent nothing, so another opening may take it.
+fn unsent(refusal: Refusal) -> UpstreamError {
+    match refusal.reason {
+        Reason::BackendUnavailable => UpstreamError::SessionLost,
+        _ => UpstreamError::Failed(refusal),
+    }
+}
+
+async fn ask_on(channel: &Channel, frame: &Frame) -> Result<Frame, Refusal> {
+    let answer = channel.request_own(frame).await?;
+    let Answer::Stream(Messages::Channel(mut call)) = answer else {
+        return Err(no_answer(channel.backend()));
+    };
+    loop {
+        if let Event::Answer(bytes) = call.next().await? {
+            return parse_answer(bytes, channel.limits(), channel.backend());
         }
     }
 }

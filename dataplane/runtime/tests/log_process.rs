@@ -39,7 +39,9 @@ fn level_changes_and_panics_reach_standard_error() {
 }
 
 fn child() {
-    let handle = log::init(Settings { level: "info", format: Format::Json, caller: false }).unwrap();
+    let handle =
+        log::init(Settings { service: "mcp-gateway", level: "info", format: Format::Json, caller: false })
+            .unwrap();
     tracing::debug!("hidden at info");
     tracing::info!("shown at info");
     handle.set_level("debug").unwrap();
@@ -47,7 +49,10 @@ fn child() {
     tracing::debug!("shown at debug");
     handle.set_level("error").unwrap();
     tracing::info!("hidden at error");
-    assert!(log::init(Settings { level: "info", format: Format::Json, caller: false }).is_err());
+    assert!(
+        log::init(Settings { service: "mcp-gateway", level: "info", format: Format::Json, caller: false })
+            .is_err()
+    );
     let worker =
         std::thread::Builder::new().name("worker-7".to_owned()).spawn(|| panic!("the deliberate one"));
     worker.unwrap().join().unwrap_err();

@@ -21,8 +21,9 @@ use std::path::PathBuf;
 
 pub use bridge_mcp::framing::FramingError as LineError;
 pub use child::{Child, Control};
+pub use environment::is_inherited;
 pub use exit::Exit;
-pub use program::ProgramError;
+pub use program::{ProgramError, find as find_program};
 pub use supervisor::{StartError, Supervisor};
 
 /// What to start.

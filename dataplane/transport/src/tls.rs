@@ -7,6 +7,7 @@ mod client;
 mod files;
 mod pem;
 mod server;
+mod unverified;
 
 use std::io;
 use std::path::PathBuf;
@@ -14,7 +15,9 @@ use std::sync::Arc;
 
 use rustls::crypto::CryptoProvider;
 
-pub use client::{Roots, client_config, connector, upgradable_connector};
+pub use client::{
+    ClientSettings, Identity, Roots, client_config, connector, server_name, upgradable_connector,
+};
 pub use pem::Pem;
 pub use server::{ClientAuth, MinVersion, Server, ServerSettings};
 

@@ -48,10 +48,15 @@ fn policy(
     match (&auth.jwt, anonymous) {
         (Some(_), true) => Err(unsupported("spec.auth.anonymous: Allow together with spec.auth.jwt")),
         (Some(jwt), false) => {
-            let [provider] = &*jwt.providers else {
-                return Err(unsupported("spec.auth.jwt.providers with more than one issuer"));
-            };
-            signed_tokens(lookup, namespace, (auth, provider), secrets).map(Access::Jwt)
+            let mut ways = Vec::new();
+            for provider in &jwt.providers {
+                let jwt = signed_tokens(lookup, namespace, (auth, provider), secrets)?;
+                ways.extend(for_audiences(jwt, provider.audiences.as_deref().unwrap_or_default()));
+            }
+            Ok(match <[Jwt; 1]>::try_from(ways) {
+                Ok([only]) => Access::Jwt(only),
+                Err(any_of) => Access::AnyJwt { any_of },
+            })
         }
         (None, true) => Ok(Access::Anonymous { explicit: true }),
         (None, false) => Ok(nobody("spec.auth names no proof, and does not allow anonymous clients")),
@@ -71,10 +76,6 @@ fn signed_tokens(
     if provider.claims.is_some() {
         return Err(unsupported(&format!("{field}.claims")));
     }
-    let audiences = provider.audiences.as_deref().unwrap_or_default();
-    if audiences.len() > 1 {
-        return Err(unsupported(&format!("{field}.audiences with more than one audience")));
-    }
     let value = lookup.value(namespace, secret)?;
     let length = value.len();
     if length < defaults::HMAC_BYTES {
@@ -90,13 +91,21 @@ fn signed_tokens(
     let cache = per_message.and_then(|each| each.cache_seconds);
     Ok(Jwt {
         issuer: Some(provider.issuer.clone()),
-        audience: audiences.first().cloned(),
+        audience: None,
         secret: Some(material::of_secret(secrets, namespace, secret, value)),
         public_key_file: None,
         per_message: per_message.and_then(|each| each.enabled).unwrap_or(false),
         cache_ttl: cache
             .map_or(defaults::TOKEN_CACHE, |seconds| std::time::Duration::from_secs(seconds.into())),
     })
+}
+
+/// A token for any of the audiences will do.
+fn for_audiences(jwt: Jwt, audiences: &[String]) -> Vec<Jwt> {
+    if audiences.is_empty() {
+        return vec![jwt];
+    }
+    audiences.iter().map(|audience| Jwt { audience: Some(audience.clone()), ..jwt.clone() }).collect()
 }
 
 fn check_authorization(authorization: &Authorization) -> Result<(), Problem> {

@@ -5,23 +5,24 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
-use bridge_api::v1alpha1::backend::{BackendProtocol, BackendTlsMode, Filter, Stdio};
+use bridge_api::v1alpha1::backend::{BackendProtocol, BackendTlsMode, SessionMode, Stdio};
 use bridge_api::v1alpha1::common::TimeSpan;
 use bridge_api::v1alpha1::gateway::StdioPolicy;
 use bridge_api::v1alpha1::traffic::TrafficPolicy;
 use bridge_api::v1alpha1::{McpBackend, McpBackendSpec, McpGateway};
 use bridge_snapshot::push::{BackendPart, Endpoints};
-use bridge_snapshot::{EraPolicy, Secret, StdioBackend, Target};
+use bridge_snapshot::{EraPolicy, Exposure, Secret, StdioBackend, Target};
 use k8s_openapi::api::core::v1::ServicePort;
 use kube::ResourceExt as _;
-use regex::Regex;
 
 use super::Options;
 use super::credentials::{Credentials, Secrets};
 use super::endpoints::{Places, places, port};
+use super::filters::exposure;
 use super::finding::Problem;
 use super::refs::Lookup;
 use super::target::{Shape, parse};
+use super::tls;
 use crate::world::ObjectName;
 use crate::{defaults, layout};
 
@@ -50,7 +51,7 @@ pub(super) fn compile(
     backend: &McpBackend,
 ) -> Result<Compiled, Problem> {
     let spec = &backend.spec;
-    check_filters(spec)?;
+    let exposure = exposure(spec)?;
     let namespace = backend.namespace().unwrap_or_default();
     let defaults = gateway.spec.routing.as_ref().and_then(|routing| routing.defaults.as_ref());
     let traffic = defaults.map_or_else(|| spec.traffic.clone(), |defaults| spec.traffic.or(defaults));
@@ -64,7 +65,8 @@ pub(super) fn compile(
         )),
         (Some(child), StdioPolicy::InProcess) => {
             let credentials = Credentials::of_child(lookup, &namespace, child)?;
-            let part = part(&name, process(child), credentials.list, spec, &traffic);
+            let mut part = part(&name, process(child), credentials.list, spec, &traffic);
+            part.backend.exposure = exposure;
             let secrets = credentials.secrets;
             Ok(Compiled { part, endpoints: None, secrets, total: 1, without_effect })
         }
@@ -79,17 +81,15 @@ pub(super) fn compile(
                 path: spec.path.clone(),
                 headers: credentials.headers.clone(),
             };
+            let mut secrets = credentials.secrets;
+            let tls = tls::upstream(lookup, options, &namespace, spec, &mut secrets)?;
             let (targets, total) = targets(lookup, options, &namespace, backend, shape)?;
             let placeholder = targets.first().cloned().unwrap_or_else(|| nowhere(spec.protocol));
-            let part = part(&name, placeholder, credentials.list, spec, &traffic);
+            let mut part = part(&name, placeholder, credentials.list, spec, &traffic);
+            part.backend.exposure = exposure;
+            part.backend.tls = tls;
             let endpoints = Some(Endpoints { targets });
-            Ok(Compiled {
-                part: stable(part),
-                endpoints,
-                secrets: credentials.secrets,
-                total,
-                without_effect,
-            })
+            Ok(Compiled { part: stable(part), endpoints, secrets, total, without_effect })
         }
     }
 }
@@ -121,18 +121,7 @@ fn targets(
     mut shape: Shape,
 ) -> Result<(Vec<Target>, usize), Problem> {
     let spec = &backend.spec;
-    let tls = spec.tls.as_ref();
-    for (set, field) in [
-        (tls.is_some_and(|tls| tls.ca_ref.is_some()), "spec.tls.caRef"),
-        (tls.is_some_and(|tls| tls.client_cert_ref.is_some()), "spec.tls.clientCertRef"),
-        (tls.is_some_and(|tls| tls.server_name.is_some()), "spec.tls.serverName"),
-        (tls.and_then(|tls| tls.insecure_skip_verify) == Some(true), "spec.tls.insecureSkipVerify"),
-    ] {
-        if set {
-            return Err(Problem::unsupported(field, "the backend is not served"));
-        }
-    }
-    let mode = tls.and_then(|tls| tls.mode);
+    let mode = spec.tls.as_ref().and_then(|tls| tls.mode);
     if let Some(all) = &spec.endpoints {
         let (mut ranked, mut total) = (Vec::new(), 0);
         for endpoint in all {
@@ -198,6 +187,7 @@ fn process(child: &Stdio) -> Target {
         env: plain.collect(),
         max_processes: usize::try_from(child.max_sessions.unwrap_or(defaults::STDIO_SESSIONS))
             .unwrap_or(usize::MAX),
+        shared: child.session_mode == SessionMode::Shared,
     })
 }
 
@@ -233,34 +223,9 @@ pub(super) fn backend_of(name: &str, target: Target, traffic: &TrafficPolicy) ->
         request_timeout: time(timeouts.and_then(|all| all.request.as_ref()), defaults::REQUEST_TIMEOUT),
         max_concurrency: usize::try_from(connections.unwrap_or(defaults::BACKEND_CONNECTIONS))
             .unwrap_or(usize::MAX),
+        exposure: Exposure::default(),
+        tls: None,
     }
-}
-
-/// What is to be hidden must not be shown, so a backend with filters is left out as long as pods do not know them.
-fn check_filters(spec: &McpBackendSpec) -> Result<(), Problem> {
-    let tools = spec.tools.as_ref();
-    let filters = [
-        ("spec.tools", tools.map(|tools| &tools.filter)),
-        ("spec.resources", spec.resources.as_ref()),
-        ("spec.prompts", spec.prompts.as_ref()),
-    ];
-    for (field, filter) in filters.iter().filter_map(|(field, filter)| Some((*field, (*filter)?))) {
-        for pattern in filter.include_regex.iter().chain(&filter.exclude_regex).flatten() {
-            Regex::new(pattern).map_err(|_error| {
-                Problem::spec(
-                    Accepted::InvalidRegex,
-                    format_args!("{field}: `{pattern}` is no regular expression of RE2"),
-                )
-            })?;
-        }
-        if *filter != Filter::default() {
-            return Err(Problem::unsupported(field, "the backend is not served"));
-        }
-    }
-    if tools.is_some_and(|tools| tools.required_scopes.as_ref().is_some_and(|scopes| !scopes.is_empty())) {
-        return Err(Problem::unsupported("spec.tools.requiredScopes", "the backend is not served"));
-    }
-    Ok(())
 }
 
 fn unused_fields(spec: &McpBackendSpec, traffic: &TrafficPolicy) -> Vec<&'static str> {
@@ -268,7 +233,6 @@ fn unused_fields(spec: &McpBackendSpec, traffic: &TrafficPolicy) -> Vec<&'static
     let pool = traffic.connection_pool.as_ref();
     let fields = [
         (spec.headers.as_ref().is_some_and(|all| all.forward.is_some()), "headers.forward"),
-        (spec.tools.as_ref().is_some_and(|tools| tools.overrides.is_some()), "tools.overrides"),
         (spec.state == bridge_api::v1alpha1::backend::BackendState::Draining, "state: Draining"),
         (spec.endpoints.iter().flatten().any(|all| all.priority.is_some()), "endpoints[].priority"),
         (spec.endpoints.iter().flatten().any(|all| all.zone.is_some()), "endpoints[].zone"),

@@ -25,6 +25,7 @@ pub(super) struct Base {
     pub(super) resolved: Finding<ResolvedRefs>,
     pub(super) listeners: BTreeMap<String, ListenerVerdict>,
     pub(super) insecure: Vec<String>,
+    pub(super) without_effect: Vec<&'static str>,
 }
 
 pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGateway) -> Base {
@@ -67,7 +68,7 @@ pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGatewa
         sessions: sessions(gateway),
         log_level: Some(log_level(gateway)),
     };
-    Base { snapshot, secrets, accepted, resolved, listeners, insecure }
+    Base { snapshot, secrets, accepted, resolved, listeners, insecure, without_effect: ineffective }
 }
 
 /// A listener in the place of a page that every pod has.
@@ -146,6 +147,7 @@ fn unused_fields(gateway: &McpGateway) -> Vec<&'static str> {
         (spec.session.as_ref().is_some_and(|session| session.redis.is_some()), "session.redis"),
         (rate.is_some_and(|rate| rate.per_user.is_some()), "rateLimit.perUser"),
         (rate.is_some_and(|rate| rate.global.is_some()), "rateLimit.global"),
+        (rate.is_some_and(|rate| rate.store.is_some()), "rateLimit.store"),
         (routing.is_some_and(|routing| routing.strategy.is_some()), "routing.strategy"),
         (routing.is_some_and(|routing| routing.failure_mode.is_some()), "routing.failureMode"),
         (naming.is_some_and(|naming| naming.separator.is_some()), "routing.naming.separator"),

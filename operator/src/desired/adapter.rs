@@ -74,6 +74,13 @@ fn pod(stdio: &Stdio, image: &str, installation: &Installation) -> Value {
         "--".to_owned(),
     ];
     command.extend(stdio.command.iter().cloned());
+    let probe = |path: &str, failures: u32, period: u32| {
+        json!({
+            "httpGet": { "path": path, "port": "mcp" },
+            "failureThreshold": failures,
+            "periodSeconds": period,
+        })
+    };
     let mut container = json!({
         "name": "server",
         "image": image,
@@ -81,7 +88,8 @@ fn pod(stdio: &Stdio, image: &str, installation: &Installation) -> Value {
         "env": env(stdio),
         "ports": [{ "name": "mcp", "containerPort": layout::ADAPTER_PORT, "protocol": "TCP" }],
         "securityContext": stdio.security_context.as_ref().map_or_else(container_security, |own| json!(own)),
-        "readinessProbe": { "tcpSocket": { "port": "mcp" }, "periodSeconds": 2 },
+        "livenessProbe": probe("/healthz", 3, 10),
+        "readinessProbe": probe("/ready", 2, 2),
         "volumeMounts": [
             { "name": "tools", "mountPath": TOOLS, "readOnly": true },
             { "name": "tmp", "mountPath": "/tmp" },

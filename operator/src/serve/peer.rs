@@ -72,7 +72,8 @@ pub struct Teller {
     replica: String,
     token: std::path::PathBuf,
     name: ServerName<'static>,
-    tls: TlsConnector,
+    /// Who vouches for operators, PEM.
+    authorities: watch::Receiver<String>,
 }
 
 impl std::fmt::Debug for Teller {
@@ -108,14 +109,22 @@ pub enum TellError {
 }
 
 impl Teller {
-    /// `name` is what the certificates of operators name; `authority` vouches for them, PEM.
+    /// `name` is what the certificates of operators name; `authorities` vouch for them, PEM.
     pub fn new(
         replica: String,
         token: std::path::PathBuf,
         name: &str,
-        authority: &str,
+        authorities: watch::Receiver<String>,
     ) -> Result<Self, TellError> {
+        let name = ServerName::try_from(name.to_owned());
+        let name = name.map_err(|error| TellError::Tls(error.to_string()))?;
+        Ok(Self { replica, token, name, authorities })
+    }
+
+    /// Made anew for each connection, because authorities follow one another.
+    fn connector(&self) -> Result<TlsConnector, TellError> {
         let failed = |error: &dyn std::fmt::Display| TellError::Tls(error.to_string());
+        let authority = self.authorities.borrow().clone();
         let mut roots = RootCertStore::empty();
         for certificate in CertificateDer::pem_slice_iter(authority.as_bytes()) {
             roots.add(certificate.map_err(|error| failed(&error))?).map_err(|error| failed(&error))?;
@@ -126,8 +135,7 @@ impl Teller {
             .map_err(|error| failed(&error))?
             .with_root_certificates(roots)
             .with_no_client_auth();
-        let name = ServerName::try_from(name.to_owned()).map_err(|error| failed(&error))?;
-        Ok(Self { replica, token, name, tls: TlsConnector::from(Arc::new(config)) })
+        Ok(TlsConnector::from(Arc::new(config)))
     }
 
     /// Tells the leader what is new, until `stop`.
@@ -168,7 +176,7 @@ impl Teller {
         let telling = async {
             let token = tokio::fs::read_to_string(&self.token).await?;
             let socket = TcpStream::connect(address).await?;
-            let socket = self.tls.connect(self.name.clone(), socket).await?;
+            let socket = self.connector()?.connect(self.name.clone(), socket).await?;
             let (mut sender, connection) = http1::handshake(TokioIo::new(socket)).await?;
             let connection = bridge_runtime::tasks::spawn("leader-connection", async move {
                 // An error is that of the request, too.

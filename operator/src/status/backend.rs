@@ -11,8 +11,8 @@ use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Conditions, Lags, PodFacts, Progress, Published, count, is_ready};
-use crate::compile::BackendVerdict;
+use super::{Conditions, Lags, PodFacts, Progress, Published, count, is_ready, not_in_force};
+use crate::compile::{BackendVerdict, is_insecure};
 use crate::desired;
 use crate::world::ObjectName;
 
@@ -66,7 +66,7 @@ pub fn backend(facts: &BackendFacts<'_>, now: &Time) -> Option<McpBackendStatus>
     conditions.push(programmed, message);
     let (available, message) = availability(facts);
     conditions.push(available, message);
-    let (degraded, message) = degraded(backend);
+    let (degraded, message) = degraded(backend, verdict);
     conditions.push(degraded, message);
     let reports = reports(facts);
     let ejected = reports.iter().map(|report| report.ejected).max().unwrap_or_default();
@@ -113,8 +113,8 @@ pub(super) fn is_available(name: &str, pods: &[&Pod], facts: &PodFacts) -> bool 
 
 fn progress<'a>(facts: &BackendFacts<'a>, gateway: &'a GatewayOfBackend<'a>) -> Progress<'a> {
     let name = &*facts.verdict.tool_namespace;
-    let revision = revision_of(gateway.published, name);
-    Progress::of(gateway.pods.iter().copied(), (gateway.facts, gateway.lags), revision, |one| {
+    let wanted = (gateway.published, revision_of(gateway.published, name));
+    Progress::of(gateway.pods.iter().copied(), (gateway.facts, gateway.lags), wanted, |one| {
         concerns(name, one)
     })
 }
@@ -123,6 +123,7 @@ fn programmed(facts: &BackendFacts<'_>) -> (Programmed, String) {
     let serving = facts.gateways.iter().filter(|gateway| gateway.serves);
     let mut all = Progress::default();
     for part in serving.map(|gateway| progress(facts, gateway)) {
+        all.pods += part.pods;
         all.ready += part.ready;
         all.serving += part.serving;
         all.coming += part.coming;
@@ -207,7 +208,11 @@ fn availability(facts: &BackendFacts<'_>) -> (Available, String) {
     }
 }
 
-fn degraded(backend: &McpBackend) -> (Degraded, String) {
+fn degraded(backend: &McpBackend, verdict: &BackendVerdict) -> (Degraded, String) {
+    if verdict.accepted.holds() && backend.spec.tls.as_ref().is_some_and(is_insecure) {
+        let message = "spec.tls.insecureSkipVerify: whoever is in between can pass for the server";
+        return (Degraded::InsecureSettings, message.to_owned());
+    }
     let capped =
         backend.spec.stdio.as_ref().filter(|stdio| {
             stdio.replicas.is_some_and(|replicas| replicas > desired::adapter_replicas(stdio))
@@ -215,6 +220,9 @@ fn degraded(backend: &McpBackend) -> (Degraded, String) {
     if capped.is_some() {
         let message = "spec.stdio.replicas: one process is shared by all sessions, so one pod runs";
         return (Degraded::StdioReplicaCapped, message.to_owned());
+    }
+    if !verdict.not_in_force.is_empty() {
+        return (Degraded::FieldsNotInForce, not_in_force(&verdict.not_in_force));
     }
     (Degraded::AsExpected, String::new())
 }

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Conditions, Lag, Lags, PodFacts, Progress, Published, count, is_ready};
+use super::{Conditions, Lag, Lags, PodFacts, Progress, Published, count, is_ready, not_in_force};
 use crate::compile::GatewayPlan;
 use crate::desired::replicas::{Wanted, wanted};
 
@@ -49,7 +49,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
     let generation = gateway.metadata.generation.unwrap_or_default();
     let previous =
         gateway.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let everything = facts.published.latest();
+    let everything = (facts.published, facts.published.latest());
     let progress = Progress::of(facts.pods.iter().copied(), (facts.facts, facts.lags), everything, |_| true);
     let mut conditions = Conditions::new(generation, previous, now);
     match facts.conflict {
@@ -89,7 +89,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
         discovery: Some(DiscoveryCounts { services: count(plan.services), ignored: count(plan.ignored) }),
         tools: Some(tools(facts)),
         config: Some(GatewayConfig {
-            version: i64::try_from(everything).ok(),
+            version: i64::try_from(everything.1).ok(),
             hash: Some(facts.published.digest.clone()),
             pods: count(progress.ready),
             acked: count(progress.serving),
@@ -163,9 +163,13 @@ fn session_storage(facts: &GatewayFacts<'_>) -> (SessionStorage, String) {
     match (reports.contains(&None), several) {
         (false, _) => (SessionStorage::Shared, String::new()),
         (true, true) => {
-            (SessionStorage::InMemoryWithReplicas, "the pods do not use spec.session.redis".to_owned())
+            let message = "this version keeps sessions in memory, so they end with their pod; spec.session.redis is not in force";
+            (SessionStorage::InMemoryWithReplicas, message.to_owned())
         }
-        (true, false) => (SessionStorage::NotNeeded, "the pod does not use spec.session.redis".to_owned()),
+        (true, false) => {
+            let message = "this version keeps sessions in memory; spec.session.redis is not in force";
+            (SessionStorage::NotNeeded, message.to_owned())
+        }
     }
 }
 
@@ -184,6 +188,9 @@ fn degraded(facts: &GatewayFacts<'_>) -> (Degraded, String) {
     }
     if !facts.plan.insecure.is_empty() {
         return (Degraded::InsecureSettings, facts.plan.insecure.join("; "));
+    }
+    if !facts.plan.not_in_force.is_empty() {
+        return (Degraded::FieldsNotInForce, not_in_force(&facts.plan.not_in_force));
     }
     (Degraded::AsExpected, String::new())
 }
@@ -249,11 +256,10 @@ fn addresses(service: Option<&Service>) -> Option<Vec<GatewayAddress>> {
 /// Backends that every ready pod serves as they are now.
 fn programmed_backends(facts: &GatewayFacts<'_>) -> i32 {
     let programmed = facts.plan.attached.keys().filter(|name| {
-        let revision = super::backend::revision_of(facts.published, name);
+        let wanted = (facts.published, super::backend::revision_of(facts.published, name));
         let pods = facts.pods.iter().copied();
-        let progress = Progress::of(pods, (facts.facts, facts.lags), revision, |one| {
-            super::backend::concerns(name, one)
-        });
+        let progress =
+            Progress::of(pods, (facts.facts, facts.lags), wanted, |one| super::backend::concerns(name, one));
         progress.ready > 0 && progress.serving == progress.ready
     });
     count(programmed.count())

@@ -35,6 +35,9 @@ use crate::world::ObjectName;
 /// Numbers that move all the time, as pointers into a status.
 const COUNTERS: [&str; 4] = ["/tools", "/config/version", "/config/hash", "/endpoints/ejected"];
 
+/// Pods that have left and are remembered, so that it is told once.
+const DRAINED: usize = 1000;
+
 /// A status that differs from the one that the API server has.
 pub(super) struct Pending {
     kind: &'static str,
@@ -72,9 +75,40 @@ impl Writer {
                 let note = format!("ready pods that have been behind for more than 30 seconds: {noted}");
                 self.events.send(&object.object_ref(&()), EventReason::StaleConfig, &note).await;
             }
+            self.tell_drained(name, &facts).await;
             said.0.insert(name.clone(), (facts, lags));
         }
         said
+    }
+
+    /// Tells of pods that have left, once each.
+    async fn tell_drained(&mut self, gateway: &ObjectName, facts: &PodFacts) {
+        for (uid, fact) in facts {
+            let Some((pod, report)) = fact.parted.as_ref().zip(fact.report.as_ref()) else { continue };
+            if self.drained.contains(uid) || self.applier.check().is_err() {
+                continue;
+            }
+            self.drained.push_back(uid.clone());
+            if self.drained.len() > DRAINED {
+                self.drained.pop_front();
+            }
+            let reference = ObjectReference {
+                api_version: Some("v1".to_owned()),
+                kind: Some("Pod".to_owned()),
+                namespace: Some(gateway.namespace.clone()),
+                name: Some(pod.clone()),
+                uid: Some(uid.clone()),
+                ..ObjectReference::default()
+            };
+            let (reason, note) = match report.dropped {
+                0 => (EventReason::Drained, "it left with nothing open".to_owned()),
+                dropped => (
+                    EventReason::DrainTimeout,
+                    format!("it left and gave up {dropped} requests that took too long"),
+                ),
+            };
+            self.events.send(&reference, reason, &note).await;
+        }
     }
 
     pub(super) fn gateway_status(

@@ -85,6 +85,11 @@ impl Api {
         self.0.lock().log.iter().filter(|line| !line.starts_with("GET ")).cloned().collect()
     }
 
+    /// Every request so far: method, path and manager.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.0.lock().log.clone()
+    }
+
     /// Lets requests that begin so fail.
     pub(crate) fn fail(&self, begin: &str, status: u16) {
         self.0.lock().faults.push((begin.to_owned(), status));
@@ -193,6 +198,8 @@ impl Api {
                 json_answer(200, &object)
             }
             (Method::PATCH, _) => {
+                // Whoever merges names no manager.
+                let manager = if manager.is_empty() { "merge".to_owned() } else { manager };
                 let manager = format!("{manager}{subresource}");
                 if !subresource.is_empty() && !state.objects.contains_key(&key) {
                     return failure(404, "NotFound");
@@ -274,7 +281,11 @@ fn merge(base: &mut Value, over: &Value) {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => {
             for (member, value) in over {
-                merge(base.entry(member).or_insert(Value::Null), value);
+                if value.is_null() {
+                    base.remove(member);
+                } else {
+                    merge(base.entry(member).or_insert(Value::Null), value);
+                }
             }
         }
         (base, over) => base.clone_from(over),

@@ -65,7 +65,7 @@ pub(crate) fn add(world: &mut World, value: &Value) {
 }
 
 pub(crate) fn options() -> Options {
-    Options { class: "mcp-bridge".to_owned(), allow_local_endpoints: false }
+    Options { class: "mcp-bridge".to_owned(), allow_local_endpoints: false, allow_insecure_backends: false }
 }
 
 pub(crate) fn compiled(yaml: &str) -> Compilation {

@@ -256,6 +256,8 @@ impl Flags<'_> {
             format!("--service-cluster-ip-range={SERVICES}"),
             format!("--audit-policy-file={}", policy.display()),
             format!("--audit-log-path={}", self.logs.join("audit.log").display()),
+            // Megabytes; whoever reads it reads all of it.
+            "--audit-log-maxsize=4000".to_owned(),
             self.file("tls-cert-file", "apiserver.crt"),
             self.file("tls-private-key-file", "apiserver.key"),
             self.file("client-ca-file", "ca.crt"),

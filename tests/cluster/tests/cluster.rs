@@ -4,6 +4,8 @@
 
 #[path = "cluster/access.rs"]
 mod access;
+#[path = "cluster/adapter.rs"]
+mod adapter;
 #[path = "cluster/faults.rs"]
 mod faults;
 #[path = "cluster/pods.rs"]
@@ -27,6 +29,7 @@ fn main() -> ExitCode {
             access::a_person_reads_logs_and_runs_commands,
             access::a_service_account_may_do_what_its_roles_say,
             access::an_autoscaler_sees_load,
+            adapter::a_stdio_server_is_served_from_a_pod_of_its_own,
             faults::a_pod_that_is_cut_off_is_left_out_until_it_is_back,
             faults::the_pods_of_a_lost_node_are_made_elsewhere,
             pods::a_container_that_fails_is_started_again,
@@ -51,6 +54,7 @@ fn main() -> ExitCode {
 
 fn settings() -> Result<Settings> {
     let images = Images::default()
+        .with("mcp-gateway", Program::at(root().join("target/debug/mcp-gateway"))?)
         .with("mcp-test-server", Program::at(root().join("target/debug/mcp-test-server"))?)
         .with("shell", Program::command(["sh"]));
     Ok(Settings { images, spare_nodes: 1, ..Settings::new("test") })

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "operator/conflicts.rs"]
+mod conflicts;
 #[path = "operator/defects.rs"]
 mod defects;
 #[path = "operator/fault_api_server.rs"]
@@ -23,6 +25,10 @@ mod fault_mass_removal;
 mod fault_no_operator;
 #[path = "operator/installed.rs"]
 mod installed;
+#[path = "operator/objects.rs"]
+mod objects;
+#[path = "operator/rotates.rs"]
+mod rotates;
 #[path = "operator/scales.rs"]
 mod scales;
 #[path = "operator/serves.rs"]
@@ -42,10 +48,14 @@ fn main() -> ExitCode {
     suite::main(
         settings,
         tests![
+            conflicts::what_somebody_edits_is_put_right_and_a_quarrel_does_not_heat_up,
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
             fault_deletion::a_gateway_that_is_deleted_while_it_scales_leaves_nothing,
             fault_deletion::a_namespace_goes_with_everything_in_it,
+            objects::each_object_comes_and_goes_with_the_wish_for_it,
+            objects::pods_of_a_stdio_backend_come_and_go_with_it,
+            rotates::certificates_and_keys_change_without_a_restart_and_without_a_broken_connection,
             scales::the_number_of_pods_never_dips_when_somebody_else_decides,
             serves::a_person_reads_how_things_are,
             serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
@@ -62,6 +72,7 @@ fn main() -> ExitCode {
             fault_leader::one_replica_writes_at_a_time_when_leaders_keep_dying,
             fault_mass_removal::many_backends_are_let_go_of_only_when_they_stay_away,
             fault_no_operator::new_pods_serve_what_was_saved_while_there_is_no_operator,
+            rotates::operators_that_are_replaced_are_known_to_the_pods_that_run,
             writers::a_frozen_leader_is_replaced_and_does_not_write_when_it_thaws,
             writers::clocks_that_disagree_by_minutes_change_nothing,
             // The last, since it looks at what the others made the operator do.

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | a running gateway | [`Config`] and [`Gateway::start`] |
 //! | our fixture server, HTTP or stdio | [`TestServer::http`], [`TestServer::stdio`] |
+//! | a stdio server in a pod of its own | [`Adapter::start`] |
 //! | five published servers and places for them to work in | [`Published`] |
 //! | any one published server | [`peers`] gives its command line |
 //! | a published server or bridge on the network | [`Remote`] |
@@ -34,6 +35,7 @@
 //! # Ok(()) }
 //! ```
 
+pub mod adapter;
 pub mod binary;
 pub mod cargo;
 pub mod config;
@@ -62,6 +64,7 @@ pub mod temp;
 pub mod tokens;
 pub mod websocket;
 
+pub use adapter::Adapter;
 pub use binary::Binary;
 pub use config::{Backend, Config};
 pub use exchange::{Exchange, Reply, RpcError};

@@ -8,8 +8,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, ensure};
 use bridge_snapshot::push::{BackendPart, Resource, SecretData};
 use bridge_snapshot::{
-    Access, Backend, EraPolicy, HttpBackend, Limits, Listener, Material, Naming, Protocol, Secret, Sessions,
-    Snapshot, Target,
+    Access, Backend, EraPolicy, Exposure, HttpBackend, Limits, Listener, Material, Naming, Protocol, Secret,
+    Sessions, Snapshot, Target,
 };
 use serde_json::{Value, json};
 
@@ -198,6 +198,8 @@ pub fn part(name: &str, url: &str) -> BackendPart {
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_mins(1),
         max_concurrency: 100,
+        exposure: Exposure::default(),
+        tls: None,
     };
     BackendPart { backend, credentials: Vec::new(), rank: 0 }
 }

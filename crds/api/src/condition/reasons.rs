@@ -170,5 +170,6 @@ reasons! {
         True InsecureSettings = "a setting gives up protection, for example an origin of * or a certificate that is not checked",
         True StaleConfig = "a ready pod has been behind for a long time",
         True StdioReplicaCapped = "a shared process cannot be replicated, so fewer pods run than wanted",
+        True FieldsNotInForce = "fields of the specification are accepted that this version does not act on; the message names them",
     }
 }

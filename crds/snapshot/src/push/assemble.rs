@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::resource::{BackendPart, Credential, Destination, Endpoints, Resource, SecretData};
 use super::{Key, ResourceType};
-use crate::{Access, Jwt, Listener, Material, Secret, Snapshot, Target};
+use crate::{Access, Listener, Material, Secret, Snapshot, Target, UpstreamTls};
 
 /// By name.
 type Secrets<'a> = BTreeMap<&'a str, &'a SecretData>;
@@ -96,8 +96,10 @@ fn keep_listener(listener: &mut Listener, secrets: &Secrets<'_>, missing: &mut V
 
 /// Gives access its keys. Without them nobody is let in.
 fn give_access(access: &mut Access, secrets: &Secrets<'_>, missing: &mut Vec<Missing>) {
-    let Access::Jwt(Jwt { secret: Some(secret), .. }) = access else { return };
-    if let Err(absent) = fill(secret, || "access.secret".to_owned(), secrets) {
+    let keys = access.jwts_mut().iter_mut().filter_map(|jwt| jwt.secret.as_mut());
+    let filled: Result<Vec<_>, _> =
+        keys.map(|secret| fill(secret, || "access.secret".to_owned(), secrets)).collect();
+    if let Err(absent) = filled {
         *access = Access::Refuse { reason: absent.to_string() };
         missing.push(absent);
     }
@@ -124,6 +126,9 @@ fn backend(
         let mut targets = endpoints.targets.iter().cloned();
         backend.target = targets.next().ok_or("no endpoint is ready")?;
         backend.alternatives = targets.collect();
+    }
+    for (field, material) in backend.tls.iter_mut().flat_map(UpstreamTls::materials_mut) {
+        fill(material, || field.to_owned(), secrets).map_err(|missing| missing.to_string())?;
     }
     for credential in &part.credentials {
         let value = secrets.get(&*credential.secret).and_then(|secret| secret.data.get(&credential.key));

@@ -11,11 +11,13 @@
 //!                                  └ waiting
 //! ```
 
+mod stage;
 mod stream;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
+use self::stage::Stage;
 use self::stream::Stream;
 use super::catalogue::Catalogue;
 use super::{
@@ -102,6 +104,10 @@ pub struct Publisher {
     queued: BTreeSet<StreamId>,
     /// Streams whose pod held a change.
     held: BTreeSet<StreamId>,
+    /// What is pending could lock everybody out.
+    careful: bool,
+    /// A change that one pod gets first.
+    stage: Option<Stage>,
 }
 
 impl Publisher {
@@ -120,6 +126,8 @@ impl Publisher {
             first: BTreeSet::new(),
             queued: BTreeSet::new(),
             held: BTreeSet::new(),
+            careful: false,
+            stage: None,
         }
     }
 
@@ -128,6 +136,12 @@ impl Publisher {
         self.pending.insert(key, entry);
         self.pending_revision = self.pending_revision.max(revision);
         self.debounce.touch(now);
+    }
+
+    /// What is pending could lock everybody out: one pod gets it first, the others when that one has served it for a few
+    /// seconds. A pod that begins gets all of it at once.
+    pub fn careful(&mut self) {
+        self.careful = true;
     }
 
     /// The cluster was seen as it was at `revision`, whether or not that changed anything here.
@@ -151,6 +165,7 @@ impl Publisher {
         self.epoch = epoch.into();
         self.revision = revision;
         self.pending_revision = revision;
+        self.stage = None;
         let ids: Vec<_> = self.streams.keys().copied().collect();
         ids.into_iter()
             .map(|id| {
@@ -168,7 +183,7 @@ impl Publisher {
     /// A stream has ended.
     pub fn disconnect(&mut self, id: StreamId, now: Instant) -> Vec<Effect> {
         self.forget(id);
-        let mut effects = Vec::new();
+        let mut effects = self.advance_staged(now);
         self.advance_queued(now, &mut effects);
         effects
     }
@@ -204,6 +219,7 @@ impl Publisher {
         if let Err(problem) = outcome {
             self.forget(id);
             effects.push(Effect::Close(id, problem));
+            effects.extend(self.advance_staged(now));
         } else {
             self.advance(id, now, &mut effects);
         }
@@ -217,6 +233,9 @@ impl Publisher {
             self.publish();
             return self.advance_all(now);
         }
+        if self.stage.take_if(|stage| stage.until().is_some_and(|until| until <= now)).is_some() {
+            return self.advance_all(now);
+        }
         let mut effects = Vec::new();
         for id in self.held.clone() {
             self.advance(id, now, &mut effects);
@@ -228,7 +247,8 @@ impl Publisher {
     pub fn next_tick(&self) -> Option<Instant> {
         let debounced = self.debounce.due().filter(|_| self.complete);
         let wakes = self.held.iter().filter_map(|id| self.streams.get(id)?.wakes());
-        debounced.into_iter().chain(wakes).min()
+        let staged = self.stage.as_ref().and_then(Stage::until);
+        debounced.into_iter().chain(wakes).chain(staged).min()
     }
 
     /// Says goodbye on every stream. `spread` gives each a number of milliseconds, so that not all come back at once.
@@ -253,12 +273,20 @@ impl Publisher {
         }
         self.revision = self.revision.max(self.pending_revision);
         self.debounce.clear();
+        // Where one pod serves, nobody else can be spared.
+        let several = self.streams.values().filter(|stream| !stream.is_new()).count() > 1;
+        if std::mem::take(&mut self.careful) && several {
+            self.stage = Some(Stage::new(self.catalogue.latest()));
+        }
         let needed = self.streams.values().filter_map(Stream::needs_since).min();
         self.catalogue.prune(needed.unwrap_or(self.catalogue.latest()));
     }
 
     fn forget(&mut self, id: StreamId) {
         self.streams.remove(&id);
+        if let Some(stage) = &mut self.stage {
+            stage.gone(id);
+        }
         for set in [&mut self.first, &mut self.queued, &mut self.held] {
             set.remove(&id);
         }
@@ -270,6 +298,12 @@ impl Publisher {
             self.advance(id, now, &mut effects);
         }
         effects
+    }
+
+    /// Finds another first pod, when the one before has gone.
+    fn advance_staged(&mut self, now: Instant) -> Vec<Effect> {
+        let open = self.stage.as_ref().is_some_and(Stage::is_open);
+        if open { self.advance_all(now) } else { Vec::new() }
     }
 
     fn advance_queued(&mut self, now: Instant, effects: &mut Vec<Effect>) {
@@ -285,8 +319,14 @@ impl Publisher {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if let Some((revision, rejected)) = stream.completed() {
             effects.push(Effect::Serves(id, revision, rejected));
+            if let (Some(stage), Some(cursor)) = (&mut self.stage, stream.cursor()) {
+                stage.serves(id, cursor, now);
+            }
         }
-        if self.complete && stream.may_begin(self.catalogue.latest(), self.revision, now) {
+        if self.complete
+            && stream.may_begin(self.catalogue.latest(), self.revision, now)
+            && (stream.is_new() || self.stage.as_mut().is_none_or(|stage| stage.admits(id, now)))
+        {
             let full = self.first.len() >= self.settings.first_at_once && !self.first.contains(&id);
             if stream.is_new() && full {
                 self.queued.insert(id);

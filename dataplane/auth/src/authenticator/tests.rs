@@ -265,3 +265,56 @@ fn our_own_tokens_are_accepted() {
     rules.set_audience(&["gateway"]);
     assert_eq!(jsonwebtoken::decode::<Value>(&token, &key, &rules).unwrap().claims["sub"], "bob");
 }
+
+fn any(ways: &[(&str, &str, &str)]) -> Authenticator {
+    let configs: Vec<_> = ways
+        .iter()
+        .map(|(issuer, audience, secret)| {
+            let secret = Some(Material::Env((*secret).to_owned()));
+            Jwt {
+                issuer: Some((*issuer).to_owned()),
+                audience: Some((*audience).to_owned()),
+                secret,
+                ..config()
+            }
+        })
+        .collect();
+    let load = |config| (config, Keys::load(config, &|name| Some(name.to_owned())).unwrap());
+    Authenticator::any(configs.iter().map(load))
+}
+
+#[test]
+fn a_token_must_satisfy_one_of_several_with_a_key_of_that_one() {
+    const OTHER: &str = "fedcba9876543210fedcba9876543210";
+    let sign = |issuer: &str, audience: &str, secret: &str| {
+        let mut claims = claims();
+        (claims["iss"], claims["aud"]) = (issuer.into(), audience.into());
+        let key = EncodingKey::from_secret(secret.as_bytes());
+        encode(&Header::new(Algorithm::HS256), &claims, &key).unwrap()
+    };
+    let judge = any(&[("idp", "gateway", SECRET), ("idp", "second", SECRET), ("partner", "gateway", OTHER)]);
+    for (issuer, audience, secret, expected) in [
+        ("idp", "gateway", SECRET, Ok(())),
+        ("idp", "second", SECRET, Ok(())),
+        ("partner", "gateway", OTHER, Ok(())),
+        // Nobody vouches for another issuer.
+        ("partner", "gateway", SECRET, Err(Denial::InvalidIssuer)),
+        ("idp", "gateway", OTHER, Err(Denial::InvalidIssuer)),
+        ("partner", "second", OTHER, Err(Denial::InvalidAudience)),
+        ("idp", "third", SECRET, Err(Denial::InvalidAudience)),
+        ("idp", "gateway", "a secret that nobody has configured", Err(Denial::InvalidSignature)),
+    ] {
+        let found = verdict(&judge, &sign(issuer, audience, secret)).map(drop);
+        assert_eq!(found, expected, "{issuer} {audience}");
+    }
+    assert_eq!(verdict(&any(&[]), &sign("idp", "gateway", SECRET)), Err(Denial::PolicyUnusable));
+}
+
+#[test]
+fn whom_another_set_of_policies_let_in_is_judged_anew() {
+    let (one, two) =
+        (any(&[("idp", "gateway", SECRET)]), any(&[("idp", "gateway", SECRET), ("x", "y", SECRET)]));
+    let principal = one.verify(&hmac(Algorithm::HS256, SECRET.as_bytes()), now()).unwrap();
+    assert!(one.has_admitted(&principal) && !two.has_admitted(&principal));
+    assert!(any(&[("idp", "gateway", SECRET)]).has_admitted(&principal));
+}

@@ -41,6 +41,18 @@ fn a_list_result_is_read_with_everything_that_belongs_to_it() {
 }
 
 #[test]
+fn a_result_keeps_what_is_around_its_items() {
+    let result = r#" {"_meta":{"tools":[1]}, "tools" : [ {"name":"a" , "x":1e2}, {"name":"b"}, 7,{"name":"c"} ],"nextCursor":"n"}"#;
+    let rewritten = rewrite_items(result.as_bytes(), ListKind::Tools, &LIMITS, |item| {
+        (&*item.key != "b").then_some(item.raw)
+    });
+    let expected =
+        r#" {"_meta":{"tools":[1]}, "tools" : [{"name":"a" , "x":1e2},{"name":"c"}],"nextCursor":"n"}"#;
+    assert_eq!(rewritten.unwrap(), expected);
+    assert!(rewrite_items(b"{\"tools\":7}", ListKind::Tools, &LIMITS, |item| Some(item.raw)).is_err());
+}
+
+#[test]
 fn a_bad_item_does_not_spoil_the_others() {
     let page = tools(
         r#"{"tools":[1,{"x":1},{"name":7},{"name":""},{"name":"a","name":"b"},{"name":"\ud800"},{"name":"ok"}]}"#,

@@ -59,9 +59,11 @@ pub(crate) enum Offer {
 pub(crate) struct Lists {
     pub(crate) handshake: Handshake,
     parts: Vec<(ListKind, Vec<Item>, CacheHints)>,
-    /// Annotated parameters of its tools, by tool.
+    /// Annotated parameters of its tools, by the name that it knows itself.
     pub(crate) params: HashMap<Box<str>, ParamHeaders>,
     pub(crate) fetched: Instant,
+    /// Tools that the backend lists and clients do not see.
+    pub(crate) hidden_tools: usize,
     /// The same for clients of the other generation, once somebody has asked for it.
     translated: OnceLock<Arc<Lists>>,
     /// What the server says about itself, once somebody has asked for it.
@@ -75,7 +77,15 @@ impl Lists {
         params: HashMap<Box<str>, ParamHeaders>,
         fetched: Instant,
     ) -> Self {
-        Self { handshake, parts, params, fetched, translated: OnceLock::new(), server: OnceLock::new() }
+        Self {
+            handshake,
+            parts,
+            params,
+            fetched,
+            hidden_tools: 0,
+            translated: OnceLock::new(),
+            server: OnceLock::new(),
+        }
     }
 
     /// What clients of `era` see of a backend that speaks the other generation only. What is lost is counted once.
@@ -141,6 +151,13 @@ impl Catalogue {
         let mut offer = self.offer.subscribe();
         // The sender lives as long as `self`, so the wait ends only with a settled offer.
         drop(offer.wait_for(|offer| !matches!(offer, Offer::Loading)).await);
+    }
+
+    /// Waits until it was read.
+    pub(crate) async fn was_read(&self) {
+        let mut offer = self.offer.subscribe();
+        // The sender lives as long as `self`.
+        drop(offer.wait_for(|offer| matches!(offer, Offer::Ready(_))).await);
     }
 
     /// Tells each change of what is known.

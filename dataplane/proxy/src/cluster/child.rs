@@ -11,7 +11,8 @@ use bridge_snapshot::StdioBackend;
 use bridge_transport::stdio::{Child, ChildSpec, StartError};
 
 use super::Cluster;
-use crate::upstream::{Link, Owner, Wire};
+use super::endpoint::{Endpoint, Reach};
+use crate::upstream::{Guests, Handshake, Hello, Link, Owner, Room, Wire};
 
 /// How long a child may take to end after its input was closed, and again after each stronger signal.
 const GRACE: Duration = Duration::from_secs(2);
@@ -43,14 +44,48 @@ impl Cluster {
         Ok(link)
     }
 
+    /// Whether all clients share one process.
+    pub(crate) fn shares_process(&self) -> bool {
+        let shares = |endpoint: &Endpoint| matches!(&endpoint.reach, Reach::Stdio(stdio) if stdio.shared);
+        self.endpoints.iter().any(shares)
+    }
+
+    /// A part in the legacy conversation with that process. `None` when it is spoken to in the other generation.
+    pub(super) async fn take_seat(
+        &self,
+        owner: Arc<dyn Owner>,
+    ) -> Result<Option<(Arc<Link>, Handshake)>, Refusal> {
+        // One process serves one generation, and the newer is asked for first.
+        let asked = tokio::time::timeout(self.config.connect_timeout, self.modern_catalogue.settled()).await;
+        asked.map_err(|_| self.silent())?;
+        if self.modern_catalogue.lists().is_some() {
+            return Ok(None);
+        }
+        let opened = self.room.open(|| async {
+            let guests = Arc::<Guests>::default();
+            let opened = self.open_own(&Hello::gateway(), Arc::clone(&guests) as Arc<dyn Owner>).await?;
+            let (link, handshake) = opened.ok_or_else(|| self.era_mismatch(Era::Legacy))?;
+            Ok(Arc::new(Room::new(self.limits.clone(), link, handshake, guests)))
+        });
+        match Box::pin(opened).await {
+            Ok((room, _)) => Ok(Some(room.seat(owner))),
+            Err(refusal) if refusal.reason == Reason::EraMismatch => Ok(None),
+            Err(refusal) => Err(refusal),
+        }
+    }
+
     /// Starts a child. When there are as many as may be, one that only waits for another call of its client makes room.
     async fn start_with_room(&self, spec: &ChildSpec) -> Result<Child, StartError> {
         loop {
             let freed = self.pool.freed.notified();
             match self.shared.supervisor.start(spec).await {
                 Err(error @ StartError::TooMany { .. }) => {
-                    let Some(idle) = self.pool.evict() else { return Err(error) };
-                    idle.close().await;
+                    match self.pool.evict() {
+                        Some(idle) => idle.close().await,
+                        // The one that asked for the generation is about to end.
+                        None if self.shares_process() => {}
+                        None => return Err(error),
+                    }
                     // Whoever opens has a time limit of its own; a child that does not end is killed before.
                     freed.await;
                 }

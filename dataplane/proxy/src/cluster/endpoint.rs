@@ -9,30 +9,18 @@ use bridge_mcp::version::Era;
 use bridge_snapshot::{
     Backend, EraPolicy, HttpBackend, Secret, SseBackend, StdioBackend, Target, TcpBackend, WebSocketBackend,
 };
-use bridge_transport::backend::http::HttpClient;
 use bridge_transport::backend::sse::SseServer;
-use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::backend::websocket::WebSocketServer;
 use bridge_transport::websocket::{SUBPROTOCOL, Settings};
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
-use super::ClusterError;
+use super::{Clients, ClusterError};
 use crate::upstream::{Endpoints, HttpServer, HttpTarget, Place, SseTarget, TcpTarget, WebSocketTarget};
 
 /// Time between the pings to WebSocket servers.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
-
-/// What requests to backends are made with.
-pub(crate) struct Clients {
-    /// Shared connections for requests.
-    pub(crate) http: HttpClient,
-    /// Connections that become something else.
-    pub(crate) upgradable: HttpClient,
-    /// Byte streams.
-    pub(crate) tcp: TcpConnector,
-}
 
 /// One place.
 pub(super) struct Endpoint {
@@ -133,7 +121,9 @@ pub(super) fn all(
     work: &TaskTracker,
 ) -> Result<(Arc<Endpoints>, Vec<Endpoint>), ClusterError> {
     let standing = Endpoints::new(backend.targets().count());
-    let maker = Maker { backend, name, clients, limits, work };
+    let own = Clients::of(backend)
+        .map_err(|error| ClusterError { backend: backend.name.clone(), problem: format!("tls: {error}") })?;
+    let maker = Maker { backend, name, clients: own.as_ref().unwrap_or(clients), limits, work };
     let make = |(position, target): (usize, &Target)| {
         let place = standing.place(position);
         maker.reach(target, &place).map(|reach| Endpoint { place, reach })

@@ -33,6 +33,7 @@ const MAX_WAIT: Duration = Duration::from_secs(30);
 pub(super) async fn lists(cluster: &Cluster, link: &Link, handshake: Handshake) -> Result<Lists, Refusal> {
     let mut parts = Vec::new();
     let mut params = HashMap::new();
+    let mut hidden_tools = 0;
     for kind in ListKind::ALL {
         let capability = match kind {
             ListKind::Tools => "tools",
@@ -50,9 +51,18 @@ pub(super) async fn lists(cluster: &Cluster, link: &Link, handshake: Handshake) 
             }
             params = items.iter().map(|item| item.key.clone()).zip(annotated).collect();
         }
+        let listed = items.len();
+        if !cluster.exposure.shows_as_is(kind) {
+            items = items.into_iter().filter_map(|item| cluster.exposure.present(kind, item)).collect();
+        }
+        if kind == ListKind::Tools {
+            hidden_tools = listed - items.len();
+        }
         parts.push((kind, items, hints));
     }
-    Ok(Lists::new(handshake, parts, params, Instant::now()))
+    let mut lists = Lists::new(handshake, parts, params, Instant::now());
+    lists.hidden_tools = hidden_tools;
+    Ok(lists)
 }
 
 async fn list(cluster: &Cluster, link: &Link, kind: ListKind) -> Result<(Vec<Item>, CacheHints), Refusal> {

@@ -114,6 +114,18 @@ impl Cluster {
         hello: &Hello,
         owner: Arc<dyn Owner>,
     ) -> Result<Option<(Arc<Link>, Handshake)>, Refusal> {
+        if self.shares_process() {
+            return self.take_seat(owner).await;
+        }
+        self.open_own(hello, owner).await
+    }
+
+    /// The same for a conversation with nobody else in it.
+    pub(super) async fn open_own(
+        &self,
+        hello: &Hello,
+        owner: Arc<dyn Owner>,
+    ) -> Result<Option<(Arc<Link>, Handshake)>, Refusal> {
         let frame = initialize(hello)?;
         self.open_somewhere(Greeting::Initialize(&frame), owner).await.map_err(|failure| failure.refusal)
     }

@@ -9,7 +9,7 @@ use std::time::Instant;
 use bridge_policy::refusal::Refusal;
 use parking_lot::Mutex;
 
-use crate::upstream::Link;
+use crate::upstream::{Link, Room};
 
 /// Something that is opened and may be lost.
 pub(crate) trait Openable: Clone {
@@ -20,6 +20,12 @@ pub(crate) trait Openable: Clone {
 impl Openable for Arc<Link> {
     fn is_open(&self) -> bool {
         Link::is_open(self)
+    }
+}
+
+impl Openable for Arc<Room> {
+    fn is_open(&self) -> bool {
+        Room::is_open(self)
     }
 }
 

@@ -105,7 +105,8 @@ impl Lease {
     /// A conversation for one call.
     pub(super) async fn take(cluster: &Arc<Cluster>, key: Key, wants_logs: bool) -> Result<Self, Refusal> {
         let stream = !cluster.is_http();
-        let exclusive = wants_logs || (stream && *key.capabilities != *b"{}");
+        // In a shared process nobody is asked and nobody sees logs.
+        let exclusive = !cluster.shares_process() && (wants_logs || (stream && *key.capabilities != *b"{}"));
         let mut lease = if exclusive {
             let conversation = own(cluster, &key).await?;
             Self { cluster: Arc::clone(cluster), key, conversation, inbox: None, exclusive, is_clean: false }

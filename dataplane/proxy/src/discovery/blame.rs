@@ -1,7 +1,7 @@
 //! Whose fault it is that a configuration cannot be put into effect. Changes when a configuration can fail in another
 //! way.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use bridge_snapshot::Defect;
@@ -88,8 +88,9 @@ fn of_backend(name: &str, fresh: &Fresh, whole: &Resources) -> Vec<Key> {
     }
     let [backend, _] = itself;
     let Some(Resource::Backend(part)) = whole.get(&backend).map(Arc::as_ref) else { return found };
-    let secrets = part.credentials.iter().map(|needed| Key::new(ResourceType::Secret, &*needed.secret));
-    secrets.filter(|key| fresh.contains_key(key)).collect()
+    let secrets = part.secrets().map(|name| Key::new(ResourceType::Secret, name));
+    let found: BTreeSet<_> = secrets.filter(|key| fresh.contains_key(key)).collect();
+    found.into_iter().collect()
 }
 
 fn keys_of(defect: &Defect, fresh: &Fresh, whole: &Resources) -> Vec<Key> {

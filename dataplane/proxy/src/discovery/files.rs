@@ -6,7 +6,7 @@ use std::fs::Metadata;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::PathBuf;
 
-use bridge_snapshot::{Access, Material, Snapshot};
+use bridge_snapshot::{Material, Snapshot};
 
 /// What tells one content of a file from another without reading it. Mounts of Kubernetes replace a file by another.
 type Trait = (u64, i64, i64, u64);
@@ -36,15 +36,12 @@ fn named(snapshot: &Snapshot) -> Vec<PathBuf> {
         Material::File(file) => Some(file.clone()),
         Material::Env(_) | Material::Key { .. } | Material::Value { .. } => None,
     };
-    let (secret, public) = match &snapshot.access {
-        Access::Jwt(jwt) => (jwt.secret.as_ref().and_then(file), jwt.public_key_file.clone()),
-        Access::Anonymous { .. } | Access::Refuse { .. } => (None, None),
-    };
+    let jwts = snapshot.access.jwts().iter();
+    let keys = jwts.flat_map(|jwt| [jwt.secret.as_ref().and_then(file), jwt.public_key_file.clone()]);
     let tls = snapshot.listeners.iter().filter_map(|listener| listener.tls.as_ref());
     tls.flat_map(|tls| [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()])
         .flatten()
         .filter_map(file)
-        .chain(secret)
-        .chain(public)
+        .chain(keys.flatten())
         .collect()
 }

@@ -32,10 +32,10 @@ pub(super) fn report(server: &run::Server, dropped: u64) -> Report {
 fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
     let offers = [Era::Modern, Era::Legacy].map(|era| cluster.catalogue(era).offer());
     let tools = offers.iter().filter_map(|offer| match offer {
-        Offer::Ready(lists) => Some(lists.items(ListKind::Tools).len()),
+        Offer::Ready(lists) => Some((lists.items(ListKind::Tools).len(), lists.hidden_tools)),
         Offer::Loading | Offer::Absent(_) => None,
     });
-    let tools = count(tools.max().unwrap_or_default());
+    let (exposed, filtered) = tools.max_by_key(|(exposed, hidden)| exposed + hidden).unwrap_or_default();
     let server = offers.iter().find_map(|offer| match offer {
         Offer::Ready(lists) => Some(about(lists)),
         Offer::Loading | Offer::Absent(_) => None,
@@ -54,9 +54,9 @@ fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
         healthy: if is_ready { count(endpoints.saturating_sub(failing)) } else { 0 },
         ejected: count(failing),
         problem,
-        tools,
-        exposed: tools,
-        filtered: 0,
+        tools: count(exposed + filtered),
+        exposed: count(exposed),
+        filtered: count(filtered),
         conflicts: 0,
         protocol: cluster.protocol().map(str::to_owned),
         server,

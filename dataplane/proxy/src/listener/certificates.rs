@@ -10,7 +10,8 @@ pub(crate) fn acceptor(listener: &Listener) -> Result<Option<Arc<tls::Server>>, 
     listener.tls.as_ref().map(|tls| tls::Server::load(settings(tls)?).map(Arc::new)).transpose()
 }
 
-fn pem(material: &Material) -> Result<Pem, TlsError> {
+/// A certificate or key that a configuration names.
+pub(crate) fn pem(material: &Material) -> Result<Pem, TlsError> {
     Ok(match material {
         Material::File(file) => Pem::File(file.clone()),
         Material::Value { origin, value } => {

@@ -15,20 +15,31 @@ use super::settled_view;
 use crate::pipeline::Context;
 
 /// `params.ref`, read.
-enum Reference<'a> {
+pub(crate) enum Reference<'a> {
+    /// A prompt; the span is that of its name within the reference.
     Prompt { name: std::borrow::Cow<'a, str>, span: Span },
+    /// A resource, or a template of resources.
     Resource { uri: std::borrow::Cow<'a, str> },
+}
+
+impl<'a> Reference<'a> {
+    /// That of a request.
+    pub(crate) fn of(context: &Context, frame: &'a Frame) -> Result<Self, Refusal> {
+        let span = span_of(frame);
+        let text = "`params.ref` must be {\"type\":\"ref/prompt\",\"name\":…} or {\"type\":\"ref/resource\",\"uri\":…}";
+        span.and_then(|span| read(context, span.of(frame.bytes())))
+            .ok_or_else(|| Refusal::new(Reason::UnknownTarget, text))
+    }
+}
+
+fn span_of(frame: &Frame) -> Option<Span> {
+    frame.envelope().params.as_ref().and_then(|params| params.members.reference)
 }
 
 /// The backend that completes, or `None` when the owner offers no completions.
 pub(crate) async fn route(context: &Context, era: Era, frame: &Frame) -> Result<Option<Routed>, Refusal> {
     let view = settled_view(context, era).await;
-    let span = frame.envelope().params.as_ref().and_then(|params| params.members.reference);
-    let reference = span.and_then(|span| read(context, span.of(frame.bytes())));
-    let text =
-        "`params.ref` must be {\"type\":\"ref/prompt\",\"name\":…} or {\"type\":\"ref/resource\",\"uri\":…}";
-    let reference = reference.ok_or_else(|| Refusal::new(Reason::UnknownTarget, text))?;
-    let (cluster, edits) = match reference {
+    let (cluster, edits) = match Reference::of(context, frame)? {
         Reference::Resource { uri } => (by_uri(&view, era, &uri)?, Edits::new()),
         Reference::Prompt { name, span: at } => {
             let (position, original) = resolve(&view, &view.prompts, "prompt", &name)?;
@@ -37,7 +48,7 @@ pub(crate) async fn route(context: &Context, era: Era, frame: &Frame) -> Result<
                 .ok_or_else(|| Refusal::new(Reason::UnknownTarget, "its backend is gone; list again"))?;
             let mut edits = Edits::new();
             if *original != *name
-                && let Some(outer) = span
+                && let Some(outer) = span_of(frame)
             {
                 edits.replace_within(outer, at, Value::from(&*original).to_string());
             }

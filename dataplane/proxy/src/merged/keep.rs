@@ -6,6 +6,7 @@ use bridge_mcp::merge::ListKind;
 use bridge_mcp::version::Era;
 use bridge_policy::route::Scope;
 use bridge_runtime::tasks;
+use bridge_snapshot::Backend;
 use bytes::Bytes;
 use tokio::sync::broadcast::error::RecvError;
 
@@ -26,9 +27,9 @@ pub(crate) fn keep_views(gateway: &Arc<Gateway>) {
     tasks::spawn("list-changes", async move {
         loop {
             match changes.recv().await {
-                Ok(change) if change.era == Era::Legacy => announce(&gateway, &[change.kind]),
+                Ok(change) if change.era == Era::Legacy => announce(&gateway, &Scope::Merged, &[change.kind]),
                 Ok(_) => {}
-                Err(RecvError::Lagged(_)) => announce(&gateway, &ListKind::ALL),
+                Err(RecvError::Lagged(_)) => announce(&gateway, &Scope::Merged, &ListKind::ALL),
                 Err(RecvError::Closed) => return,
             }
         }
@@ -44,13 +45,25 @@ pub(super) fn notification(kind: ListKind) -> &'static str {
     }
 }
 
-fn announce(gateway: &Gateway, kinds: &[ListKind]) {
+/// Tells the sessions of one backend's own endpoint that its lists are others now, because other items of them are hidden.
+pub(crate) fn announce_exposure(gateway: &Gateway, before: &Backend, after: &Backend) {
+    let (old, new) = (&before.exposure, &after.exposure);
+    let changed = [
+        (ListKind::Tools, old.tools != new.tools || old.overrides != new.overrides),
+        (ListKind::Prompts, old.prompts != new.prompts),
+        (ListKind::Resources, old.resources != new.resources),
+    ];
+    let kinds: Vec<_> = changed.iter().filter_map(|(kind, changed)| changed.then_some(*kind)).collect();
+    announce(gateway, &Scope::One(after.namespace.clone()), &kinds);
+}
+
+fn announce(gateway: &Gateway, scope: &Scope, kinds: &[ListKind]) {
     let messages: Vec<_> = kinds
         .iter()
         .map(|kind| Bytes::from(format!(r#"{{"jsonrpc":"2.0","method":"{}"}}"#, notification(*kind))))
         .collect();
     gateway.sessions.for_each(|session| {
-        if session.scope != Scope::Merged {
+        if session.scope != *scope {
             return;
         }
         let log = session.streams.standalone();

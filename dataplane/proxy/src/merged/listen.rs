@@ -54,7 +54,8 @@ pub(crate) async fn listen(context: &Context, frame: &Frame) -> Result<Reply, Re
     let mut owners: BTreeMap<Arc<str>, _> = BTreeMap::new();
     honoured.resource_subscriptions.retain(|uri| {
         let Ok(cluster) = by_uri(&view, Era::Modern, uri) else { return false };
-        let watches = view.offers(&cluster, &["resources", "subscribe"]);
+        let watches = view.offers(&cluster, &["resources", "subscribe"])
+            && cluster.exposure.original(ListKind::Resources, uri).is_some();
         if watches {
             owners
                 .entry(Arc::clone(&cluster.name))

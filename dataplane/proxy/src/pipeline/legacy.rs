@@ -17,7 +17,7 @@ use bridge_transport::frontend::request::text;
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, StatusCode};
 
-use super::{Carrier, Context, Reply, legacy_call, refuse, refuse_request, respond};
+use super::{Carrier, Context, Reply, exposed, legacy_call, refuse, refuse_request, respond};
 use crate::cluster::Cluster;
 use crate::merged;
 use crate::session::{OwnSessions, Session, SessionId};
@@ -55,9 +55,13 @@ async fn establish(
     hello: Hello,
 ) -> Result<(Arc<Session>, Bytes), Refusal> {
     let version = hello.version;
+    // Before a process is started for it.
+    if context.gateway.sessions.len() >= max_sessions(context) {
+        return Err(too_many_sessions(context));
+    }
     let session = fresh(context, carrier, hello)?;
     let result = match context.only_cluster() {
-        Some(cluster) => match session.converse(cluster).await? {
+        Some(cluster) => match session.converse(cluster).await.map_err(no_room)? {
             (_, Some(handshake)) => with_member(&handshake.result, "protocolVersion", version.as_str()),
             (_, None) => {
                 let text = "it said nothing of itself";
@@ -90,16 +94,31 @@ fn fresh(context: &Context, carrier: Carrier<'_>, hello: Hello) -> Result<Arc<Se
 
 /// Enters a session in the table, or ends it when there are too many.
 fn enter(context: &Context, session: &Arc<Session>) -> Result<(), Refusal> {
-    let max = context.plan.snapshot.sessions.max_sessions;
-    if context.gateway.sessions.insert(Arc::clone(session), max) {
+    if context.gateway.sessions.insert(Arc::clone(session), max_sessions(context)) {
         tracing::debug!(session = ?session.id, version = %session.hello.version, "session opened");
         return Ok(());
     }
     for link in session.close() {
         tasks::spawn("close-link", async move { link.close().await });
     }
-    let text = format!("{max} sessions are open, the limit; try again later");
-    Err(Refusal::new(Reason::Exhausted, text))
+    Err(too_many_sessions(context))
+}
+
+fn max_sessions(context: &Context) -> usize {
+    context.plan.snapshot.sessions.max_sessions
+}
+
+fn too_many_sessions(context: &Context) -> Refusal {
+    let max = max_sessions(context);
+    Refusal::new(Reason::Exhausted, format!("{max} sessions are open, the limit; try again later"))
+}
+
+/// A session that its only backend has no room for is one too many, and no failure of a call.
+fn no_room(refusal: Refusal) -> Refusal {
+    match refusal.reason {
+        Reason::BackendBusy => Refusal { reason: Reason::Exhausted, ..refusal },
+        _ => refusal,
+    }
 }
 
 /// What the client says of itself.
@@ -238,6 +257,7 @@ pub(crate) async fn notify(context: &Context, session: &Arc<Session>, frame: &Fr
         _ => {
             // Not ours to know on an endpoint of one backend; on the merged one nobody is meant.
             if let Some(cluster) = context.only_cluster()
+                && exposed::may_tell(cluster, frame)
                 && let Some(conversation) = session.open_with(&cluster.name)
             {
                 log_failure(conversation.link.tell(frame.bytes().clone()).await);

@@ -9,6 +9,7 @@ use bridge_mcp::error::{code, error_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::id::Id;
 use bridge_mcp::method::Method;
+use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_transport::frontend::body::ReplyBody;
@@ -16,7 +17,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
-use super::{Context, Reply, legacy_stream, respond};
+use super::{Context, Reply, exposed, legacy_stream, respond};
 use crate::cluster::Cluster;
 use crate::session::{CallGuard, Conversation, Session};
 use crate::upstream::{Answer, Event, Link, Messages, OnLeave, UpstreamError};
@@ -35,19 +36,19 @@ pub(crate) async fn forward(
     cluster: &Arc<Cluster>,
     frame: &Frame,
 ) -> Result<Reply, Refusal> {
+    let frame = &*exposed::admit(context, cluster, Era::Legacy, frame)?;
     let permit = cluster.permit()?;
     if frame.method() == Method::ResourcesSubscribe && !session.settings.has_room() {
         return Err(Refusal::new(Reason::Exhausted, "this session has as many subscriptions as it may have"));
     }
     let (conversation, _) = context.or_end(&cluster.name, session.converse(cluster)).await??;
-    if matches!(*conversation.link, Link::ToModern(_)) {
+    if matches!(*conversation.link, Link::ToModern(_) | Link::Shared(_)) {
         return Box::pin(serve_apart(context, session, cluster, frame, permit, conversation)).await;
     }
     serve(context, session, cluster, frame, permit, conversation).await
 }
 
-/// Serves a request to its end, also when its client leaves. A modern server takes the end of a request for its
-/// cancellation; a legacy client that loses its connection has cancelled nothing.
+/// Serves a request to its end, also when its client leaves. Here the end of a request is its cancellation; a legacy client that loses its connection has cancelled nothing.
 async fn serve_apart(
     context: &Context,
     session: &Arc<Session>,
@@ -83,7 +84,8 @@ async fn serve(
     let Some((conversation, call, answer)) = sent else { return Ok(respond::accepted()) };
     let subscribes = matches!(frame.method(), Method::ResourcesSubscribe | Method::ResourcesUnsubscribe);
     let held = Held { permit, call };
-    if subscribes {
+    let cuts = exposed::cuts(cluster, frame);
+    if subscribes || cuts.is_some() {
         let limit = cluster.config.request_timeout;
         let cancelled = held.call.cancelled.clone();
         let answered = tokio::time::timeout(limit, Box::pin(whole(context, session, &conversation, answer)));
@@ -97,6 +99,9 @@ async fn serve(
             },
             () = cancelled.cancelled() => return Ok(respond::accepted()),
         };
+        if let Some(kind) = cuts {
+            return Ok(respond::json(200, exposed::cut(context, cluster, kind, bytes)?));
+        }
         Box::pin(note_subscription(context, session, &conversation, frame, &bytes)).await;
         return Ok(respond::json(200, bytes));
     }

@@ -17,7 +17,7 @@ use http::HeaderMap;
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::legacy_call::timed_out;
-use super::{Context, Reply, headers as mirrored, legacy, modern_stream, refuse_request, respond};
+use super::{Context, Reply, exposed, headers as mirrored, legacy, modern_stream, refuse_request, respond};
 use crate::cluster::{Cluster, Lists};
 use crate::upstream::{Answer, Link, OnLeave, UpstreamError, mirror};
 use crate::{crossing, merged};
@@ -76,8 +76,22 @@ async fn merged(
     }
 }
 
-/// Sends a request to one backend and answers with what comes back.
+/// Sends a request to one backend, if its client may make it, and answers with what comes back, as far as it is shown.
 async fn forward(
+    context: &Context,
+    cluster: &Arc<Cluster>,
+    frame: &Frame,
+    headers: Option<&HeaderMap>,
+) -> Result<Reply, Refusal> {
+    let frame = &*exposed::admit(context, cluster, Era::Modern, frame)?;
+    let reply = send(context, cluster, frame, headers).await?;
+    match exposed::cuts(cluster, frame) {
+        None => Ok(reply),
+        Some(kind) => Box::pin(exposed::cut_reply(context, cluster, kind, reply)).await,
+    }
+}
+
+async fn send(
     context: &Context,
     cluster: &Arc<Cluster>,
     frame: &Frame,
@@ -108,7 +122,7 @@ async fn forward(
                 upstream
             }
             // No header reaches this backend, so nobody behind the gateway could compare them.
-            Link::Channel(_) | Link::ToModern(_) => {
+            Link::Channel(_) | Link::ToModern(_) | Link::Shared(_) => {
                 if let Err(violation) = check_params(context, cluster, frame, headers) {
                     return Ok(refuse(context, frame, &violation));
                 }
@@ -137,7 +151,7 @@ async fn forward(
             // The form that an HTTP backend chose is kept.
             let form = match link.as_ref() {
                 Link::Http(_) => modern_stream::Form::Stream,
-                Link::Channel(_) | Link::ToModern(_) => modern_stream::Form::Short,
+                Link::Channel(_) | Link::ToModern(_) | Link::Shared(_) => modern_stream::Form::Short,
             };
             let stream = modern_stream::Stream {
                 backend: Arc::clone(cluster),

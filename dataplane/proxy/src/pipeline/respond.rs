@@ -8,7 +8,9 @@ use bridge_runtime::health::HealthReply;
 use bridge_transport::frontend::body::ReplyBody;
 use bridge_transport::frontend::events::EventSource;
 use bytes::Bytes;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
+use http::header::{
+    ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER, WWW_AUTHENTICATE,
+};
 use http::{Response, StatusCode};
 
 use super::{Reply, error_of};
@@ -16,6 +18,7 @@ use crate::observe::Failed;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const EVENTS: HeaderValue = HeaderValue::from_static("text/event-stream");
+const REALM: &str = r#"Bearer realm="mcp-gateway""#;
 const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering");
 
 /// A JSON body.
@@ -59,15 +62,28 @@ pub(crate) fn events<S: EventSource + 'static>(source: S, keep_alive: Duration) 
 /// A refusal.
 pub(crate) fn refusal(id: Option<&[u8]>, refusal: &Refusal) -> Reply {
     let mut response = error(refusal.reason.status(), error_of(id, refusal));
-    if refusal.reason == Reason::Unauthorized {
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge(refusal.denial));
+    let challenge = match refusal.reason {
+        Reason::Unauthorized => Some(challenge(refusal.denial)),
+        Reason::InsufficientScope => Some(step_up(refusal.scope.as_deref().unwrap_or_default())),
+        _ => None,
+    };
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(wait) = refusal.reason.retry_after() {
+        response.headers_mut().insert(RETRY_AFTER, HeaderValue::from(wait.as_secs()));
     }
     response
 }
 
+/// RFC 6750, 3.1: all scopes that the request needs, so that one further token is enough (MCP "Scope challenge handling").
+fn step_up(scope: &str) -> HeaderValue {
+    let text = format!(r#"{REALM}, error="insufficient_scope", scope="{scope}""#);
+    HeaderValue::try_from(text).unwrap_or(const { HeaderValue::from_static(REALM) })
+}
+
 /// RFC 6750, 3: the error only when a token was presented.
 fn challenge(denial: Option<Denial>) -> HeaderValue {
-    const REALM: &str = r#"Bearer realm="mcp-gateway""#;
     let blamed = denial.filter(|denial| denial.blames_token());
     let challenge = blamed
         .map(|denial| format!(r#"{REALM}, error="invalid_token", error_description="{}""#, denial.text()));

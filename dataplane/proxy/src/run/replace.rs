@@ -13,6 +13,7 @@ use crate::access::Gate;
 use crate::config::Loaded;
 use crate::gateway::Plan;
 use crate::listener::{Bound, acceptor};
+use crate::merged;
 
 /// A running listener that stays, with what it takes over.
 struct Kept {
@@ -69,6 +70,9 @@ impl Server {
             if !plan.runs(cluster) {
                 cluster.close();
                 self.gateway.sessions.for_each(|session| session.part_from(&cluster.name));
+                if let Some(successor) = plan.cluster(&cluster.config.namespace) {
+                    merged::announce_exposure(&self.gateway, &cluster.config, &successor.config);
+                }
             }
         }
         if let Some(gate) = self.unconfigured.take() {

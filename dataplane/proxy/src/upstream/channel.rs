@@ -276,7 +276,8 @@ impl Shared {
         }
         // A request names no call. It is given to the only one there is; with several, or none, to the owner. All calls
         // here are of one client, so any of its streams may carry what it would else not read.
-        let taken = match self.sole() {
+        let sole = if owner.is_many() { None } else { self.sole() };
+        let taken = match sole {
             Some(caller) => caller.try_send(Event::Request(frame)).is_ok(),
             None => match owner.request(frame, self.has_calls()) {
                 Taken::Yes => true,
@@ -303,9 +304,9 @@ impl Shared {
             let Some((caller, bytes)) = self.mapped(&frame) else { return };
             let Ok(frame) = Frame::parse(bytes, &self.limits) else { return };
             (caller, frame)
-        } else if frame.method() == Method::Message && self.era == Era::Legacy {
+        } else if frame.method() == Method::Message && self.era == Era::Legacy && !owner.is_many() {
             (self.sole(), frame)
-        } else if frame.method() == Method::Message {
+        } else if frame.method() == Method::Message && self.era == Era::Modern {
             (self.log_reader(), frame)
         } else {
             (None, frame)

@@ -255,6 +255,11 @@ pub(crate) fn error_code(answer: &Frame) -> Option<i64> {
 
 /// Replaces one top-level string member of a raw object, byte for byte otherwise.
 pub(crate) fn with_member(object: &Bytes, key: &str, value: &str) -> Bytes {
+    with_raw_member(object, key, Value::from(value).to_string())
+}
+
+/// Replaces one top-level member of a raw object, byte for byte otherwise.
+pub(super) fn with_raw_member(object: &Bytes, key: &str, raw: String) -> Bytes {
     let limits = Limits::backend(usize::MAX, 128);
     let mut at: Option<Span> = None;
     let scanned = Scanner::new(object, &limits).and_then(|mut scanner| {
@@ -269,7 +274,7 @@ pub(crate) fn with_member(object: &Bytes, key: &str, value: &str) -> Bytes {
     });
     let mut edits = bridge_mcp::splice::Edits::new();
     if let (Ok(_), Some(span)) = (scanned, at) {
-        edits.replace(span, Value::from(value).to_string());
+        edits.replace(span, raw);
     }
     edits.apply(object)
 }

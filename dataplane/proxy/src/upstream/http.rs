@@ -11,7 +11,7 @@ use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, raw_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
-use bridge_mcp::method::Method::ToolsList;
+use bridge_mcp::method::Method::{Initialize, ToolsList};
 use bridge_mcp::param_headers::encode_value;
 use bridge_mcp::translate::without_invalid_tools;
 use bridge_mcp::version::{Era, Version};
@@ -273,6 +273,10 @@ impl HttpLink {
         if self.session.is_some() && session_is_lost(request, status, answer.as_ref(), &bytes) {
             self.forgotten();
             return Err(UpstreamError::SessionLost);
+        }
+        if status == StatusCode::SERVICE_UNAVAILABLE && request.method() == Initialize && answer.is_some() {
+            let detail = "it takes no more sessions now; try again later";
+            return Err(Refusal::backend(Reason::BackendBusy, self.backend(), detail).into());
         }
         if let Some(answer) = answer {
             return Ok(Answer::Whole { status: status.as_u16(), bytes: addressed_to(request, &answer) });

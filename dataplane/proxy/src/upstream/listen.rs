@@ -31,7 +31,7 @@ pub(crate) async fn listen(link: &Arc<Link>, owner: Arc<dyn Owner>) {
     let http = match link.as_ref() {
         Link::Http(http) => http,
         Link::ToModern(crossing) => return crossing.listen(),
-        Link::Channel(_) => return,
+        Link::Channel(_) | Link::Shared(_) => return,
     };
     if http.era() == Era::Modern || http.listening.swap(true, Ordering::Relaxed) {
         return;

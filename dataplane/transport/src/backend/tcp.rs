@@ -10,7 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
-use crate::tls::{Roots, TlsError, client_config};
+use crate::tls::{ClientSettings, TlsError, client_config};
 
 /// An open byte stream.
 pub trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -21,22 +21,29 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 #[derive(Clone)]
 pub struct TcpConnector {
     tls: Arc<ClientConfig>,
+    server_name: Option<ServerName<'static>>,
 }
 
 impl TcpConnector {
-    /// Trusts `roots`, which are looked up by the first TLS connection.
-    pub fn new(roots: Roots) -> Result<Self, TlsError> {
-        Ok(Self { tls: Arc::new(client_config(roots)?) })
+    /// Protects connections so; authorities are looked up by the first TLS connection.
+    pub fn new(settings: impl Into<ClientSettings>) -> Result<Self, TlsError> {
+        let settings = settings.into();
+        let server_name = settings.server_name.clone();
+        Ok(Self { tls: Arc::new(client_config(settings)?), server_name })
     }
 
-    /// Connects to `host`, a name or an address. With `tls` its certificate must be valid for that name.
+    /// Connects to `host`, a name or an address. With `tls` its certificate must be valid for that name, or for the one in
+    /// the settings.
     pub async fn connect(&self, host: &str, port: u16, tls: bool) -> io::Result<Box<dyn Stream>> {
         let stream = TcpStream::connect((host, port)).await?;
         stream.set_nodelay(true)?;
         if !tls {
             return Ok(Box::new(stream));
         }
-        let name = ServerName::try_from(host.to_owned()).map_err(io::Error::other)?;
+        let name = match &self.server_name {
+            Some(name) => name.clone(),
+            None => ServerName::try_from(host.to_owned()).map_err(io::Error::other)?,
+        };
         let stream = TlsConnector::from(Arc::clone(&self.tls)).connect(name, stream).await?;
         Ok(Box::new(stream))
     }

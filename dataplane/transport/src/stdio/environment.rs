@@ -35,7 +35,12 @@ const PROXIES: &[&str] = &["ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"]
 pub(super) fn inherited(
     environment: impl Iterator<Item = (OsString, OsString)>,
 ) -> impl Iterator<Item = (OsString, OsString)> {
-    environment.filter(|(name, value)| name.to_str().is_some_and(|name| is_allowed(name, value)))
+    environment.filter(|(name, value)| is_inherited(name, value))
+}
+
+/// Whether every child sees this variable of the gateway's own environment.
+pub fn is_inherited(name: &OsStr, value: &OsStr) -> bool {
+    name.to_str().is_some_and(|name| is_allowed(name, value))
 }
 
 fn is_allowed(name: &str, value: &OsStr) -> bool {

@@ -14,6 +14,7 @@
 //! period, then KILL until none is left. It has one thread and runs nothing but this.
 
 mod descendants;
+pub mod init;
 mod invocation;
 
 use std::ffi::OsString;
@@ -142,7 +143,7 @@ async fn guard(invocation: &Invocation, grace: Duration) -> io::Result<u8> {
     while family.alive()? && family.status.is_none() {
         tokio::select! {
             _ = changed.recv() => {}
-            () = stop.recv() => { asked_to_stop = true; break }
+            _ = stop.recv() => { asked_to_stop = true; break }
         }
     }
     if family.alive()? {
@@ -155,20 +156,7 @@ async fn guard(invocation: &Invocation, grace: Duration) -> io::Result<u8> {
             () = tokio::time::sleep_until(deadline) => break,
         }
     }
-    let deadline = Instant::now() + GIVE_UP;
-    while family.alive()? {
-        // A process that is being killed may have started another one since the last look, and nothing tells us when
-        // that one becomes ours: hence the tick.
-        family.kill();
-        tokio::select! {
-            _ = changed.recv() => {}
-            () = tokio::time::sleep(KILL_AGAIN) => {}
-            () = tokio::time::sleep_until(deadline) => {
-                report("some processes of this server do not react to SIGKILL and are left behind");
-                break;
-            }
-        }
-    }
+    family.end(&mut changed).await?;
     Ok(family.exit_code())
 }
 
@@ -187,11 +175,11 @@ impl StopSignals {
         })
     }
 
-    async fn recv(&mut self) {
+    async fn recv(&mut self) -> Signal {
         tokio::select! {
-            _ = self.terminate.recv() => {}
-            _ = self.interrupt.recv() => {}
-            _ = self.hangup.recv() => {}
+            _ = self.terminate.recv() => Signal::TERM,
+            _ = self.interrupt.recv() => Signal::INT,
+            _ = self.hangup.recv() => Signal::HUP,
         }
     }
 }
@@ -215,8 +203,12 @@ struct Family {
 impl Family {
     fn start(program: &[OsString]) -> io::Result<Self> {
         let invocation = Invocation { role: Role::Exec, parent: getpid(), program: program.to_vec() };
+        Self::spawn(Command::new(OWN_BINARY).args(invocation.to_arguments()).process_group(0))
+    }
+
+    fn spawn(command: &mut Command) -> io::Result<Self> {
         #[allow(clippy::zombie_processes, reason = "`alive` reaps every child")]
-        let child = Command::new(OWN_BINARY).args(invocation.to_arguments()).process_group(0).spawn()?;
+        let child = command.spawn()?;
         let leader = i32::try_from(child.id()).ok().and_then(Pid::from_raw).ok_or(Errno::RANGE)?;
         Ok(Self { leader, status: None })
     }
@@ -242,6 +234,25 @@ impl Family {
             report(&format!("cannot read /proc ({error}): only the server's process group can be ended"));
             self.signal_group(Signal::TERM);
         }
+    }
+
+    /// Kills until none is left.
+    async fn end(&mut self, changed: &mut SignalStream) -> io::Result<()> {
+        let deadline = Instant::now() + GIVE_UP;
+        while self.alive()? {
+            // A process that is being killed may have started another one since the last look, and nothing tells us when
+            // that one becomes ours: hence the tick.
+            self.kill();
+            tokio::select! {
+                _ = changed.recv() => {}
+                () = tokio::time::sleep(KILL_AGAIN) => {}
+                () = tokio::time::sleep_until(deadline) => {
+                    report("some processes of this server do not react to SIGKILL and are left behind");
+                    break;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The group at once, which no member can escape by forking meanwhile; then those who left it.

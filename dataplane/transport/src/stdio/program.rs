@@ -29,7 +29,7 @@ pub enum ProgramError {
 
 /// The file that `program` stands for. A name with a slash is taken as a path, relative to `directory`; any other name
 /// is looked up in `path` as execvp(3) does.
-pub(super) fn find(program: &OsStr, path: Option<&OsStr>, directory: &Path) -> Result<PathBuf, ProgramError> {
+pub fn find(program: &OsStr, path: Option<&OsStr>, directory: &Path) -> Result<PathBuf, ProgramError> {
     let given = Path::new(program);
     if program.as_encoded_bytes().contains(&b'/') {
         let file = directory.join(given);

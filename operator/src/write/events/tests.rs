@@ -39,8 +39,8 @@ fn each_missing_reference_is_told_once() {
 
 #[test]
 fn a_count_of_pods_that_moves_is_not_told() {
-    let one = says(Programmed::Rejected, "1 of 2 ready pods refuse");
-    let two = says(Programmed::Rejected, "2 of 2 ready pods refuse");
+    let one = says(Programmed::Rejected, "1 of 2 pods refuse");
+    let two = says(Programmed::Rejected, "2 of 2 pods refuse");
     assert_eq!(reasons(&[], &[&one]), [EventReason::ConfigRejected]);
     assert_eq!(reasons(&[&one], &[&two]), []);
 }

@@ -29,7 +29,7 @@ use super::status::{Board, Slot};
 use super::volumes::Volumes;
 
 /// How often the sources of volumes are read again.
-const RESYNC: Duration = Duration::from_secs(2);
+const RESYNC: Duration = Duration::from_secs(5);
 
 /// Before the API server is asked again that did not answer.
 const RETRY: Duration = Duration::from_secs(1);

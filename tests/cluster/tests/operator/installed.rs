@@ -165,10 +165,11 @@ pub(crate) async fn until_refused(cluster: &Cluster, url: &str) -> Result<()> {
     timeout(PATIENCE, refused).await.context("nobody is refused")?
 }
 
-/// The pods of a gateway.
+/// The pods of a gateway, but those that are about to end.
 pub(crate) async fn pods(cluster: &Cluster, namespace: &str, gateway: &str) -> Result<Vec<Pod>> {
     let api: Api<Pod> = Api::namespaced(cluster.client(), namespace);
-    Ok(api.list(&ListParams::default().labels(&format!("mcp.bridge/gateway={gateway}"))).await?.items)
+    let listed = api.list(&ListParams::default().labels(&format!("mcp.bridge/gateway={gateway}"))).await?;
+    Ok(listed.items.into_iter().filter(|pod| pod.metadata.deletion_timestamp.is_none()).collect())
 }
 
 /// Where a Service is.

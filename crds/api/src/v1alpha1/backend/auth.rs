@@ -34,7 +34,8 @@ pub struct BackendTls {
     /// Secret of type kubernetes.io/tls with the gateway's own certificate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub client_cert_ref: Option<LocalRef>,
-    /// Name that the server's certificate must have. Default: the host of the URL, or the name of the Service.
+    /// Name that the server's certificate must have. Default: the host of the URL, or SERVICE.NAMESPACE.svc for a
+    /// serviceRef.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 253))]
     pub server_name: Option<String>,

@@ -187,6 +187,14 @@ impl Stream {
         matches!(self.position, Position::Offered(_))
     }
 
+    /// The change of the catalogue up to which the pod has everything; `None` before its first is done.
+    pub(super) fn cursor(&self) -> Option<u64> {
+        match self.position {
+            Position::At(cursor) => Some(cursor),
+            Position::Offered(_) => None,
+        }
+    }
+
     /// Whether a change is on its way.
     pub(super) fn is_sending(&self) -> bool {
         self.sending.is_some()

@@ -71,6 +71,8 @@ fn listed(
         connect_timeout: config.connect_timeout.0,
         request_timeout: request_timeout(config, cx),
         max_concurrency: config.max_concurrency.0,
+        exposure: bridge_snapshot::Exposure::default(),
+        tls: None,
     })
 }
 
@@ -141,6 +143,7 @@ fn stdio(config: &BackendConfig, files: &mut Vec<FileUse>, cx: &mut Context<'_>)
         working_dir: config.working_dir.value.clone(),
         env: secrets(&config.env),
         max_processes: config.max_processes.0,
+        shared: false,
     }))
 }
 
@@ -255,6 +258,8 @@ fn from_endpoints(
             connect_timeout: CONNECT_TIMEOUT,
             request_timeout: REQUEST_TIMEOUT,
             max_concurrency: MAX_CONCURRENCY,
+            exposure: bridge_snapshot::Exposure::default(),
+            tls: None,
         });
     }
 }

@@ -15,7 +15,7 @@ fn gateway() -> Arc<Gateway> {
     let drain = Drain::new();
     let snapshot = crate::gateway::without_backends();
     let readiness = Readiness::new(drain.clone());
-    crate::run::build(snapshot, drain, &readiness, None).unwrap().0
+    crate::run::build(snapshot, drain, &readiness, crate::gateway::Role::Standalone).unwrap().0
 }
 
 struct Client {

@@ -6,7 +6,9 @@ use super::*;
 fn gateway() -> Arc<Gateway> {
     let drain = Drain::new();
     let readiness = Readiness::new(drain.clone());
-    crate::run::build(crate::gateway::without_backends(), drain, &readiness, None).unwrap().0
+    crate::run::build(crate::gateway::without_backends(), drain, &readiness, crate::gateway::Role::Standalone)
+        .unwrap()
+        .0
 }
 
 async fn said(input: &'static [u8]) -> Vec<String> {

@@ -13,7 +13,14 @@ use super::*;
 fn served() -> DuplexStream {
     let drain = Drain::new();
     let readiness = Readiness::new(drain.clone());
-    let gateway = crate::run::build(crate::gateway::without_backends(), drain, &readiness, None).unwrap().0;
+    let gateway = crate::run::build(
+        crate::gateway::without_backends(),
+        drain,
+        &readiness,
+        crate::gateway::Role::Standalone,
+    )
+    .unwrap()
+    .0;
     let (client, server) = duplex(1 << 16);
     tasks::spawn("test", async move { serve(&gateway, CancellationToken::new(), server).await });
     client

@@ -25,6 +25,17 @@ pub(super) fn signal_descendants(signal: Signal) -> io::Result<usize> {
     Ok(found.into_iter().filter(|seen| send(*seen, signal)).count())
 }
 
+/// Signals every living child of this process but one.
+pub(super) fn signal_children_but(kept: Pid, signal: Signal) -> io::Result<()> {
+    let own = getpid().as_raw_pid();
+    for seen in processes()? {
+        if seen.parent == own && seen.pid != kept.as_raw_pid() {
+            send(seen, signal);
+        }
+    }
+    Ok(())
+}
+
 /// Signals exactly the process that was seen, never another one that got its number since.
 fn send(seen: Seen, signal: Signal) -> bool {
     let Some(pid) = Pid::from_raw(seen.pid) else { return false };

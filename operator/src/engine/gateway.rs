@@ -1,0 +1,107 @@
+//! What the index keeps of one gateway: its publisher, and the streams of its pods. Changes when pods get or tell something
+//! else.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bridge_snapshot::push::{
+    Effect, Entry, Key, Publisher, PublisherSettings, Report, StreamId, ToPod, Version,
+};
+use tokio::sync::mpsc;
+
+use crate::compile::GatewayPlan;
+use crate::status::{PodFact, PodFacts, Published};
+
+/// What a pod said last is known for so long after it has left.
+const REMEMBERED: Duration = Duration::from_mins(1);
+
+/// One gateway.
+pub(super) struct Gateway {
+    pub(super) publisher: Publisher,
+    exposure: Option<Version>,
+    entries: BTreeMap<Key, Entry>,
+    pub(super) published: Published,
+    pub(super) senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
+    pub(super) reports: BTreeMap<StreamId, Report>,
+    /// Pods that have left, and when.
+    parted: BTreeMap<String, (Instant, PodFact)>,
+    pub(super) saved: Arc<Vec<Entry>>,
+}
+
+impl Gateway {
+    pub(super) fn new(epoch: &str) -> Self {
+        // The index waits for quiet itself.
+        let settings =
+            PublisherSettings { quiet: Duration::ZERO, most: Duration::ZERO, ..PublisherSettings::default() };
+        Self {
+            publisher: Publisher::new(epoch, settings),
+            exposure: None,
+            entries: BTreeMap::new(),
+            published: Published::default(),
+            senders: BTreeMap::new(),
+            reports: BTreeMap::new(),
+            parted: BTreeMap::new(),
+            saved: Arc::default(),
+        }
+    }
+
+    /// Tells the publisher what is different.
+    pub(super) fn publish(&mut self, plan: &GatewayPlan, revision: u64, now: Instant) {
+        let entries = &plan.entries;
+        if self.exposure.replace(plan.exposure).is_some_and(|before| before != plan.exposure) {
+            self.publisher.careful();
+        }
+        let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
+        for key in gone {
+            self.entries.remove(&key);
+            self.published.changed.insert(key.clone(), revision);
+            self.publisher.set(key, None, revision, now);
+        }
+        for (key, entry) in entries {
+            if self.entries.get(key).is_none_or(|known| known.version != entry.version) {
+                self.entries.insert(key.clone(), entry.clone());
+                self.published.changed.insert(key.clone(), revision);
+                self.publisher.set(key.clone(), Some(entry.clone()), revision, now);
+            }
+        }
+        self.publisher.observe(revision, now);
+    }
+
+    pub(super) fn remember(&mut self) {
+        let (_, _, digest, entries) = self.publisher.published();
+        let digest = digest.to_string();
+        if self.published.digest != digest {
+            self.saved = Arc::new(entries.cloned().collect());
+            self.published.digest = digest;
+        }
+    }
+
+    pub(super) fn facts(&self) -> PodFacts {
+        let facts = self.publisher.streams().map(|stream| {
+            let fact = PodFact {
+                revision: stream.revision,
+                digest: stream.current.then(|| self.published.digest.clone()),
+                rejected: stream.rejected.into_iter().cloned().collect(),
+                report: self.reports.get(&stream.stream).cloned(),
+                parted: None,
+            };
+            (stream.uid.to_owned(), fact)
+        });
+        let parted = self.parted.iter().map(|(uid, (_, fact))| (uid.clone(), fact.clone()));
+        parted.chain(facts).collect()
+    }
+
+    /// A stream has ended. What a pod said last that `leaves` counts for a while longer.
+    pub(super) fn part(&mut self, id: StreamId, leaves: impl Fn(&str) -> bool, now: Instant) -> Vec<Effect> {
+        self.parted.retain(|_, (at, _)| now < *at + REMEMBERED);
+        self.senders.remove(&id);
+        let report = self.reports.remove(&id);
+        let pod = self.publisher.streams().find(|stream| stream.stream == id);
+        if let Some(pod) = pod.filter(|pod| report.is_some() && leaves(pod.uid)) {
+            let fact = PodFact { report, parted: Some(pod.pod.to_owned()), ..PodFact::default() };
+            self.parted.insert(pod.uid.to_owned(), (now, fact));
+        }
+        self.publisher.disconnect(id, now)
+    }
+}
