@@ -47,6 +47,11 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// When it may not be used any more, unless it is renewed.
+    pub fn expires(&self) -> Option<Instant> {
+        self.until
+    }
+
     /// Whether it may still be used.
     pub fn holds(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)

@@ -111,7 +111,10 @@ impl Writer {
     pub async fn run(mut self, stop: CancellationToken) {
         let mut sweep = tokio::time::interval(SWEEP);
         loop {
-            let due = self.wake.unwrap_or_else(|| Instant::now() + SWEEP);
+            let now = Instant::now();
+            // Nothing else may happen when the claim runs out, and then nobody is to be told that it holds.
+            let expires = self.claim.borrow().expires().filter(|at| *at > now);
+            let due = expires.into_iter().chain(self.wake).min().unwrap_or(now + SWEEP);
             tokio::select! {
                 changed = self.view.changed() => if changed.is_err() { return },
                 changed = self.claim.changed() => if changed.is_err() { return },

@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use futures_util::StreamExt as _;
+use futures_util::{Stream, StreamExt as _};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::runtime::watcher::{self, Event};
 use kube::runtime::{WatchStreamExt as _, watcher as watch};
@@ -21,6 +21,10 @@ use crate::world::{ObjectName, World};
 
 /// Annotation of `kubectl apply` that repeats the whole object.
 const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// What is deleted so soon after something else was deleted with it.
+const TOGETHER: Duration = Duration::from_millis(50);
+/// Longest time that a deletion waits for others.
+const MOST: Duration = Duration::from_millis(500);
 /// Between attempts to find out whether a kind is defined.
 const RETRY: Duration = Duration::from_secs(1);
 
@@ -63,12 +67,16 @@ where
             let stream = watch(self.api.clone(), self.config.clone()).default_backoff();
             let mut stream = std::pin::pin!(stream.modify(move |object| slim(object, keep_managers)));
             let (mut listed, mut newest, mut whole) = (Vec::new(), 0, false);
+            let mut ahead = None;
             loop {
                 let confirm = known.confirm_at().filter(|_| whole);
-                let event = tokio::select! {
-                    event = stream.next() => event,
-                    () = sleep_until(confirm) => break,
-                    () = self.stop.cancelled() => return,
+                let event = match ahead.take() {
+                    Some(event) => event,
+                    None => tokio::select! {
+                        event = stream.next() => event,
+                        () = sleep_until(confirm) => break,
+                        () = self.stop.cancelled() => return,
+                    },
                 };
                 let Some(event) = event else { return };
                 let (put, forget) = (put.clone(), forget.clone());
@@ -100,6 +108,10 @@ where
                         Box::new(move |world| put(world, object, false))
                     }
                     Ok(Event::Delete(object)) => {
+                        let mut gone = vec![object];
+                        if self.definition.is_some() {
+                            ahead = gather(&mut gone, &mut stream).await;
+                        }
                         if self.is_undefined().await {
                             tracing::error!(
                                 watch = &*self.name,
@@ -108,9 +120,15 @@ where
                             self.pulse.defined(&self.name, false);
                             break;
                         }
-                        newest = newest.max(revision(&object));
-                        known.lost(&ObjectName::of(&object));
-                        Box::new(move |world| put(world, object, true))
+                        for object in &gone {
+                            newest = newest.max(revision(object));
+                            known.lost(&ObjectName::of(object));
+                        }
+                        Box::new(move |world| {
+                            for object in gone {
+                                put(world, object, true);
+                            }
+                        })
                     }
                     Err(error) => {
                         tracing::warn!(watch = &*self.name, %error, "watch interrupted; what is known stays");
@@ -163,6 +181,23 @@ where
     }
 }
 
+/// Adds what is deleted together with it, so that it becomes one change, of which pods see how much it takes away; gives the
+/// event that came after.
+async fn gather<K, E>(
+    gone: &mut Vec<K>,
+    stream: &mut (impl Stream<Item = Result<Event<K>, E>> + Unpin),
+) -> Option<Option<Result<Event<K>, E>>> {
+    let most = Instant::now() + MOST;
+    loop {
+        let quiet = (Instant::now() + TOGETHER).min(most);
+        match tokio::time::timeout_at(quiet.into(), stream.next()).await {
+            Ok(Some(Ok(Event::Delete(object)))) => gone.push(object),
+            Ok(other) => return Some(other),
+            Err(_elapsed) => return None,
+        }
+    }
+}
+
 async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at.into()).await,
@@ -176,4 +211,27 @@ fn slim(object: &mut impl ResourceExt, keep_managers: bool) {
         object.managed_fields_mut().clear();
     }
     object.annotations_mut().remove(LAST_APPLIED);
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::stream;
+    use k8s_openapi::api::core::v1::Pod;
+
+    use super::*;
+
+    type Seen = Result<Event<Pod>, ()>;
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_deleted_together_is_one_change() {
+        let deleted = || Ok(Event::Delete(Pod::default()));
+        let events: [Seen; 4] = [deleted(), deleted(), Ok(Event::Apply(Pod::default())), deleted()];
+        let (mut gone, mut events) = (vec![Pod::default()], stream::iter(events));
+        let ahead = gather(&mut gone, &mut events).await;
+        assert!(matches!(ahead, Some(Some(Ok(Event::Apply(_))))), "what comes after is not lost");
+        assert_eq!(gone.len(), 3);
+
+        let mut quiet = stream::pending::<Seen>();
+        assert!(gather(&mut gone, &mut quiet).await.is_none(), "nobody waits for more than comes");
+    }
 }

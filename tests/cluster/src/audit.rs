@@ -1,5 +1,6 @@
 //! The audit log: who asked the API server for what. Changes when a test asks it another question.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -30,6 +31,9 @@ pub struct Request {
 pub struct User {
     /// `system:serviceaccount:NAMESPACE:NAME` or `system:node:NAME`.
     pub username: String,
+    /// What else its token says.
+    #[serde(default)]
+    pub extra: BTreeMap<String, Vec<String>>,
 }
 
 /// What a request is about.
@@ -64,6 +68,16 @@ impl Request {
     /// Whether it would change something.
     pub fn writes(&self) -> bool {
         matches!(self.verb.as_str(), "create" | "update" | "patch" | "delete" | "deletecollection")
+    }
+
+    /// The pod that asked, if its token is bound to one.
+    pub fn pod(&self) -> Option<&str> {
+        self.user.extra.get("authentication.kubernetes.io/pod-name")?.first().map(String::as_str)
+    }
+
+    /// Whether it did what it asked for.
+    pub fn succeeded(&self) -> bool {
+        self.response_status.as_ref().is_some_and(|status| (200..300).contains(&status.code))
     }
 
     /// Whether this service account asked.

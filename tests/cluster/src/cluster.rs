@@ -30,6 +30,7 @@ use crate::control_plane::{ControlPlane, PORT, client, node_name};
 use crate::images::Images;
 use crate::kubelet::node::{Host, Node};
 use crate::namespace::{self, node_address};
+use crate::partitions::Partitions;
 use crate::resource_metrics;
 use crate::services::{self, Directory};
 
@@ -51,6 +52,9 @@ pub struct Settings {
     pub images: Images,
     /// The delay before a failed container is started again; a real kubelet's is ten seconds.
     pub first_restart_delay: Duration,
+    /// A node that was silent for so long is lost; a real control plane waits 50 seconds, which a test that loses a node
+    /// does not want to, and a test that stops the API server for some seconds does.
+    pub node_grace: Duration,
     /// The port of `127.0.0.1` at which the kubeconfig says that the API server is; another than the API server's own
     /// when somebody forwards it.
     pub port: u16,
@@ -65,6 +69,7 @@ impl Settings {
             spare_nodes: 0,
             images: Images::default(),
             first_restart_delay: Duration::from_millis(500),
+            node_grace: Duration::from_secs(10),
             port: PORT,
         }
     }
@@ -82,6 +87,7 @@ pub struct Cluster {
     binaries: Binaries,
     dir: PathBuf,
     host: Arc<Host>,
+    partitions: Partitions,
     /// A node ends with its task.
     nodes: Mutex<BTreeMap<usize, AbortOnDropHandle<()>>>,
     /// Held for their drop.
@@ -103,7 +109,7 @@ impl Cluster {
         }
         let logs = dir.join("log");
         fs::create_dir_all(&logs)?;
-        let plane = ControlPlane::start(&binaries, &logs, count).await?;
+        let plane = ControlPlane::start(&binaries, &logs, count, settings.node_grace).await?;
         let kubeconfig = plane.kubeconfig("person", "person", "system:masters", settings.port)?;
         crate::pki::write(&dir.join("kubeconfig"), &kubeconfig)?;
         let client = plane.client("test", "test", "system:masters").await?;
@@ -132,7 +138,8 @@ impl Cluster {
             nodes.insert(index, AbortOnDropHandle::new(running));
         }
         let directory = Directory::watch(&plane.client("proxy", "system:kube-proxy", "").await?);
-        tasks.spawn(services::proxy(directory.clone()));
+        let partitions = Partitions::default();
+        tasks.spawn(services::proxy(directory.clone(), partitions.clone()));
         tasks.spawn(crate::dns::serve(directory));
         let identity = plane.serving("resource-metrics")?;
         let measured = host.clone();
@@ -142,7 +149,7 @@ impl Cluster {
             }
         });
         let nodes = Mutex::new(nodes);
-        let cluster = Self { plane, client, binaries, dir, host, nodes, _tasks: tasks };
+        let cluster = Self { plane, client, binaries, dir, host, partitions, nodes, _tasks: tasks };
         cluster.apply(resource_metrics::REGISTRATION).await?;
         Ok(cluster)
     }
@@ -153,6 +160,10 @@ impl Cluster {
 
     pub(crate) fn plane(&self) -> &ControlPlane {
         &self.plane
+    }
+
+    pub(crate) fn partitions(&self) -> &Partitions {
+        &self.partitions
     }
 
     pub(crate) fn nodes(&self) -> &Mutex<BTreeMap<usize, AbortOnDropHandle<()>>> {

@@ -54,7 +54,12 @@ impl Program {
 
 impl ControlPlane {
     /// Starts everything with logs in `logs`, and waits until the API server is ready.
-    pub(crate) async fn start(binaries: &Binaries, logs: &Path, nodes: usize) -> Result<Self> {
+    pub(crate) async fn start(
+        binaries: &Binaries,
+        logs: &Path,
+        nodes: usize,
+        node_grace: Duration,
+    ) -> Result<Self> {
         let dir = PathBuf::from(STATE).join("pki");
         std::fs::create_dir_all(&dir)?;
         let authority = Authority::new(&dir, "ca")?;
@@ -89,7 +94,7 @@ impl ControlPlane {
             pki::write(&path, &plane.kubeconfig(user, &format!("system:{name}"), "", PORT)?)?;
             let mut all = flags.kubeconfig(&path);
             if name == "kube-controller-manager" {
-                all.extend(flags.controllers());
+                all.extend(flags.controllers(node_grace));
             }
             plane.spawn(binaries, logs, name, all)?;
         }
@@ -277,14 +282,13 @@ impl Flags<'_> {
             .collect()
     }
 
-    fn controllers(&self) -> Vec<String> {
+    fn controllers(&self, node_grace: Duration) -> Vec<String> {
         let mut flags = [
             "--use-service-account-credentials=true",
             "--controllers=*,-node-ipam-controller,-persistentvolume-binder-controller,\
              -persistentvolume-attach-detach-controller,-persistentvolume-expander-controller",
             // Seconds instead of minutes, so that a lost node and a load are noticed within a test.
             "--node-monitor-period=1s",
-            "--node-monitor-grace-period=10s",
             "--horizontal-pod-autoscaler-sync-period=2s",
             "--horizontal-pod-autoscaler-downscale-stabilization=10s",
             "--horizontal-pod-autoscaler-initial-readiness-delay=1s",
@@ -293,6 +297,7 @@ impl Flags<'_> {
         .map(str::to_owned)
         .to_vec();
         flags.extend([
+            format!("--node-monitor-grace-period={}s", node_grace.as_secs()),
             self.file("service-account-private-key-file", "sa.key"),
             self.file("root-ca-file", "ca.crt"),
             self.file("cluster-signing-cert-file", "ca.crt"),

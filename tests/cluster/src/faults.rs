@@ -19,6 +19,15 @@ impl Cluster {
         namespace::run(&format!("ip link set {link} {}", if connected { "up" } else { "down" }))
     }
 
+    /// Cuts a pod off from a Service, by namespace and name, or connects it again. What is sent meanwhile comes late, in
+    /// either direction. The API server is `("default", "kubernetes")`.
+    pub fn set_reachable(&self, pod: &Pod, service: (&str, &str), reachable: bool) -> Result<()> {
+        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
+        let address = address.context("a pod without an address")?.parse()?;
+        self.partitions().set(address, service, reachable);
+        Ok(())
+    }
+
     /// Sends a signal to a program of the control plane: `etcd`, `kube-apiserver`, `kube-controller-manager` or
     /// `kube-scheduler`.
     pub fn signal_control_plane(&self, program: &str, signal: Signal) -> Result<()> {

@@ -9,7 +9,7 @@
 //! | to wait for a state | [`Cluster::until`], [`Cluster::until_available`] |
 //! | a client with few rights | [`Cluster::client_of`] |
 //! | what a person would see | [`Cluster::kubectl`] |
-//! | faults | [`Cluster::signal`], [`Cluster::set_connected`], [`Cluster::restart`], [`Cluster::lose_node`] |
+//! | faults | [`Cluster::signal`], [`Cluster::set_connected`], [`Cluster::set_reachable`], [`Cluster::restart`], [`Cluster::lose_node`] |
 //! | who asked the API server for what | [`Cluster::audit`] |
 
 mod audit;
@@ -21,6 +21,7 @@ mod faults;
 mod images;
 mod kubelet;
 pub mod namespace;
+mod partitions;
 mod pki;
 mod resource_metrics;
 mod services;

@@ -14,10 +14,12 @@ use kube::runtime::reflector::{Store, store};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Api, Client};
 use parking_lot::Mutex;
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio_util::task::AbortOnDropHandle;
+
+use crate::partitions::{Partitions, Path};
 
 /// All Services with their endpoints, kept up to date.
 #[derive(Clone)]
@@ -115,7 +117,7 @@ fn addresses(slice: &EndpointSlice, port: &str, fits: fn(&Endpoint) -> bool) -> 
 }
 
 /// Listens on every port of every Service that has an address, for as long as it has it.
-pub(crate) async fn proxy(mut directory: Directory) {
+pub(crate) async fn proxy(mut directory: Directory, partitions: Partitions) {
     let mut listeners: BTreeMap<(Ipv4Addr, u16), (Key, AbortOnDropHandle<()>)> = BTreeMap::new();
     loop {
         directory.changed.borrow_and_update();
@@ -127,7 +129,7 @@ pub(crate) async fn proxy(mut directory: Directory) {
             }
             // An address of which the listener has just been dropped may still be taken: the next change tries again.
             if let Ok(listener) = TcpListener::bind(address).await {
-                let serving = serve(listener, directory.clone(), key.clone());
+                let serving = serve(listener, directory.clone(), partitions.clone(), key.clone());
                 listeners.insert(address, (key, AbortOnDropHandle::new(spawn("listener", serving))));
             }
         }
@@ -160,7 +162,7 @@ fn ports(services: &[Arc<Service>]) -> BTreeMap<(Ipv4Addr, u16), Key> {
     found
 }
 
-async fn serve(listener: TcpListener, directory: Directory, key: Key) {
+async fn serve(listener: TcpListener, directory: Directory, partitions: Partitions, key: Key) {
     let turn = AtomicUsize::new(0);
     let sticky: Mutex<HashMap<IpAddr, SocketAddr>> = Mutex::default();
     while let Ok((client, from)) = listener.accept().await {
@@ -172,16 +174,18 @@ async fn serve(listener: TcpListener, directory: Directory, key: Key) {
         if let Some(chosen) = chosen.filter(|_| key.sticky) {
             sticky.lock().insert(from.ip(), chosen);
         }
+        let path = partitions.path(from.ip(), (&key.namespace, &key.name));
         // Connections outlive the Service, as they do with a packet filter.
         spawn("relay", async move {
             // Without an endpoint the client is reset, as by a packet filter that rejects.
             let Some(endpoint) = chosen else { return drop(client.set_zero_linger()) };
-            let _ = relay(client, endpoint).await;
+            let _ = relay(client, endpoint, path).await;
         });
     }
 }
 
-async fn relay(mut client: TcpStream, endpoint: SocketAddr) -> Result<()> {
+async fn relay(mut client: TcpStream, endpoint: SocketAddr, mut path: Path) -> Result<()> {
+    path.open().await;
     let mut server = match TcpStream::connect(endpoint).await {
         Ok(server) => server,
         Err(error) => {
@@ -191,6 +195,27 @@ async fn relay(mut client: TcpStream, endpoint: SocketAddr) -> Result<()> {
     };
     client.set_nodelay(true)?;
     server.set_nodelay(true)?;
-    copy_bidirectional(&mut client, &mut server).await?;
+    let (mut from_client, mut to_client) = client.split();
+    let (mut from_server, mut to_server) = server.split();
+    let there = carry(&mut from_client, &mut to_server, path.clone());
+    let back = carry(&mut from_server, &mut to_client, path);
+    tokio::try_join!(there, back)?;
     Ok(())
+}
+
+/// One direction, its end included.
+async fn carry(
+    from: &mut (impl AsyncRead + Unpin),
+    to: &mut (impl AsyncWrite + Unpin),
+    mut path: Path,
+) -> std::io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let read = from.read(&mut buffer).await;
+        path.open().await;
+        match read? {
+            0 => return to.shutdown().await,
+            length => to.write_all(&buffer[..length]).await?,
+        }
+    }
 }

@@ -170,7 +170,6 @@ impl Node {
     async fn register(&self) -> Result<()> {
         let api: Api<core::Node> = Api::all(self.client.clone());
         let resources = json!({ "cpu": CPU, "memory": MEMORY, "pods": "500", "ephemeral-storage": "100Gi" });
-        let now = Timestamp::now();
         let spare = json!({ "key": "bridge-cluster/spare", "effect": "NoSchedule" });
         let taints = if self.spare { vec![spare] } else { Vec::new() };
         let node = json!({
@@ -190,10 +189,7 @@ impl Node {
                     { "type": "InternalIP", "address": self.address },
                     { "type": "Hostname", "address": self.name },
                 ],
-                "conditions": [{
-                    "type": "Ready", "status": "True", "reason": "KubeletReady",
-                    "message": "pods run as processes", "lastHeartbeatTime": now, "lastTransitionTime": now,
-                }],
+                "conditions": [ready()],
                 "daemonEndpoints": { "kubeletEndpoint": { "Port": PORT } },
                 "nodeInfo": {
                     "architecture": "amd64", "operatingSystem": "linux", "osImage": "process",
@@ -229,12 +225,29 @@ impl Node {
                     serde_json::from_value(json!({ "metadata": { "name": self.name }, "spec": spec }))?;
                 api.create(&PostParams::default(), &lease).await
             };
-            match outcome {
-                Ok(_) => exists = true,
-                // The next one may get through; when none does, the control plane notices.
-                Err(error) => self.host.note(&format!("lease of {}: {error}", self.name)),
+            let outcome = match outcome {
+                Ok(_) => {
+                    exists = true;
+                    self.correct().await
+                }
+                Err(error) => Err(error),
+            };
+            // The next one may get through; when none does, the control plane notices.
+            if let Err(error) = outcome {
+                self.host.note(&format!("lease of {}: {error}", self.name));
             }
         }
+    }
+
+    /// Says that the node is ready where the control plane has written otherwise: it had not heard of it for a while.
+    async fn correct(&self) -> kube::Result<()> {
+        let api: Api<core::Node> = Api::all(self.client.clone());
+        let seen = api.get(&self.name).await?.status.and_then(|status| status.conditions);
+        if seen.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True") {
+            return Ok(());
+        }
+        let status = json!({ "status": { "conditions": [ready()] } });
+        api.patch_status(&self.name, &PatchParams::default(), &Patch::Strategic(status)).await.map(drop)
     }
 
     /// One worker for each pod, until it is gone.
@@ -277,4 +290,13 @@ impl Node {
             }
         }
     }
+}
+
+/// The condition of a node that works.
+fn ready() -> serde_json::Value {
+    let now = Timestamp::now();
+    json!({
+        "type": "Ready", "status": "True", "reason": "KubeletReady",
+        "message": "pods run as processes", "lastHeartbeatTime": now, "lastTransitionTime": now,
+    })
 }

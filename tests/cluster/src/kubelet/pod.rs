@@ -17,6 +17,7 @@ use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::watch;
+use tokio::task::block_in_place;
 use tokio::time::{interval, sleep};
 use tokio_util::task::AbortOnDropHandle;
 
@@ -95,7 +96,8 @@ impl Shared {
 /// Runs a pod until it is deleted and its programs have ended. `pods` closes when it was deleted by force.
 pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) -> Result<()> {
     let pod = pods.borrow_and_update().clone();
-    let sandbox = Sandbox::new(&pod, node.host.next_number()?, node.address)?;
+    // The kernel takes its time with networks while it removes others.
+    let sandbox = block_in_place(|| Sandbox::new(&pod, node.host.next_number()?, node.address))?;
     let mut board = Board::new(&pod, Timestamp::now());
     board.address = Some(sandbox.address);
     let shared = Arc::new(Shared {
@@ -137,6 +139,7 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
             // The API server was away.
             () = sleep(RETRY), if !told => {}
         }
+        *shared.pod.lock() = pods.borrow().clone();
         if !forced {
             told = reporter.report().await;
         }
@@ -148,7 +151,7 @@ pub(super) async fn run(node: Arc<Node>, mut pods: watch::Receiver<Arc<Pod>>) ->
             sleep(RETRY).await;
         }
     }
-    shared.sandbox.remove()
+    block_in_place(|| shared.sandbox.remove())
 }
 
 /// Volumes, init containers, containers. Says whether all ended well.
@@ -227,7 +230,7 @@ impl Reporter {
         let pod = self.shared.pod.lock().clone();
         let host: Ipv4Addr = self.shared.node.address;
         let status = self.shared.board.lock().status(&pod, host, &self.last, Timestamp::now());
-        if status == self.last {
+        if status == self.last && !is_overruled(&pod, &status) {
             return true;
         }
         let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
@@ -254,6 +257,15 @@ impl Reporter {
             }
         }
     }
+}
+
+/// Whether somebody else has written that the pod is not ready: the control plane does when it has not heard of the node.
+fn is_overruled(pod: &Pod, status: &PodStatus) -> bool {
+    let ready = |status: &PodStatus| {
+        let mut conditions = status.conditions.iter().flatten();
+        conditions.find(|condition| condition.type_ == "Ready").map(|condition| condition.status.clone())
+    };
+    pod.status.as_ref().is_some_and(|seen| ready(seen) != ready(status))
 }
 
 async fn remove(shared: &Shared) -> Result<()> {

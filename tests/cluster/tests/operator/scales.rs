@@ -31,11 +31,14 @@ impl Numbers {
         let config = watcher::Config::default().fields(&format!("metadata.name={name}"));
         let events = watcher(deployments(cluster), config).default_backoff().applied_objects();
         let noted = Arc::clone(&seen);
-        let watch = tokio::spawn(events.for_each(move |found| {
-            let number = found.ok().and_then(|found| found.spec?.replicas);
-            noted.lock().extend(number);
-            std::future::ready(())
-        }));
+        let watch = bridge_runtime::tasks::spawn(
+            "watch",
+            events.for_each(move |found| {
+                let number = found.ok().and_then(|found| found.spec?.replicas);
+                noted.lock().extend(number);
+                std::future::ready(())
+            }),
+        );
         Self { seen, _watch: AbortOnDropHandle::new(watch) }
     }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use bridge_cluster::Cluster;
+use bridge_cluster::{Cluster, Request};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -138,6 +138,21 @@ fn granted() -> Result<BTreeSet<(String, String, String)>> {
     Ok(granted)
 }
 
+/// Whether the same account asked for the same, whenever it was.
+fn is_alike(one: &Request, other: &Request) -> bool {
+    let of = |request: &Request| {
+        let object = request.object_ref.clone().unwrap_or_default();
+        (
+            request.user.username.clone(),
+            request.verb.clone(),
+            object.api_group,
+            object.resource,
+            object.subresource,
+        )
+    };
+    of(one) == of(other)
+}
+
 /// The last of all tests: it looks at what the others made the operator do.
 pub(crate) async fn the_operator_uses_what_it_may_and_is_quiet(cluster: &'static Cluster) -> Result<()> {
     installed::operator(cluster).await?;
@@ -162,6 +177,8 @@ pub(crate) async fn the_operator_uses_what_it_may_and_is_quiet(cluster: &'static
             used.insert((object.api_group.clone(), resource, request.verb.clone()));
         }
     }
+    // An API server that has just started knows no roles for a moment, and refuses what it allows before and after.
+    denied.retain(|request| !before.iter().any(|other| is_alike(request, other) && other.succeeded()));
     ensure!(denied.is_empty(), "denied: {denied:?}");
     let unused: Vec<_> = granted()?.difference(&used).cloned().collect();
     ensure!(unused.is_empty(), "granted and never used: {unused:?}");
