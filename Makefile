@@ -53,7 +53,7 @@ cluster: build cluster-binaries ## A Kubernetes cluster on this machine with pod
 
 test-cluster: build cluster-binaries helm ## The tests that need a Kubernetes cluster; needs root
 	tests/peers/install redis-server=redis-server
-	$(CARGO) test --locked -q -p bridge-cluster --test cluster --test operator --test install
+	$(CARGO) test --locked -q -p bridge-cluster --test cluster --test operator --test faults --test install
 
 cluster-binaries: ## Build the control plane of the test cluster once (Go), unless KUBEBUILDER_ASSETS is set
 	@test -n "$$KUBEBUILDER_ASSETS" || tests/cluster/control-plane/build "$(CURDIR)/target/cluster/bin"

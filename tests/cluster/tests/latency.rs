@@ -5,6 +5,7 @@
 //! change.
 
 #[path = "operator/installed.rs"]
+#[allow(dead_code, reason = "it belongs to several programs")]
 mod installed;
 
 use std::process::ExitCode;
@@ -58,18 +59,18 @@ async fn a_change_reaches_every_pod(cluster: &'static Cluster) -> Result<()> {
         .filter_map(|pod| Some(format!("http://{}:9090/metrics", pod.status?.pod_ip?)))
         .collect();
 
-    let (mut pushes, mut watches) = (Vec::new(), Vec::new());
+    let (mut acknowledgements, mut sightings) = (Vec::new(), Vec::new());
     let mut tick = interval(BETWEEN);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     for change in 0..WARM + CHANGES {
         tick.tick().await;
-        let (pushed, watched) = one(cluster, &operators, change).await?;
+        let (everywhere, seen) = one(cluster, &operators, change).await?;
         if change >= WARM {
-            pushes.push(pushed);
-            watches.push(watched);
+            acknowledgements.push(everywhere);
+            sightings.push(seen);
         }
     }
-    let (push, watch) = (summary(pushes)?, summary(watches)?);
+    let (push, watch) = (summary(acknowledgements)?, summary(sightings)?);
     println!("{CHANGES} changes, 3 pods, 2 operators, milliseconds from the API write:");
     println!("  to the last acknowledgement   p50 {:.0}  p99 {:.0}  most {:.0}", push[0], push[1], push[2]);
     println!(
@@ -108,7 +109,8 @@ async fn one(cluster: &Cluster, operators: &[String], change: usize) -> Result<(
         }
         Ok(start.elapsed())
     };
-    let write = api.patch("tools", &PatchParams::default(), &Patch::Merge(&spec));
+    let (parameters, patch) = (PatchParams::default(), Patch::Merge(&spec));
+    let write = api.patch("tools", &parameters, &patch);
     let (_, watched, pushed) = tokio::try_join!(async { anyhow::Ok(write.await?) }, seen, everywhere)?;
     Ok((pushed, watched))
 }
