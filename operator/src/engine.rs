@@ -283,6 +283,7 @@ impl Engine {
             }
             Event::Leave(within) => self.part(within),
         }
+        self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.unseen.get_or_insert(now + COLLECT);
     }
 
