@@ -9,7 +9,7 @@ F ?= $(QUICKSTART)
 FUZZ_SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: bench bench-push build charts check-config clean cluster cluster-binaries conformance crds deny fuzz fuzz-check helm help install-yaml interop lint matrix peers run test test-cluster
+.PHONY: bench bench-push bench-push-scale build charts check-config clean cluster cluster-binaries conformance crds deny fuzz fuzz-check helm help install-yaml interop lint matrix peers run test test-cluster
 
 help: ## List these commands
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' Makefile | expand -t 22
@@ -47,6 +47,10 @@ bench: ## Cost of one hop beside a direct call, nginx and bare hyper
 bench-push: cluster-binaries ## How long a change takes from the API server to every pod; needs root
 	$(CARGO) build --locked --release -p mcp-gateway -p mcp-operator -p mcp-test-server
 	$(CARGO) test --locked -q -p bridge-cluster --test latency -- --nocapture
+	$(MAKE) bench-push-scale
+
+bench-push-scale: ## How long a change takes to 1,000 simulated pods of 10,000 backends, and what it costs
+	$(CARGO) bench --locked -p mcp-operator --bench push
 
 cluster: build cluster-binaries ## A Kubernetes cluster on this machine with pods as processes, for kubectl; needs root
 	exec target/debug/bridge-cluster

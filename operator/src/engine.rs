@@ -25,6 +25,9 @@ use gateway::Gateway;
 const QUIET: Duration = Duration::from_millis(10);
 /// Longest time between a change and its compilation.
 const MOST: Duration = Duration::from_millis(100);
+/// Time in which what pods say is collected before it is shown: a change is acknowledged by all of them at once, and what is
+/// shown names each.
+const COLLECT: Duration = Duration::from_millis(50);
 /// Longest time between two looks at the clock.
 const IDLE: Duration = Duration::from_secs(5);
 /// Pods come back within so long after they were asked to try another replica.
@@ -110,6 +113,8 @@ pub struct Engine {
     fetched: BTreeMap<Reference, Fetched>,
     peers: Arc<BTreeMap<String, (Instant, Facts)>>,
     view: watch::Sender<Arc<View>>,
+    /// When what pods have said is shown.
+    unseen: Option<Instant>,
     random: fn() -> u64,
 }
 
@@ -147,6 +152,7 @@ impl Engine {
             fetched: BTreeMap::new(),
             peers: Arc::default(),
             view,
+            unseen: None,
             random,
         };
         (engine, seen)
@@ -180,7 +186,7 @@ impl Engine {
     fn due(&self) -> Instant {
         let compiling = self.debounce.due().filter(|_| self.missing.is_empty() && self.sight.is_clear());
         let publishing = self.gateways.values().filter_map(|gateway| gateway.publisher.next_tick());
-        compiling.into_iter().chain(publishing).fold(self.looked + IDLE, Instant::min)
+        compiling.into_iter().chain(publishing).chain(self.unseen).fold(self.looked + IDLE, Instant::min)
     }
 
     /// The cluster has changed.
@@ -203,6 +209,9 @@ impl Engine {
         }
         for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
             self.with(&name, |gateway| gateway.publisher.tick(now));
+        }
+        if self.unseen.is_some_and(|due| due <= now) {
+            self.show();
         }
     }
 
@@ -274,7 +283,8 @@ impl Engine {
             }
             Event::Leave(within) => self.part(within),
         }
-        self.show();
+        self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
+        self.unseen.get_or_insert(now + COLLECT);
     }
 
     fn with(&mut self, name: &ObjectName, act: impl FnOnce(&mut Gateway) -> Vec<Effect>) {
@@ -355,7 +365,8 @@ impl Engine {
         world
     }
 
-    fn show(&self) {
+    fn show(&mut self) {
+        self.unseen = None;
         let facts = |gateway: &Gateway| gateway.facts();
         let view = View {
             world: Arc::clone(&self.compiled),
@@ -363,7 +374,7 @@ impl Engine {
             published: self
                 .gateways
                 .iter()
-                .map(|(name, gateway)| (name.clone(), Arc::new(gateway.published.clone())))
+                .map(|(name, gateway)| (name.clone(), Arc::clone(&gateway.published)))
                 .collect(),
             pods: self.gateways.iter().map(|(name, gateway)| (name.clone(), facts(gateway))).collect(),
             peers: Arc::clone(&self.peers),

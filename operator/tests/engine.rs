@@ -147,6 +147,7 @@ fn what_a_pod_said_when_it_left_is_known_for_a_minute() {
     let report = Report { dropped: 3, ..Report::default() };
     case.engine.event(Event::Message(main(), 1, Box::new(FromPod::Report(report))), now);
     case.engine.event(Event::Disconnected(main(), 1), now);
+    case.tick(3);
     let parted = |case: &Case| {
         let view = case.view.borrow().clone();
         view.pods[&main()]
@@ -156,5 +157,6 @@ fn what_a_pod_said_when_it_left_is_known_for_a_minute() {
     assert_eq!(parted(&case), Some((Some("p".to_owned()), Some(3))));
     let later = case.at(63);
     case.engine.event(Event::Disconnected(main(), 7), later);
+    case.tick(64);
     assert_eq!(parted(&case), None);
 }

@@ -21,7 +21,8 @@ pub(super) struct Gateway {
     pub(super) publisher: Publisher,
     exposure: Option<Version>,
     entries: BTreeMap<Key, Entry>,
-    pub(super) published: Published,
+    /// Shared with every view: it is as large as the configuration, and a view is made for whatever a pod says.
+    pub(super) published: Arc<Published>,
     pub(super) senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
     pub(super) reports: BTreeMap<StreamId, Report>,
     /// Pods that have left, and when.
@@ -38,7 +39,7 @@ impl Gateway {
             publisher: Publisher::new(epoch, settings),
             exposure: None,
             entries: BTreeMap::new(),
-            published: Published::default(),
+            published: Arc::default(),
             senders: BTreeMap::new(),
             reports: BTreeMap::new(),
             parted: BTreeMap::new(),
@@ -55,13 +56,13 @@ impl Gateway {
         let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
         for key in gone {
             self.entries.remove(&key);
-            self.published.changed.insert(key.clone(), revision);
+            Arc::make_mut(&mut self.published).changed.insert(key.clone(), revision);
             self.publisher.set(key, None, revision, now);
         }
         for (key, entry) in entries {
             if self.entries.get(key).is_none_or(|known| known.version != entry.version) {
                 self.entries.insert(key.clone(), entry.clone());
-                self.published.changed.insert(key.clone(), revision);
+                Arc::make_mut(&mut self.published).changed.insert(key.clone(), revision);
                 self.publisher.set(key.clone(), Some(entry.clone()), revision, now);
             }
         }
@@ -73,7 +74,7 @@ impl Gateway {
         let digest = digest.to_string();
         if self.published.digest != digest {
             self.saved = Arc::new(entries.cloned().collect());
-            self.published.digest = digest;
+            Arc::make_mut(&mut self.published).digest = digest;
         }
     }
 
