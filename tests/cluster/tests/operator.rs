@@ -7,6 +7,8 @@
 mod conflicts;
 #[path = "operator/defects.rs"]
 mod defects;
+#[path = "operator/faulty.rs"]
+mod faulty;
 #[path = "operator/installed.rs"]
 mod installed;
 #[path = "operator/objects.rs"]
@@ -17,6 +19,8 @@ mod rotates;
 mod scales;
 #[path = "operator/serves.rs"]
 mod serves;
+#[path = "operator/stale.rs"]
+mod stale;
 #[path = "operator/writers.rs"]
 mod writers;
 
@@ -39,6 +43,7 @@ fn main() -> ExitCode {
             serves::a_person_reads_how_things_are,
             serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
             serves::an_annotated_service_is_served_while_it_is_annotated,
+            stale::a_replica_with_an_old_view_undoes_nothing,
         ],
         tests![
             rotates::operators_that_are_replaced_are_known_to_the_pods_that_run,
