@@ -21,6 +21,8 @@ mod scales;
 mod serves;
 #[path = "operator/stale.rs"]
 mod stale;
+#[path = "operator/tenants.rs"]
+mod tenants;
 #[path = "operator/writers.rs"]
 mod writers;
 
@@ -44,6 +46,7 @@ fn main() -> ExitCode {
             serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
             serves::an_annotated_service_is_served_while_it_is_annotated,
             stale::a_replica_with_an_old_view_undoes_nothing,
+            tenants::an_operator_of_one_namespace_asks_for_nothing_of_another,
         ],
         tests![
             rotates::operators_that_are_replaced_are_known_to_the_pods_that_run,

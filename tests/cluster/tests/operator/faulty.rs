@@ -6,14 +6,16 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use bridge_cluster::Cluster;
 use bytes::Bytes;
 use clap::Parser as _;
 use futures_util::StreamExt as _;
 use http::{Method, Request, Response};
 use http_body_util::{BodyExt as _, StreamBody};
 use hyper::body::Frame;
-use kube::Client;
 use kube::client::Body;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
 use mcp_operator::args::{Args, Command};
 use mcp_operator::run::Operator;
 use parking_lot::Mutex;
@@ -161,7 +163,7 @@ pub(crate) struct Faulty {
 
 impl Faulty {
     /// Starts one with these flags. One that cannot start ends when it is killed.
-    pub(crate) fn start(client: Client, faults: &Arc<Faults>, flags: &[&str]) -> Result<Self> {
+    pub(crate) async fn start(cluster: &Cluster, faults: &Arc<Faults>, flags: &[&str]) -> Result<Self> {
         let line =
             ["mcp-operator", "run", "--metrics", "127.0.0.1:0", "--image", "example.test/mcp-gateway:test"];
         let Command::Run(args) = Args::try_parse_from(line.iter().chain(flags))?.command else {
@@ -169,7 +171,11 @@ impl Faulty {
         };
         let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let faults = Arc::clone(faults);
+        let kubeconfig = Kubeconfig::read_from(cluster.kubeconfig())?;
+        let config = Config::from_custom_kubeconfig(kubeconfig, &KubeConfigOptions::default()).await?;
         runtime.handle().spawn(async move {
+            // Connections belong to the runtime in which they are made, so nobody else's client will do.
+            let Ok(client) = config.try_into() else { return };
             let Ok(mut operator) = Operator::start(&args, faults.client(client)).await else { return };
             operator.tend().await;
         });

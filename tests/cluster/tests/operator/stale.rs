@@ -36,14 +36,14 @@ pub(crate) async fn a_replica_with_an_old_view_undoes_nothing(cluster: &'static 
     cluster.namespace(SPACE).await?;
     cluster.apply(GATEWAY).await?;
     let old = Faults::none();
-    let stale = start(cluster, &old, "old", 19445)?;
+    let stale = start(cluster, &old, "old", 19445).await?;
     until_replicas(cluster, 1).await?;
 
     // It hears nothing of gateways any more, though it is answered, and sees everything else.
     old.keep_back(true);
     old.without_lease(true);
     leases(cluster).delete(LEASE, &DeleteParams::default()).await?;
-    let fresh = start(cluster, &Faults::none(), "fresh", 19446)?;
+    let fresh = start(cluster, &Faults::none(), "fresh", 19446).await?;
     until_holder(cluster, "fresh").await?;
     change(cluster, json!({ "replicas": 2 })).await?;
     let written = until_replicas(cluster, 2).await?;
@@ -79,13 +79,18 @@ pub(crate) async fn a_replica_with_an_old_view_undoes_nothing(cluster: &'static 
     stale.kill().await
 }
 
-fn start(cluster: &Cluster, faults: &std::sync::Arc<Faults>, replica: &str, port: u16) -> Result<Faulty> {
+async fn start(
+    cluster: &Cluster,
+    faults: &std::sync::Arc<Faults>,
+    replica: &str,
+    port: u16,
+) -> Result<Faulty> {
     let listen = format!("0.0.0.0:{port}");
     let flags = ["--class", SPACE, "--namespace", SPACE, "--replica", replica];
     // Two replicas of one installation say the same to pods.
     let same = ["--advertise", "10.244.0.1:19445", "--advertise", "10.244.0.1:19446"];
     let flags = [&flags[..], &["--listen", &listen], &same].concat();
-    Faulty::start(cluster.client(), faults, &flags)
+    Faulty::start(cluster, faults, &flags).await
 }
 
 /// How often it has looked at the Deployment, or written to it.
