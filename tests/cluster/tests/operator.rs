@@ -5,6 +5,8 @@
 
 #[path = "operator/conflicts.rs"]
 mod conflicts;
+#[path = "operator/crashes.rs"]
+mod crashes;
 #[path = "operator/defects.rs"]
 mod defects;
 #[path = "operator/faulty.rs"]
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
         settings,
         tests![
             conflicts::what_somebody_edits_is_put_right_and_a_quarrel_does_not_heat_up,
+            crashes::an_operator_that_ends_before_any_of_its_writes_is_continued,
+            crashes::an_operator_that_ends_after_any_of_its_writes_is_continued,
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
             objects::each_object_comes_and_goes_with_the_wish_for_it,
