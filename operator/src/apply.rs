@@ -2,6 +2,7 @@
 
 mod compare;
 mod drift;
+mod fence;
 mod yielded;
 
 use std::collections::{BTreeMap, HashMap};
@@ -12,7 +13,7 @@ use bridge_api::meta::{APPLIED_HASH, HANDOVER_MANAGER, MANAGER, SNAPSHOT_MANAGER
 use kube::api::{DeleteParams, Patch, PatchParams, Preconditions};
 use kube::core::DynamicObject;
 use kube::{Api, Client, ResourceExt};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::desired::{Owned, OwnedKind};
@@ -25,6 +26,7 @@ pub use drift::Correction;
 
 use compare::differences;
 use drift::Drift;
+use fence::is_newer;
 use yielded::Yielded;
 
 /// Kind and name of an owned object.
@@ -66,10 +68,14 @@ pub fn decide(desired: &Owned, live: Option<&DynamicObject>) -> Decision {
         return Decision::Foreign;
     }
     let live = serde_json::to_value(live).unwrap_or_default();
-    let wanted = desired.document.as_object().into_iter().flatten();
-    // Items of lists do not say what they are. A document from which something was taken away has another hash.
-    let mut wanted = wanted.filter(|(member, _)| !["apiVersion", "kind"].contains(&member.as_str()));
-    if wanted.all(|(member, value)| live.get(member).is_some_and(|there| contains(there, value))) {
+    // A document from which something was taken away has another hash.
+    let wanted = desired.substance();
+    if wanted
+        .as_object()
+        .into_iter()
+        .flatten()
+        .all(|(member, value)| live.get(member).is_some_and(|there| contains(there, value)))
+    {
         Decision::Nothing
     } else {
         Decision::Apply
@@ -85,6 +91,14 @@ pub enum ApplyError {
     /// What is known of the cluster is too old to write by.
     #[error("this replica does not see the cluster")]
     Blind,
+    /// This replica knows an older version of the owner than the one that the object was made from.
+    #[error("{kind:?} {name} was made from a newer version of its owner than this replica knows")]
+    Outdated {
+        /// Kind of the object.
+        kind: OwnedKind,
+        /// Its name.
+        name: ObjectName,
+    },
     /// A status was refused, or the API server was not reached.
     #[error("status of {name}: {source}")]
     Status {
@@ -107,6 +121,9 @@ pub enum ApplyError {
 
 /// An object that no watch knows is looked at again after so long.
 const LOOK: Duration = Duration::from_mins(10);
+
+/// An object that somebody wrote to at the same time is compared again after so long.
+const AGAIN: Duration = Duration::from_millis(250);
 
 /// Applies objects.
 pub struct Applier {
@@ -182,8 +199,23 @@ impl Applier {
         if let Some(due) = self.drift.wait(&key, &changed, now) {
             return Ok(Outcome::Later(due));
         }
+        // A watch may lag behind what another replica has written, so the object itself is asked.
+        let newest = match cached {
+            Some(_) => self.look(desired.kind, &desired.name).await?,
+            None => looked_at,
+        };
+        if let Some(newest) = &newest {
+            if decide(&wanted, Some(newest)) == Decision::Foreign {
+                return Ok(Outcome::Foreign);
+            }
+            fence(desired.kind, &desired.name, desired.generation, newest)?;
+        }
         self.check()?;
-        let (applied, yielded) = self.send(&wanted).await.map_err(fail)?;
+        let (applied, yielded) = match self.send(&wanted, newest.as_ref()).await {
+            // Somebody wrote since it was looked at.
+            Err(kube::Error::Api(status)) if status.code == 409 => return Ok(Outcome::Later(now + AGAIN)),
+            sent => sent.map_err(fail)?,
+        };
         if applied.resource_version().as_ref() == Some(&before) {
             self.settled.insert(key, (hash, before));
             return Ok(Outcome::Applied { correction: None, yielded });
@@ -192,21 +224,29 @@ impl Applier {
         Ok(Outcome::Applied { correction, yielded })
     }
 
-    /// Sends a document. The object is ours or does not exist, so whoever wrote to our fields is overruled, but for what
-    /// may be left to others.
+    /// Sends a document, for exactly the object that was seen. The object is ours or does not exist, so whoever wrote to
+    /// our fields is overruled, but for what may be left to others.
     async fn send(
         &mut self,
         wanted: &Owned,
+        seen: Option<&DynamicObject>,
     ) -> Result<(DynamicObject, BTreeMap<String, String>), kube::Error> {
         let manager = if wanted.kind == OwnedKind::Secret { SNAPSHOT_MANAGER } else { MANAGER };
         let (api, name) = (self.api(wanted.kind, &wanted.name), &*wanted.name.name);
-        let (mut document, mut left) = (wanted.document.clone(), BTreeMap::new());
+        let version = seen.and_then(ResourceExt::resource_version);
+        let at = |mut document: Value| {
+            if let Some(version) = &version {
+                document["metadata"]["resourceVersion"] = version.clone().into();
+            }
+            document
+        };
+        let (mut document, mut left) = (at(wanted.document.clone()), BTreeMap::new());
         if Yielded::may(wanted.kind) {
             let patched = api.patch(name, &PatchParams::apply(manager), &Patch::Apply(&document)).await;
             match patched {
                 Err(kube::Error::Api(status)) if status.code == 409 => {
                     left = self.yielded.learn(wanted, &status);
-                    document = self.yielded.without(wanted).document;
+                    document = at(self.yielded.without(wanted).document);
                 }
                 other => return other.map(|applied| (applied, left)),
             }
@@ -225,9 +265,17 @@ impl Applier {
         found.map_err(|source| fail(kind, name, source))
     }
 
-    /// Owns the number of pods as the second manager, or lets go of it.
-    pub async fn hold(&self, deployment: &ObjectName, number: Option<u32>) -> Result<(), ApplyError> {
+    /// Owns the number of pods as the second manager, or lets go of it, as this generation of the owner wants it.
+    pub async fn hold(
+        &self,
+        deployment: &ObjectName,
+        number: Option<u32>,
+        generation: Option<i64>,
+    ) -> Result<(), ApplyError> {
         let kind = OwnedKind::Deployment;
+        if let Some(newest) = self.look(kind, deployment).await? {
+            fence(kind, deployment, generation, &newest)?;
+        }
         let resource = kind.resource();
         let mut document = json!({
             "apiVersion": resource.api_version,
@@ -244,13 +292,14 @@ impl Applier {
         patched.map(drop).map_err(|source| fail(kind, deployment, source))
     }
 
-    /// Deletes exactly the object that was seen.
+    /// Deletes exactly the object that was seen, which this generation of its owner does not want.
     pub async fn delete(
         &self,
         kind: OwnedKind,
         name: &ObjectName,
-        seen: &DynamicObject,
+        (seen, generation): (&DynamicObject, Option<i64>),
     ) -> Result<(), ApplyError> {
+        fence(kind, name, generation, seen)?;
         self.check()?;
         let preconditions = Preconditions { uid: seen.uid(), resource_version: None };
         let params = DeleteParams::background().preconditions(preconditions);
@@ -280,11 +329,20 @@ fn changed_by_others(wanted: &Owned, live: &DynamicObject) -> Vec<String> {
     if live.annotations().get(APPLIED_HASH).map(String::as_str) != Some(wanted.hash()) {
         return Vec::new();
     }
-    let mut document = wanted.document.clone();
-    if let Some(document) = document.as_object_mut() {
-        document.retain(|member, _| !["apiVersion", "kind"].contains(&member.as_str()));
+    differences(&serde_json::to_value(live).unwrap_or_default(), &wanted.substance())
+}
+
+/// Refuses to write over what came from a newer generation of the same owner.
+fn fence(
+    kind: OwnedKind,
+    name: &ObjectName,
+    generation: Option<i64>,
+    live: &DynamicObject,
+) -> Result<(), ApplyError> {
+    if is_newer(live, generation) {
+        return Err(ApplyError::Outdated { kind, name: name.clone() });
     }
-    differences(&serde_json::to_value(live).unwrap_or_default(), &document)
+    Ok(())
 }
 
 fn fail(kind: OwnedKind, name: &ObjectName, source: kube::Error) -> ApplyError {

@@ -13,8 +13,9 @@ mod scaling;
 mod snapshot;
 
 use bridge_api::GROUP;
-use bridge_api::meta::{APPLIED_HASH, GATEWAY_LABEL, GATEWAY_UID_LABEL, MANAGER};
+use bridge_api::meta::{APPLIED_HASH, GATEWAY_LABEL, GATEWAY_UID_LABEL, GENERATION, MANAGER};
 use bridge_api::v1alpha1::McpGateway;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
@@ -92,6 +93,8 @@ pub struct Owned {
     pub name: ObjectName,
     /// Uid of the object that owns it.
     pub owner: String,
+    /// Generation of that object, from which the document was made.
+    pub generation: Option<i64>,
     /// The document to apply.
     pub document: Value,
 }
@@ -100,6 +103,19 @@ impl Owned {
     /// Hash of the document.
     pub fn hash(&self) -> &str {
         self.document["metadata"]["annotations"][APPLIED_HASH].as_str().unwrap_or_default()
+    }
+
+    /// What has to be there: the document but for what items of lists do not say, and for the generation of the owner,
+    /// which alone is no reason to write.
+    pub(crate) fn substance(&self) -> Value {
+        let mut document = self.document.clone();
+        if let Some(annotations) = document["metadata"]["annotations"].as_object_mut() {
+            annotations.remove(GENERATION);
+        }
+        if let Some(document) = document.as_object_mut() {
+            document.retain(|member, _| !["apiVersion", "kind"].contains(&member.as_str()));
+        }
+        document
     }
 }
 
@@ -190,19 +206,32 @@ impl<'a> Subject<'a> {
 
     /// An object of the gateway with these members besides its metadata.
     fn own(&self, kind: OwnedKind, name: &str, body: &Value) -> Owned {
-        let owner = ("McpGateway", &*self.name.name, &*self.uid);
+        let owner = owner("McpGateway", &self.gateway.metadata);
         document(kind, ObjectName::new(&*self.name.namespace, name), owner, &self.labels(), body)
     }
 }
 
+/// The object that an object belongs to.
+#[derive(Clone, Copy)]
+struct Owner<'a> {
+    kind: &'a str,
+    name: &'a str,
+    uid: &'a str,
+    generation: Option<i64>,
+}
+
+fn owner<'a>(kind: &'a str, metadata: &'a ObjectMeta) -> Owner<'a> {
+    let (name, uid) = (metadata.name.as_deref(), metadata.uid.as_deref());
+    Owner {
+        kind,
+        name: name.unwrap_or_default(),
+        uid: uid.unwrap_or_default(),
+        generation: metadata.generation,
+    }
+}
+
 /// An object with its owner. Owners are controllers and do not block deletion, so no finalizer has to be permitted.
-fn document(
-    kind: OwnedKind,
-    name: ObjectName,
-    (owner_kind, owner_name, owner_uid): (&str, &str, &str),
-    labels: &Value,
-    body: &Value,
-) -> Owned {
+fn document(kind: OwnedKind, name: ObjectName, owner: Owner<'_>, labels: &Value, body: &Value) -> Owned {
     let resource = kind.resource();
     let mut document = json!({
         "apiVersion": resource.api_version,
@@ -213,15 +242,19 @@ fn document(
             "labels": labels,
             "ownerReferences": [{
                 "apiVersion": format!("{GROUP}/v1alpha1"),
-                "kind": owner_kind,
-                "name": owner_name,
-                "uid": owner_uid,
+                "kind": owner.kind,
+                "name": owner.name,
+                "uid": owner.uid,
                 "controller": true,
             }],
         },
     });
     merge::merge(&mut document, body);
     let hash = pods::hash(&document.to_string());
-    merge::merge(&mut document, &json!({ "metadata": { "annotations": { APPLIED_HASH: hash } } }));
-    Owned { kind, name, owner: owner_uid.to_owned(), document }
+    let mut notes = json!({ APPLIED_HASH: hash });
+    if let Some(generation) = owner.generation {
+        notes[GENERATION] = generation.to_string().into();
+    }
+    merge::merge(&mut document, &json!({ "metadata": { "annotations": notes } }));
+    Owned { kind, name, owner: owner.uid.to_owned(), generation: owner.generation, document }
 }

@@ -138,7 +138,7 @@ impl Operator {
             authorities: kept.bundle(),
             port: pods.port(),
             namespace: args.namespace.clone(),
-            service_monitors: has_service_monitors(&client).await?,
+            service_monitors: own.is_none() && has_service_monitors(&client).await?,
         };
         let (certificate, tls) = watch::channel(server_config(&kept.current, &names, today)?);
         let (authorities, trusted) = watch::channel(kept.bundle());

@@ -222,9 +222,11 @@ impl Starter<'_> {
             [] => vec![None],
             some => some.iter().map(|namespace| Some(namespace.as_str())).collect(),
         };
+        // Whoever is confined may not look at definitions.
         let definition = ["mcpgateways.mcp.bridge", "mcpbackends.mcp.bridge"]
             .into_iter()
-            .find(|name| name.split_once('.').is_some_and(|(plural, _)| plural == kind));
+            .find(|name| name.split_once('.').is_some_and(|(plural, _)| plural == kind))
+            .filter(|_| self.scope.namespaces.is_empty());
         let definition = definition.map(|name| Definition { api: Api::all(self.client.clone()), name });
         // Short enough that a watch without an answer is noticed; the API server ends it in time.
         let seconds = u32::try_from(pulse::ROUND.as_secs()).unwrap_or(u32::MAX);

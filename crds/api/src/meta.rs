@@ -9,6 +9,8 @@ pub const GATEWAY_UID_LABEL: &str = "mcp.bridge/gateway-uid";
 pub const WATCH_LABEL: &str = "mcp.bridge/watch";
 /// Annotation of an owned object: hash of what was last applied.
 pub const APPLIED_HASH: &str = "mcp.bridge/applied-hash";
+/// Annotation of an owned object: `metadata.generation` of its owner when it was last applied.
+pub const GENERATION: &str = "mcp.bridge/generation";
 /// Annotation of the pod template: hash of what needs a restart.
 pub const BOOTSTRAP_HASH: &str = "mcp.bridge/bootstrap-hash";
 

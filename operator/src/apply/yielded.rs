@@ -69,6 +69,7 @@ mod tests {
             kind: OwnedKind::Service,
             name: ObjectName::new("here", "main"),
             owner: "u".into(),
+            generation: None,
             document,
         };
         let conflict: Status = serde_json::from_value(json!({"code": 409, "details": {"causes": [

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::merge::merge;
 use super::pods::{container_security, pod_security};
-use super::{Installation, Owned, OwnedKind, document};
+use super::{Installation, Owned, OwnedKind, document, owner};
 use crate::world::ObjectName;
 use crate::{defaults, layout};
 
@@ -36,7 +36,7 @@ pub fn adapter(backend: &McpBackend, installation: &Installation) -> Vec<Owned> 
     let selector = json!({ BACKEND_UID_LABEL: uid });
     let own = |kind, body: &Value| {
         let object = ObjectName::new(backend.namespace().unwrap_or_default(), layout::adapter(&name));
-        document(kind, object, ("McpBackend", &name, &uid), &labels, body)
+        document(kind, object, owner("McpBackend", &backend.metadata), &labels, body)
     };
     let template = json!({ "metadata": { "labels": labels }, "spec": pod(stdio, image, installation) });
     let deployment = json!({ "spec": {

@@ -54,7 +54,7 @@ impl Writer {
         let found = self.applier.look(kind, &name).await?;
         let ours = found.filter(|found| found.owner_references().iter().any(|owner| owner.uid == uid));
         if let Some(monitor) = ours {
-            self.applier.delete(kind, &name, &monitor).await?;
+            self.applier.delete(kind, &name, (&monitor, gateway.metadata.generation)).await?;
         }
         self.unmonitored.insert(uid);
         Ok(())

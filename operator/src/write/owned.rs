@@ -10,6 +10,7 @@ use bridge_api::v1alpha1::{McpBackend, McpGateway};
 use bridge_snapshot::push::Saved;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::Writer;
@@ -39,7 +40,7 @@ impl Writer {
         let live = deployment.as_ref().map(replicas::live);
         let step = replicas::step(replicas::wanted(&gateway.spec), live, autoscaler);
         if let Hold::Number(number) = step.hold {
-            self.applier.hold(&workload, Some(number)).await?;
+            self.applier.hold(&workload, Some(number), gateway.metadata.generation).await?;
         }
         let scaled = step.scaler == Scaler::Apply;
         self.find_monitors(gateway, Instant::now()).await;
@@ -50,9 +51,9 @@ impl Writer {
             None => drop(self.conflicts.remove(name)),
         }
         if step.hold == Hold::Release {
-            self.applier.hold(&workload, None).await?;
+            self.applier.hold(&workload, None, gateway.metadata.generation).await?;
         }
-        self.remove_others(world, &gateway.uid().unwrap_or_default(), &wanted).await?;
+        self.remove_others(world, &gateway.metadata, &wanted).await?;
         self.remove_monitor(gateway, &wanted).await?;
         if let Some(decider) = step.handed {
             let note = format!("the number of pods is now the {decider}'s to decide");
@@ -98,16 +99,17 @@ impl Writer {
     async fn remove_others(
         &mut self,
         world: &World,
-        owner: &str,
+        owner: &ObjectMeta,
         wanted: &[Owned],
     ) -> Result<(), ApplyError> {
         let kept: BTreeSet<_> = wanted.iter().map(|desired| (desired.kind, &desired.name)).collect();
         for ((kind, name), object) in &world.owned {
-            let ours = object.owner_references().iter().any(|reference| reference.uid == owner);
+            let ours =
+                object.owner_references().iter().any(|reference| Some(&reference.uid) == owner.uid.as_ref());
             // Cold-start Secrets have a pace of their own.
             if ours && *kind != OwnedKind::Secret && !kept.contains(&(*kind, name)) {
                 tracing::info!(?kind, %name, "deleted, because nothing asks for it");
-                self.applier.delete(*kind, name, object).await?;
+                self.applier.delete(*kind, name, (object, owner.generation)).await?;
             }
         }
         Ok(())
@@ -150,7 +152,7 @@ impl Writer {
         for ((kind, part), object) in &view.world.owned {
             let ours = object.owner_references().iter().any(|reference| reference.uid == uid);
             if ours && *kind == OwnedKind::Secret && !kept.contains(part) {
-                self.applier.delete(*kind, part, object).await?;
+                self.applier.delete(*kind, part, (object, gateway.metadata.generation)).await?;
             }
         }
         self.saved.insert(name.clone(), (saved.digest, now));
@@ -177,7 +179,7 @@ impl Writer {
         if let Some(conflict) = self.apply_all(&view.world, &wanted, &backend.object_ref(&())).await? {
             tracing::warn!(backend = %name, conflict, "a stdio backend cannot run");
         }
-        self.remove_others(&view.world, &backend.uid().unwrap_or_default(), &wanted).await
+        self.remove_others(&view.world, &backend.metadata, &wanted).await
     }
 }
 

@@ -5,8 +5,12 @@
 
 #[path = "operator/conflicts.rs"]
 mod conflicts;
+#[path = "operator/crashes.rs"]
+mod crashes;
 #[path = "operator/defects.rs"]
 mod defects;
+#[path = "operator/faulty.rs"]
+mod faulty;
 #[path = "operator/installed.rs"]
 mod installed;
 #[path = "operator/objects.rs"]
@@ -17,6 +21,10 @@ mod rotates;
 mod scales;
 #[path = "operator/serves.rs"]
 mod serves;
+#[path = "operator/stale.rs"]
+mod stale;
+#[path = "operator/tenants.rs"]
+mod tenants;
 #[path = "operator/writers.rs"]
 mod writers;
 
@@ -30,6 +38,8 @@ fn main() -> ExitCode {
         settings,
         tests![
             conflicts::what_somebody_edits_is_put_right_and_a_quarrel_does_not_heat_up,
+            crashes::an_operator_that_ends_before_any_of_its_writes_is_continued,
+            crashes::an_operator_that_ends_after_any_of_its_writes_is_continued,
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
             objects::each_object_comes_and_goes_with_the_wish_for_it,
@@ -39,6 +49,8 @@ fn main() -> ExitCode {
             serves::a_person_reads_how_things_are,
             serves::a_published_client_calls_a_tool_through_pods_that_the_operator_made,
             serves::an_annotated_service_is_served_while_it_is_annotated,
+            stale::a_replica_with_an_old_view_undoes_nothing,
+            tenants::an_operator_of_one_namespace_asks_for_nothing_of_another,
         ],
         tests![
             rotates::operators_that_are_replaced_are_known_to_the_pods_that_run,
