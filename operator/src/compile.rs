@@ -167,7 +167,7 @@ fn plan(
             Finding::new(
                 Accepted::ToolNamespaceConflict,
                 format_args!(
-                    "McpBackend {older} is older and has the tool namespace {namespace} at gateway {name}"
+                    "spec.toolNamespace: McpBackend {older} is older and has {namespace} at gateway {name}"
                 ),
             )
         } else {

@@ -76,7 +76,9 @@ fn signed_tokens(
     if provider.claims.is_some() {
         return Err(unsupported(&format!("{field}.claims")));
     }
-    let value = lookup.value(namespace, secret)?;
+    let value = lookup
+        .value(namespace, secret)
+        .map_err(|problem| problem.at(format_args!("{field}.hmacSecretRef")))?;
     let length = value.len();
     if length < defaults::HMAC_BYTES {
         return Err(Problem::spec(

@@ -35,7 +35,9 @@ pub(super) fn of_backend(world: &World, class: &str, backend: &McpBackend) -> BT
 }
 
 fn answer(world: &World, class: &str, own: &str, name: &ObjectName) -> Answer {
-    let refuse = |reason, message: &str| Err(Finding::new(reason, format_args!("gateway {name} {message}")));
+    let refuse = |reason, message: &str| {
+        Err(Finding::new(reason, format_args!("spec.gatewayRefs: gateway {name} {message}")))
+    };
     match world.gateways.get(name) {
         None => refuse(Accepted::NoMatchingGateway, "does not exist"),
         Some(gateway) if class_of(gateway) != class => {

@@ -150,9 +150,13 @@ fn targets(
     if let Some(reference) = &spec.service_ref {
         let name = ObjectName::new(namespace, &*reference.name);
         let service = lookup.world().services.get(&name).ok_or_else(|| {
-            Problem::reference(ResolvedRefs::ServiceNotFound, format_args!("Service {name} does not exist"))
+            Problem::reference(
+                ResolvedRefs::ServiceNotFound,
+                format_args!("spec.serviceRef.name: Service {name} does not exist"),
+            )
         })?;
-        let port = port(&name, service, Some(&reference.port))?;
+        let port = port(&name, service, Some(&reference.port))
+            .map_err(|problem| problem.at("spec.serviceRef.port"))?;
         let encrypted = mode.is_some_and(|mode| mode != BackendTlsMode::Disabled);
         return Ok(at_all(&shape, &places(lookup.world(), &name, port, encrypted)));
     }

@@ -47,7 +47,10 @@ impl Credentials {
             match (&header.value, &header.secret_ref) {
                 (Some(value), _) => drop(all.headers.insert(header.name.clone(), Secret::new(value))),
                 (None, Some(reference)) => {
-                    all.add(lookup, namespace, reference, "", Destination::Header(header.name.clone()))?;
+                    all.add(lookup, namespace, reference, "", Destination::Header(header.name.clone()))
+                        .map_err(|problem| {
+                            problem.at(format_args!("spec.headers.set[{}].secretRef", header.name))
+                        })?;
                 }
                 (None, None) => {}
             }
@@ -62,8 +65,9 @@ impl Credentials {
     pub(super) fn of_child(lookup: &mut Lookup<'_>, namespace: &str, stdio: &Stdio) -> Result<Self, Problem> {
         let mut all = Self::default();
         for source in stdio.env_from.iter().flatten() {
-            let keys: Vec<_> =
-                lookup.values(namespace, &source.name)?.iter().map(|(key, _)| (*key).to_owned()).collect();
+            let values =
+                lookup.values(namespace, &source.name).map_err(|problem| problem.at("spec.stdio.envFrom"))?;
+            let keys: Vec<_> = values.iter().map(|(key, _)| (*key).to_owned()).collect();
             for key in keys {
                 let reference = SecretKeyRef { name: source.name.clone(), key: key.clone() };
                 all.add(lookup, namespace, &reference, "", Destination::Env(key))?;
@@ -71,7 +75,9 @@ impl Credentials {
         }
         for variable in stdio.env.iter().flatten() {
             if let Some(reference) = &variable.secret_ref {
-                all.add(lookup, namespace, reference, "", Destination::Env(variable.name.clone()))?;
+                all.add(lookup, namespace, reference, "", Destination::Env(variable.name.clone())).map_err(
+                    |problem| problem.at(format_args!("spec.stdio.env[{}].secretRef", variable.name)),
+                )?;
             }
         }
         Ok(all)
@@ -91,10 +97,12 @@ impl Credentials {
             BackendAuthType::None => Ok(()),
             BackendAuthType::Bearer => {
                 let bearer = auth.bearer.as_ref().ok_or_else(|| missing("bearer"))?;
-                if protocol == BackendProtocol::TCP {
-                    return self.add(lookup, namespace, &bearer.secret_ref, "", Destination::Token);
-                }
-                self.add(lookup, namespace, &bearer.secret_ref, "Bearer ", authorization())
+                let (prefix, into) = match protocol {
+                    BackendProtocol::TCP => ("", Destination::Token),
+                    _ => ("Bearer ", authorization()),
+                };
+                self.add(lookup, namespace, &bearer.secret_ref, prefix, into)
+                    .map_err(|problem| problem.at("spec.auth.bearer.secretRef"))
             }
             _ if protocol == BackendProtocol::TCP => {
                 Err(Problem::spec(Accepted::Invalid, "spec.auth.type: protocol TCP takes Bearer alone"))
@@ -103,13 +111,17 @@ impl Credentials {
                 let key = auth.api_key.as_ref().ok_or_else(|| missing("apiKey"))?;
                 let header = key.header.as_deref().unwrap_or(defaults::API_KEY_HEADER).to_owned();
                 self.add(lookup, namespace, &key.secret_ref, "", Destination::Header(header))
+                    .map_err(|problem| problem.at("spec.auth.apiKey.secretRef"))
             }
             BackendAuthType::Basic => {
                 let basic = auth.basic.as_ref().ok_or_else(|| missing("basic"))?;
                 let secret = &basic.secret_ref.name;
-                let part = |key: &str| SecretKeyRef { name: secret.clone(), key: key.to_owned() };
-                let user = lookup.value(namespace, &part("username"))?;
-                let password = lookup.value(namespace, &part("password"))?;
+                let mut part = |key: &str| {
+                    let reference = SecretKeyRef { name: secret.clone(), key: key.to_owned() };
+                    let value = lookup.value(namespace, &reference);
+                    value.map_err(|problem| problem.at("spec.auth.basic.secretRef"))
+                };
+                let (user, password) = (part("username")?, part("password")?);
                 let value = Secret::new(STANDARD.encode(format!("{user}:{password}")));
                 self.put(namespace, secret, BASIC, value, "Basic ", authorization());
                 Ok(())

@@ -53,6 +53,16 @@ impl Problem {
         Self::Reference(Finding::new(reason, message))
     }
 
+    /// With the field that it is about before what was found there.
+    pub fn at(self, field: impl Display) -> Self {
+        match self {
+            Self::Spec(found) => Self::spec(found.reason, format_args!("{field}: {}", found.message)),
+            Self::Reference(found) => {
+                Self::reference(found.reason, format_args!("{field}: {}", found.message))
+            }
+        }
+    }
+
     /// For people.
     pub fn message(&self) -> &str {
         match self {

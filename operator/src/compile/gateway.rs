@@ -46,7 +46,7 @@ pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGatewa
         Finding::new(ResolvedRefs::ResolvedRefs, ""),
     );
     if let Some((name, unusable)) = listeners.iter().find(|(_, verdict)| !verdict.resolved.holds()) {
-        let message = format!("listener {name}: {}", unusable.resolved.message);
+        let message = format!("spec.listeners[{name}]: {}", unusable.resolved.message);
         resolved = Finding::new(unusable.resolved.reason, message);
     }
     match problem.or_else(|| taken(gateway)) {

@@ -104,14 +104,17 @@ fn tls(
     let certificates = tls.certificate_refs.as_deref().unwrap_or_default();
     let mut pairs = Vec::new();
     for certificate in certificates {
-        pairs.push((&certificate.name, lookup.certificate(namespace, &certificate.name)?));
+        let pair = lookup.certificate(namespace, &certificate.name);
+        let pair = pair.map_err(|problem| problem.at("tls.certificateRefs"))?;
+        pairs.push((&certificate.name, pair));
     }
     let Some((name, (chain, key))) = pairs.into_iter().next() else {
         return invalid("tls.certificateRefs is empty");
     };
     let client_ca = match &tls.client_ca_ref {
         Some(reference) => {
-            let pem = lookup.authorities(namespace, reference)?;
+            let pem =
+                lookup.authorities(namespace, reference).map_err(|problem| problem.at("tls.clientCARef"))?;
             Some(material::of_authorities(secrets, namespace, reference, pem))
         }
         None if mode == ListenerTlsMode::Mutual => return invalid("mode: Mutual needs tls.clientCARef"),

@@ -57,7 +57,7 @@ fn authorities(
     reference: &CaRef,
     secrets: &mut Secrets,
 ) -> Result<Material, Problem> {
-    let pem = lookup.authorities(namespace, reference)?;
+    let pem = lookup.authorities(namespace, reference).map_err(|problem| problem.at("spec.tls.caRef"))?;
     Ok(material::of_authorities(secrets, namespace, reference, pem))
 }
 
@@ -67,7 +67,8 @@ fn identity(
     name: &str,
     secrets: &mut Secrets,
 ) -> Result<TlsIdentity, Problem> {
-    let (chain, key) = lookup.certificate(namespace, name)?;
+    let (chain, key) =
+        lookup.certificate(namespace, name).map_err(|problem| problem.at("spec.tls.clientCertRef"))?;
     Ok(TlsIdentity {
         certificate: material::of_key(secrets, namespace, (name, "tls.crt"), chain),
         key: material::of_key(secrets, namespace, (name, "tls.key"), key),

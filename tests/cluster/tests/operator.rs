@@ -9,6 +9,8 @@ mod conflicts;
 mod crashes;
 #[path = "operator/defects.rs"]
 mod defects;
+#[path = "operator/examples.rs"]
+mod examples;
 #[path = "operator/faulty.rs"]
 mod faulty;
 #[path = "operator/installed.rs"]
@@ -42,6 +44,7 @@ fn main() -> ExitCode {
             crashes::an_operator_that_ends_after_any_of_its_writes_is_continued,
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
+            examples::the_examples_serve_as_they_stand,
             objects::each_object_comes_and_goes_with_the_wish_for_it,
             objects::pods_of_a_stdio_backend_come_and_go_with_it,
             rotates::certificates_and_keys_change_without_a_restart_and_without_a_broken_connection,
@@ -68,6 +71,7 @@ fn settings() -> Result<Settings> {
         .with("mcp-gateway", built("mcp-gateway")?)
         .with("mcp-operator", built("mcp-operator")?)
         .with("mcp-test-server", built("mcp-test-server")?)
-        .with("shell", Program::command(["sh"]));
+        .with("shell", Program::command(["sh"]))
+        .with("example/weather", examples::weather()?);
     Ok(Settings { images, spare_nodes: 1, ..Settings::new("operator") })
 }

@@ -23,6 +23,7 @@ use rmcp::service::{
     ClientLifecycleMode, ClientServiceExt as _, NotificationContext, RequestContext, RunningService,
 };
 use rmcp::transport::StreamableHttpClientTransport;
+use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
 use rmcp::{ClientHandler, ErrorData, RoleClient, ServiceError, ServiceExt as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -57,7 +58,11 @@ async fn main() -> Result<()> {
         let dir = TempDir::new("rmcp-client")?;
         let socket = relay(&dir, Url::parse(url)?.authority)?;
         _socket = Some(dir);
-        let transport = StreamableHttpClientTransport::from_unix_socket(&socket, url.as_str());
+        let mut endpoint = StreamableHttpClientTransportConfig::with_uri(url.as_str());
+        if let Some(token) = plan["token"].as_str() {
+            endpoint = endpoint.auth_header(token);
+        }
+        let transport = StreamableHttpClientTransport::from_unix_socket_with_config(&socket, endpoint);
         let lifecycle = match mode.as_str() {
             "modern" => {
                 ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] }

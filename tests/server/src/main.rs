@@ -62,6 +62,9 @@ struct Args {
     /// Directory for what tools change, so that several processes of one server see the same; without it, memory.
     #[arg(long)]
     state_dir: Option<std::path::PathBuf>,
+    /// Another name for the tool echo; may be repeated.
+    #[arg(long = "tool", value_name = "NAME")]
+    tools: Vec<String>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -100,7 +103,7 @@ fn main() -> ExitCode {
 }
 
 fn serve(args: &Args) -> anyhow::Result<()> {
-    let shared = Shared::new(args.era, args.page_size, args.state_dir.as_deref())?;
+    let shared = Shared::new(args.era, args.page_size, args.state_dir.as_deref(), &args.tools)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let address = (args.host, args.port).into();
     let outcome = runtime.block_on(async {

@@ -46,6 +46,7 @@ impl Shared {
         era: Era,
         page_size: Option<NonZeroUsize>,
         state_dir: Option<&Path>,
+        more_tools: &[String],
     ) -> anyhow::Result<Arc<Self>> {
         let mut key = vec![0; RequestStateCodec::MIN_KEY_LENGTH];
         let mut instance = [0; 8];
@@ -56,7 +57,7 @@ impl Shared {
             era,
             page_size,
             instance: format!("{:016x}", u64::from_be_bytes(instance)),
-            tools: Registry::new(),
+            tools: Registry::new(more_tools),
             tasks: TaskManager::new(),
             state_codec: RequestStateCodec::try_new(key)?,
             hub: Hub::new(),

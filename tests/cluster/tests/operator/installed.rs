@@ -18,8 +18,8 @@ use tokio::time::{interval, timeout};
 /// The operator's namespace.
 pub(crate) const SYSTEM: &str = "mcp-system";
 
-/// A server with two pods behind a Service.
-const SERVER: &str = r#"
+/// A server of one pod.
+const DEPLOYMENT: &str = r#"
 apiVersion: apps/v1
 kind: Deployment
 metadata: {name: NAME, namespace: NAMESPACE}
@@ -33,17 +33,20 @@ spec:
         - name: server
           image: example.test/mcp-test-server:1
           env: [{name: POD_IP, valueFrom: {fieldRef: {fieldPath: status.podIP}}}]
-          args: [--transport, http, --host, 0.0.0.0, --port, "8080", --allow-host, $(POD_IP), --allow-host, NAME.NAMESPACE.svc]
+          args: [--transport, http, --host, 0.0.0.0, --port, "8080", --allow-host, $(POD_IP), --allow-host, NAME.NAMESPACE.svc, OPTIONS]
           ports: [{name: mcp, containerPort: 8080}]
           readinessProbe: {tcpSocket: {port: mcp}, periodSeconds: 1}
----
+"#;
+
+/// Its Service.
+const SERVICE: &str = "
 apiVersion: v1
 kind: Service
 metadata: {name: NAME, namespace: NAMESPACE}
 spec:
   selector: {app: NAME}
   ports: [{name: http, port: 80, targetPort: mcp}]
-"#;
+";
 
 /// A gateway of three pods that lets everybody in, and a backend of it.
 const GATEWAY: &str = "
@@ -87,8 +90,25 @@ pub(crate) fn printed(command: &str) -> Result<String> {
 /// A namespace with a fixture server, whose pods are ready.
 pub(crate) async fn server(cluster: &Cluster, namespace: &str, name: &str) -> Result<()> {
     cluster.namespace(namespace).await?;
-    cluster.apply(&SERVER.replace("NAMESPACE", namespace).replace("NAME", name)).await?;
+    deployment(cluster, (namespace, name), &[]).await?;
+    service(cluster, (namespace, name)).await
+}
+
+/// A fixture server with more options, whose pods are ready. Its label `app` is its name.
+pub(crate) async fn deployment(
+    cluster: &Cluster,
+    (namespace, name): (&str, &str),
+    options: &[&str],
+) -> Result<()> {
+    let object = DEPLOYMENT.replace("NAMESPACE", namespace).replace("NAME", name);
+    cluster.apply(&object.replace("OPTIONS", &options.join(", "))).await?;
     cluster.until_available(namespace, name).await
+}
+
+/// The Service of a fixture server.
+pub(crate) async fn service(cluster: &Cluster, (namespace, name): (&str, &str)) -> Result<()> {
+    cluster.apply(&SERVICE.replace("NAMESPACE", namespace).replace("NAME", name)).await?;
+    Ok(())
 }
 
 /// The gateway `main` with three pods, and its backend `tools`, which is the server `fixture`; served by every pod.

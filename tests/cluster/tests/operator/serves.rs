@@ -117,7 +117,7 @@ mcpbackend.mcp.bridge/tools       StreamableHTTP   1           46      True     
 }
 
 /// A table whose last column is of one value; blanks of alignment are one.
-fn without_ages(table: &str) -> Vec<String> {
+pub(crate) fn without_ages(table: &str) -> Vec<String> {
     let row = |line: &str| {
         let mut words: Vec<_> = line.split_whitespace().collect();
         if let Some(age) = words.last_mut().filter(|age| age.ends_with('s') || age.ends_with('m')) {

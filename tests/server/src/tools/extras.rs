@@ -1,5 +1,6 @@
 //! Plain tools for tests of the gateway itself. Changes when a gateway test needs another handle on its backend.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,9 +32,7 @@ pub(super) fn tools() -> Vec<Entry> {
         "required": ["pid", "instance", "protocolVersion", "startedSleeps", "cancelledSleeps"],
     }))));
     vec![
-        entry("echo", "Returns its message", arguments(&[("message", "string")]), |call| {
-            Box::pin(async move { text(call.string("message")?) })
-        }),
+        echo("echo"),
         entry(
             "sleep",
             "Returns after some milliseconds; can be cancelled",
@@ -54,6 +53,12 @@ pub(super) fn tools() -> Vec<Entry> {
             Box::pin(async { std::process::exit(1) })
         }),
     ]
+}
+
+pub(super) fn echo(name: impl Into<Cow<'static, str>>) -> Entry {
+    entry(name, "Returns its message", arguments(&[("message", "string")]), |call| {
+        Box::pin(async move { text(call.string("message")?) })
+    })
 }
 
 /// Logs its start and a cancellation and reports the start as progress, so that a test can act in between.

@@ -11,6 +11,7 @@ mod streaming;
 mod triggers;
 mod urls;
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::future::Future;
 use std::pin::Pin;
@@ -33,7 +34,12 @@ struct Entry {
 }
 
 /// A tool without arguments, or with the properties of `schema`.
-fn entry(name: &'static str, description: &'static str, schema: Value, run: fn(Call) -> Running) -> Entry {
+fn entry(
+    name: impl Into<Cow<'static, str>>,
+    description: &'static str,
+    schema: Value,
+    run: fn(Call) -> Running,
+) -> Entry {
     Entry { tool: Tool::new(name, description, object(schema)), run }
 }
 
@@ -58,7 +64,8 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new() -> Self {
+    /// With `echo` under these names, too.
+    pub(crate) fn new(more: &[String]) -> Self {
         let mut entries: Vec<Entry> = [
             content::tools(),
             streaming::tools(),
@@ -73,6 +80,7 @@ impl Registry {
         ]
         .into_iter()
         .flatten()
+        .chain(more.iter().map(|name| extras::echo(name.clone())))
         .collect();
         for entry in &mut entries {
             let harmless = entry.tool.name != extras::CRASH;
