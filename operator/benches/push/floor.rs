@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_runtime::tasks;
 use futures_util::future::join_all;
 use k8s_openapi::jiff::Zoned;
 use mcp_operator::serve::{Authority, server_config};
@@ -35,7 +36,7 @@ pub(crate) async fn measure(pods: usize, through: &mut Pods, bytes: usize, round
         let started = Instant::now();
         let sending = sockets.iter().map(|socket| {
             let (socket, payload) = (Arc::clone(socket), Arc::clone(&payload));
-            tokio::spawn(async move {
+            tasks::spawn("floor", async move {
                 let mut socket = socket.lock().await;
                 socket.write_all(&payload).await.unwrap();
                 socket.flush().await.unwrap();

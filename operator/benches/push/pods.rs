@@ -80,7 +80,7 @@ pub(crate) async fn run() {
         shared.begin();
         match told {
             Order::Floor { port, authority, bytes, rounds } => {
-                floor(port, &authority, count, bytes, rounds).await
+                floor(port, &authority, count, bytes, rounds).await;
             }
             told => {
                 let ready = matches!(told, Order::Expect(..));

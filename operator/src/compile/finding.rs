@@ -54,6 +54,7 @@ impl Problem {
     }
 
     /// With the field that it is about before what was found there.
+    #[must_use]
     pub fn at(self, field: impl Display) -> Self {
         match self {
             Self::Spec(found) => Self::spec(found.reason, format_args!("{field}: {}", found.message)),
