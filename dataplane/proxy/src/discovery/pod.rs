@@ -220,9 +220,12 @@ impl Pod<'_> {
     async fn fall_back(&mut self) {
         self.patience = None;
         let Some((source, saved)) = self.saved.take() else {
-            tracing::error!(
-                "no operator answers and no configuration is saved: this pod stays unready until one answers"
-            );
+            let why = if self.standing.facts().connected {
+                "nothing that the operator sent can be served"
+            } else {
+                "no operator answers"
+            };
+            tracing::error!("{why} and no configuration is saved: this pod stays unready until that changes");
             return;
         };
         let rejected = self.served.apply(&saved.entries, &[], &mut self.server).await;
@@ -247,6 +250,7 @@ impl Pod<'_> {
         self.patience = None;
         let rejected = self.subscriber.rejected().count();
         self.standing.serves(source, self.subscriber.revision(), hash.short(), rejected);
+        self.server.configured();
         self.set_level();
     }
 

@@ -75,11 +75,15 @@ impl Server {
                 }
             }
         }
+        tracing::info!(hash = hash.short(), backends = plan.clusters.len(), "configuration loaded");
+        Ok(hash)
+    }
+
+    /// The process serves what it is to serve, and says so where it is asked: it may be ready.
+    pub(crate) fn configured(&mut self) {
         if let Some(gate) = self.unconfigured.take() {
             gate.release();
         }
-        tracing::info!(hash = hash.short(), backends = plan.clusters.len(), "configuration loaded");
-        Ok(hash)
     }
 
     /// Which running listeners stay, with certificates read anew, and new ones, bound so that a port in use refuses the whole configuration.
