@@ -43,6 +43,8 @@ pub const PATH: &str = "/v1/stream";
 pub const SUBPROTOCOL: &str = "mcp-bridge-config.v1";
 /// Connections at once, open streams included.
 const CONNECTIONS: usize = 4096;
+/// Pause after an accept that failed for want of file descriptors.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Time for the handshakes of TLS and for the head of the request.
 const HANDSHAKE: Duration = Duration::from_secs(10);
 
@@ -107,7 +109,7 @@ impl Server {
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(Duration::from_millis(100)).await;
+                    tokio::time::sleep(ACCEPT_PAUSE).await;
                 }
             }
         }

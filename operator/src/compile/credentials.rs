@@ -123,7 +123,7 @@ impl Credentials {
                 };
                 let (user, password) = (part("username")?, part("password")?);
                 let value = Secret::new(STANDARD.encode(format!("{user}:{password}")));
-                self.put(namespace, secret, BASIC, value, "Basic ", authorization());
+                self.put(&ObjectName::new(namespace, &**secret), BASIC, value, ("Basic ", authorization()));
                 Ok(())
             }
             BackendAuthType::OAuth2ClientCredentials
@@ -144,21 +144,14 @@ impl Credentials {
         into: Destination,
     ) -> Result<(), Problem> {
         let value = Secret::new(lookup.value(namespace, reference)?.trim_end_matches(['\r', '\n']));
-        self.put(namespace, &reference.name, &reference.key, value, prefix, into);
+        let secret = ObjectName::new(namespace, &*reference.name);
+        self.put(&secret, &reference.key, value, (prefix, into));
         Ok(())
     }
 
-    #[allow(clippy::too_many_arguments, reason = "each is one member of what is put")]
-    fn put(
-        &mut self,
-        namespace: &str,
-        secret: &str,
-        key: &str,
-        value: Secret,
-        prefix: &str,
-        into: Destination,
-    ) {
-        let secret = ObjectName::new(namespace, secret).to_string();
+    /// Sends a value to the pods, and says where it goes there.
+    fn put(&mut self, secret: &ObjectName, key: &str, value: Secret, (prefix, into): (&str, Destination)) {
+        let secret = secret.to_string();
         self.secrets.entry(secret.clone()).or_default().data.insert(key.to_owned(), value);
         self.list.push(Credential { secret, key: key.to_owned(), prefix: prefix.to_owned(), into });
     }
