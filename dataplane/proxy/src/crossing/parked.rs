@@ -85,17 +85,19 @@ pub(crate) struct Parked {
 
 struct Kept {
     call: Box<ToLegacyCall>,
-    #[allow(dead_code, reason = "held for its Drop")]
-    held: Held,
+    /// Until its drop.
+    _held: Held,
 }
 
 /// A parked call as those see it that wait for calls before they end: a gateway that stops, and the client's connection.
-#[allow(dead_code, reason = "held for their Drop")]
-pub(super) struct Held(InFlight, Option<TaskTrackerToken>);
+pub(super) struct Held {
+    _in_flight: InFlight,
+    _connection: Option<TaskTrackerToken>,
+}
 
 impl Held {
     pub(super) fn new(in_flight: InFlight, connection: Option<&TaskTracker>) -> Self {
-        Self(in_flight, connection.map(TaskTracker::token))
+        Self { _in_flight: in_flight, _connection: connection.map(TaskTracker::token) }
     }
 }
 
@@ -158,7 +160,7 @@ impl Parked {
         held: Held,
     ) -> Result<(), Box<ToLegacyCall>> {
         let (bytes, expires) = (call.size(), Instant::now() + limits.ttl);
-        let entry = Entry { claim, expires, bytes, call: Kept { call, held } };
+        let entry = Entry { claim, expires, bytes, call: Kept { call, _held: held } };
         self.waiting.lock().insert(ticket.wait, entry, limits).map_err(|refused| refused.call.call)
     }
 
