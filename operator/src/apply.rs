@@ -273,14 +273,18 @@ impl Applier {
         generation: Option<i64>,
     ) -> Result<(), ApplyError> {
         let kind = OwnedKind::Deployment;
-        if let Some(newest) = self.look(kind, deployment).await? {
-            fence(kind, deployment, generation, &newest)?;
+        let newest = self.look(kind, deployment).await?;
+        if let Some(newest) = &newest {
+            fence(kind, deployment, generation, newest)?;
         }
+        let version = newest.as_ref().and_then(ResourceExt::resource_version);
         let resource = kind.resource();
         let mut document = json!({
             "apiVersion": resource.api_version,
             "kind": resource.kind,
-            "metadata": { "name": deployment.name, "namespace": deployment.namespace },
+            "metadata": {
+                "name": deployment.name, "namespace": deployment.namespace, "resourceVersion": version,
+            },
         });
         if let (Some(number), Some(document)) = (number, document.as_object_mut()) {
             document.insert("spec".to_owned(), json!({ "replicas": number }));
@@ -301,11 +305,12 @@ impl Applier {
     ) -> Result<(), ApplyError> {
         fence(kind, name, generation, seen)?;
         self.check()?;
-        let preconditions = Preconditions { uid: seen.uid(), resource_version: None };
+        let preconditions = Preconditions { uid: seen.uid(), resource_version: seen.resource_version() };
         let params = DeleteParams::background().preconditions(preconditions);
         match self.api(kind, name).delete(&name.name, &params).await {
             Ok(_) => Ok(()),
-            Err(kube::Error::Api(status)) if status.code == 404 || status.code == 409 => Ok(()),
+            // It was changed or deleted; the watch will say so.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => Ok(()),
             Err(source) => Err(fail(kind, name, source)),
         }
     }

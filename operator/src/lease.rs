@@ -5,10 +5,12 @@
 
 use std::time::{Duration, Instant};
 
+use http::Request;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
+use kube::client::Body;
 use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -56,6 +58,31 @@ impl Claim {
     pub fn holds(&self, now: Instant) -> bool {
         self.until.is_some_and(|until| now < until)
     }
+}
+
+/// A request that only the holder of the Lease may make.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Forfeit {
+    /// Not sent.
+    #[error("this replica does not hold the Lease")]
+    NotHeld,
+    /// Not answered in time. The API server may get it still.
+    #[error("the API server did not answer for as long as this replica was sure of the Lease")]
+    RanOut,
+}
+
+/// A client whose requests are made with a claim only, and given up when the claim runs out that they were made with.
+pub fn fenced(client: &Client, claim: watch::Receiver<Claim>) -> Client {
+    let inner = client.clone();
+    let service = tower::service_fn(move |request: Request<Body>| {
+        let (inner, claim) = (inner.clone(), *claim.borrow());
+        async move {
+            let until = claim.until.filter(|_| claim.holds(Instant::now())).ok_or(Forfeit::NotHeld)?;
+            let sent = tokio::time::timeout_at(until.into(), inner.send(request)).await;
+            Ok::<_, tower::BoxError>(sent.map_err(|_elapsed| Forfeit::RanOut)??)
+        }
+    });
+    Client::new(service, client.default_namespace().to_owned())
 }
 
 /// A Lease as it was seen, and since when it has been so.
@@ -179,7 +206,11 @@ impl Election {
         observed: &mut Option<Observed>,
         before: Instant,
     ) {
-        match self.try_once(observed, before).await {
+        // A later answer gives no claim any more.
+        let Ok(tried) = tokio::time::timeout(CLAIM, self.try_once(observed, before)).await else {
+            return tracing::warn!(lease = self.name, "cannot renew the Lease in time");
+        };
+        match tried {
             Ok(true) => {
                 self.leader.send_replace(Leader::Me);
                 let had = claim.borrow().holds(before);
@@ -205,8 +236,14 @@ impl Election {
         let held = claim.borrow().holds(now);
         self.leader.send_replace(Leader::Nobody);
         claim.send_replace(Claim::default());
-        if held && let Err(error) = self.release().await {
-            tracing::warn!(%error, "cannot let go of the Lease; another replica waits until it expires");
+        if !held {
+            return;
+        }
+        let (lease, consequence) = (&self.name, "another replica waits until it expires");
+        match tokio::time::timeout(CLAIM, self.release()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(lease, %error, consequence, "cannot let go of the Lease"),
+            Err(_elapsed) => tracing::warn!(lease, consequence, "cannot let go of the Lease in time"),
         }
     }
 
@@ -295,6 +332,31 @@ mod tests {
             let decided = attempt(&mut None, seen.as_ref(), "me", now, wall);
             assert!(matches!(decided, Attempt::Write(spec) if spec.holder_identity.as_deref() == Some("me")));
         }
+    }
+
+    /// A client whose requests are never answered, and how many there were.
+    fn silent() -> (Client, watch::Receiver<u32>) {
+        let (sent, count) = watch::channel(0);
+        let service = tower::service_fn(move |_: Request<Body>| {
+            sent.send_modify(|count| *count += 1);
+            std::future::pending::<Result<http::Response<Body>, kube::Error>>()
+        });
+        (Client::new(service, "default"), count)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_request_without_an_answer_does_not_outlive_the_claim_that_it_was_made_with() {
+        let (client, sent) = silent();
+        let (claims, claim) = watch::channel(Claim::default());
+        let fenced: Api<Lease> = Api::namespaced(fenced(&client, claim), "here");
+        let refused = fenced.get("x").await.unwrap_err();
+        assert!(refused.to_string().contains(&Forfeit::NotHeld.to_string()), "{refused}");
+        assert_eq!(*sent.borrow(), 0);
+
+        claims.send_replace(Claim { until: Some(Instant::now() + CLAIM) });
+        let given_up = tokio::time::timeout(DURATION, fenced.get("x")).await.unwrap().unwrap_err();
+        assert!(given_up.to_string().contains(&Forfeit::RanOut.to_string()), "{given_up}");
+        assert_eq!(*sent.borrow(), 1);
     }
 
     #[test]

@@ -180,7 +180,7 @@ impl Operator {
         tasks::spawn("teller", teller.run(view.clone(), election.leader(), stop.clone()));
         let election = tasks::spawn("election", election.run(claimed, leaving.clone()));
         let writer = Writer::new(
-            client.clone(),
+            &client,
             (installation, trusted),
             &replica,
             measured.clone(),

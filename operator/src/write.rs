@@ -8,6 +8,7 @@ mod monitors;
 mod owned;
 mod pace;
 mod status;
+mod unseen;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -23,13 +24,14 @@ use crate::apply::{Applier, ApplyError};
 use crate::compile::{Compilation, ServiceNote};
 use crate::desired::Installation;
 use crate::engine::View;
-use crate::lease::Claim;
+use crate::lease::{Claim, fenced};
 use crate::metrics::OperatorMetrics;
 use crate::status::lag;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 use events::Events;
 use pace::Pace;
+use unseen::Unseen;
 
 /// Everything is compared again after so long, in case a watch has missed something.
 const SWEEP: Duration = Duration::from_mins(10);
@@ -52,6 +54,7 @@ pub struct Writer {
     /// Gateways whose objects are in somebody's way, with the words for it.
     conflicts: BTreeMap<ObjectName, String>,
     pace: Pace,
+    unseen: Unseen,
     clock: lag::Clock,
     /// Gateways of which it was told that a pod is behind.
     noted: BTreeSet<ObjectName>,
@@ -78,13 +81,14 @@ impl std::fmt::Debug for Writer {
 impl Writer {
     /// A writer that has written nothing. `replica` names it in Events.
     pub fn new(
-        client: Client,
+        client: &Client,
         (installation, authorities): (Installation, watch::Receiver<String>),
         replica: &str,
         metrics: OperatorMetrics,
         view: watch::Receiver<Arc<View>>,
         (claim, pulse): (watch::Receiver<Claim>, Pulse),
     ) -> Self {
+        let client = fenced(client, claim.clone());
         Self {
             applier: Applier::new(client.clone(), claim.clone(), pulse),
             events: Events::new(client.clone(), replica),
@@ -96,6 +100,7 @@ impl Writer {
             claim,
             conflicts: BTreeMap::new(),
             pace: Pace::default(),
+            unseen: Unseen::default(),
             clock: lag::Clock::default(),
             noted: BTreeSet::new(),
             drained: VecDeque::new(),
@@ -160,13 +165,13 @@ impl Writer {
                 let written = self.adapter(&view, &compilation, backend).await;
                 self.done("backend", name, written);
             }
-            statuses.extend(Self::backend_status(&view, &compilation, &said, name));
+            statuses.extend(self.backend_status(&view, &compilation, &said, name));
         }
         self.write_all(statuses).await;
         if view.sight.is_clear() {
             self.tell_services(&view, &compilation).await;
         }
-        self.forget(&compilation);
+        self.forget(&view, &compilation);
     }
 
     async fn gateway(
@@ -194,13 +199,14 @@ impl Writer {
         self.wake = Some(self.wake.map_or(at, |wake| wake.min(at)));
     }
 
-    fn forget(&mut self, compilation: &Compilation) {
+    fn forget(&mut self, view: &View, compilation: &Compilation) {
         let gateways = &compilation.gateways;
         self.conflicts.retain(|name, _| gateways.contains_key(name));
         self.clock.retain(|name| gateways.contains_key(name));
         self.noted.retain(|name| gateways.contains_key(name));
         self.saved.retain(|name, _| gateways.contains_key(name));
         self.told.retain(|name, _| compilation.services.contains_key(name));
+        self.unseen.retain(&view.world);
         self.pace.retain(|name| gateways.contains_key(name) || compilation.backends.contains_key(name));
     }
 }

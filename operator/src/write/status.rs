@@ -42,6 +42,8 @@ const DRAINED: usize = 1000;
 pub(super) struct Pending {
     kind: &'static str,
     name: ObjectName,
+    /// Of the object that it was computed from.
+    version: Option<String>,
     reference: ObjectReference,
     urgency: Urgency,
     status: Value,
@@ -119,6 +121,7 @@ impl Writer {
         name: &ObjectName,
     ) -> Option<Pending> {
         let (object, plan) = (view.world.gateways.get(name)?, compilation.gateways.get(name)?);
+        let object = &*self.unseen.newest("McpGateway", object);
         let uid = object.uid().unwrap_or_default();
         let pods: Vec<&Pod> = view.world.pods_of(&uid).collect();
         let workload = ObjectName::new(&*name.namespace, layout::workload(&name.name));
@@ -143,10 +146,11 @@ impl Writer {
         let before = object.status.as_ref();
         let conditions = before.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let after = status.conditions.clone().unwrap_or_default();
-        pending("McpGateway", &**object, (before, &status), (conditions, after))
+        pending("McpGateway", object, (before, &status), (conditions, after))
     }
 
     pub(super) fn backend_status(
+        &self,
         view: &View,
         compilation: &Compilation,
         said: &Said,
@@ -156,6 +160,7 @@ impl Writer {
         if object.metadata.deletion_timestamp.is_some() {
             return None;
         }
+        let object = &*self.unseen.newest("McpBackend", object);
         let (nothing, nobody) = (Published::default(), Default::default());
         let gateways: Vec<_> = verdict
             .gateways
@@ -182,7 +187,7 @@ impl Writer {
         let before = object.status.as_ref();
         let conditions = before.and_then(|status| status.conditions.as_deref()).unwrap_or_default();
         let after = status.conditions.clone().unwrap_or_default();
-        pending::<McpBackend, _>("McpBackend", object, (before, &status), (conditions, after))
+        pending("McpBackend", object, (before, &status), (conditions, after))
     }
 
     /// Writes what differs, the most urgent first, as fast as the API server shall bear.
@@ -200,13 +205,15 @@ impl Writer {
         }
     }
 
+    /// Writes a status, to exactly the object that it was computed from: neither another replica's newer status nor one of a
+    /// newer spec is written over, however late the request arrives.
     async fn write(&mut self, pending: &Pending, now: Instant) -> Result<(), ApplyError> {
-        let Pending { kind, name, .. } = pending;
+        let Pending { kind, name, version, .. } = pending;
         self.applier.check()?;
         let document: Value = json!({
             "apiVersion": format!("{GROUP}/v1alpha1"),
             "kind": kind,
-            "metadata": { "name": name.name, "namespace": name.namespace },
+            "metadata": { "name": name.name, "namespace": name.namespace, "resourceVersion": version },
             "status": pending.status,
         });
         let resource = match *kind {
@@ -216,9 +223,9 @@ impl Writer {
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &name.namespace, &resource);
         let params = PatchParams::apply(STATUS_MANAGER).force();
         match api.patch_status(&name.name, &params, &Patch::Apply(&document)).await {
-            Ok(_) => {}
-            // It was deleted; the watch will say so.
-            Err(kube::Error::Api(status)) if status.code == 404 => return Ok(()),
+            Ok(written) => self.unseen.wrote((kind, name.clone()), version.as_deref(), &written),
+            // It was changed or deleted; the watch will say so.
+            Err(kube::Error::Api(status)) if matches!(status.code, 404 | 409) => return Ok(()),
             Err(source) => return Err(ApplyError::Status { name: name.clone(), source: Box::new(source) }),
         }
         self.metrics.wrote("status", true);
@@ -246,8 +253,9 @@ fn pending<K: Resource<DynamicType = ()>, S: Serialize>(
     } else {
         Urgency::Numbers
     };
-    let (name, reference) = (ObjectName::of(object), object.object_ref(&()));
-    Some(Pending { kind, name, reference, urgency, status, before: old.to_vec(), after: new })
+    let (name, reference, version) =
+        (ObjectName::of(object), object.object_ref(&()), object.resource_version());
+    Some(Pending { kind, name, version, reference, urgency, status, before: old.to_vec(), after: new })
 }
 
 fn without_counters(mut status: Value) -> Value {

@@ -10,8 +10,8 @@ use serde_json::json;
 use crate::kit::api::Api;
 use crate::kit::pod::Pod;
 use crate::{
-    BACKENDS, DEPLOYMENTS, GATEWAYS, Running, args, args_with, backend, cluster, definition, eventually,
-    run_pod, urls, wait_condition,
+    BACKENDS, DEPLOYMENTS, GATEWAYS, Running, args, args_with, backend, cluster, condition, definition,
+    eventually, run_pod, urls, wait_condition,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -108,4 +108,28 @@ async fn pods_trust_the_authority_that_comes_next_before_anybody_shows_it() {
     eventually("a bundle of two", || two(&api)).await;
     assert_eq!(hash(&api), before, "no pod restarts for it");
     second.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_status_that_comes_late_is_not_written_over_what_came_since() {
+    const STATUS: &str = "PATCH /apis/mcp.bridge/v1alpha1/namespaces/here/mcpbackends/b/status";
+    let api = cluster();
+    let operator = Running::start(&api).await;
+    wait_condition(&api, BACKENDS, "b", "Accepted", "Accepted").await;
+    let network = api.hold(STATUS);
+    let written = || api.requests().iter().filter(|line| line.starts_with(STATUS)).count();
+    let before = written();
+    let mut astray = backend("b", "http://b.example.com/mcp");
+    astray["spec"]["gatewayRefs"] = json!([{ "name": "absent" }]);
+    api.put(&astray);
+    eventually("a status that says so", || (written() > before).then_some(())).await;
+    api.put(&backend("b", "http://back.example.com/mcp"));
+    network.send_replace(true);
+    let refused = eventually("a refusal", || api.outdated().pop()).await;
+    assert!(refused.starts_with(STATUS), "{refused}");
+    assert_eq!(condition(&api, BACKENDS, "b", "Accepted").unwrap().0, "Accepted");
+    // What is right now is not held up by that.
+    api.put(&astray);
+    wait_condition(&api, BACKENDS, "b", "Accepted", "NoMatchingGateway").await;
+    operator.stop().await;
 }

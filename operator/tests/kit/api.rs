@@ -15,7 +15,7 @@ use kube::Client;
 use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 type Key = (String, String, String);
 type Answer = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
@@ -35,6 +35,10 @@ struct State {
     tokens: BTreeMap<String, Value>,
     /// Requests that begin with this fail with this status.
     faults: Vec<(String, u16)>,
+    /// Requests that begin with this wait until it is true.
+    held: Vec<(String, watch::Receiver<bool>)>,
+    /// Requests that were made for another version of an object than the one there is.
+    outdated: Vec<String>,
 }
 
 impl Api {
@@ -100,6 +104,18 @@ impl Api {
         self.0.lock().faults.clear();
     }
 
+    /// Holds requests that begin so until the sender says true or is dropped.
+    pub(crate) fn hold(&self, begin: &str) -> watch::Sender<bool> {
+        let (gate, opens) = watch::channel(false);
+        self.0.lock().held.push((begin.to_owned(), opens));
+        gate
+    }
+
+    /// Requests so far that were refused because somebody else had written since: method, path and manager.
+    pub(crate) fn outdated(&self) -> Vec<String> {
+        self.0.lock().outdated.clone()
+    }
+
     async fn answer(&self, request: Request<Body>) -> Response<Answer> {
         let (head, body) = request.into_parts();
         let body = body.collect().await.unwrap().to_bytes();
@@ -114,9 +130,17 @@ impl Api {
             .collect();
         let path = head.uri.path().to_owned();
         let manager = query.get("fieldManager").cloned().unwrap_or_default();
+        let line = format!("{} {path} {manager}", head.method).trim().to_owned();
+        let gate = {
+            let mut state = self.0.lock();
+            state.log.push(line.clone());
+            state.held.iter().find(|(begin, _)| line.starts_with(begin)).map(|(_, opens)| opens.clone())
+        };
+        if let Some(mut opens) = gate {
+            // Whoever held it has ended.
+            let _ = opens.wait_for(|open| *open).await;
+        }
         let mut state = self.0.lock();
-        let line = format!("{} {path} {manager}", head.method);
-        state.log.push(line.trim().to_owned());
         let fault = state.faults.iter().find(|(begin, _)| line.starts_with(begin)).map(|(_, status)| *status);
         if let Some(status) = fault {
             return failure(status, "scripted");
@@ -204,10 +228,18 @@ impl Api {
                 if !subresource.is_empty() && !state.objects.contains_key(&key) {
                     return failure(404, "NotFound");
                 }
+                if state.is_outdated(&key, &body["metadata"]["resourceVersion"]) {
+                    state.outdated.push(line);
+                    return failure(409, "Conflict");
+                }
                 let object = state.apply(&key, &manager, body);
                 json_answer(200, &object)
             }
             (Method::DELETE, _) => {
+                if state.is_outdated(&key, &body["preconditions"]["resourceVersion"]) {
+                    state.outdated.push(line);
+                    return failure(409, "Conflict");
+                }
                 state.delete(&key);
                 json_answer(200, &json!({ "kind": "Status", "apiVersion": "v1", "status": "Success" }))
             }
@@ -237,6 +269,12 @@ impl State {
         let after = self.object(key).unwrap_or_default();
         self.tell(&key.0, if before.is_some() { "MODIFIED" } else { "ADDED" }, &after);
         after
+    }
+
+    /// Whether a request is for a version that an object does not have.
+    fn is_outdated(&self, key: &Key, version: &Value) -> bool {
+        let there = self.object(key).map(|object| object["metadata"]["resourceVersion"].clone());
+        !version.is_null() && there.is_some_and(|there| there != *version)
     }
 
     fn delete(&mut self, key: &Key) {
