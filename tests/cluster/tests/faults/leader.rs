@@ -9,7 +9,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use kube::{Api, ResourceExt as _};
 use tokio::time::{interval, timeout};
 
-use crate::installed::{SYSTEM, until_backend};
+use crate::installed::{SYSTEM, backends, gateways, until_backend};
 use crate::standing::{
     API_SERVER, BACKEND, NAMESPACE, User, backend, holder, remove, stand, until_leader, until_led,
     until_served,
@@ -69,18 +69,38 @@ async fn until_it_looks_at_the_lease(cluster: &Cluster, old: &str, new: &str) ->
     timeout(PATIENCE, looking).await.context("it does not look at the Lease")?
 }
 
+/// Waits until a status tells of `steady` as it is, and of the other backend.
+async fn until_told(cluster: &Cluster, generation: i64) -> Result<()> {
+    let of_steady =
+        cluster.until(backends(cluster, NAMESPACE), BACKEND, "has a status of its own", |found| {
+            found.and_then(|found| found.status.as_ref()?.observed_generation) == Some(generation)
+        });
+    of_steady.await?;
+    let of_gateway = cluster.until(gateways(cluster, NAMESPACE), "main", "has two backends", |found| {
+        found.and_then(|found| found.status.as_ref()?.backends.as_ref()).is_some_and(|all| all.attached == 2)
+    });
+    of_gateway.await.map(drop)
+}
+
 pub(crate) async fn another_replica_writes_when_the_leader_loses_the_api_server(
     cluster: &'static Cluster,
 ) -> Result<()> {
     let pods = stand(cluster).await?;
     let before = writes(cluster)?.len();
-    let (user, old) = (User::of(&pods, BACKEND), until_led(cluster).await?);
+    let (user, old) = (User::of(&pods[1..], BACKEND), until_led(cluster).await?);
     cluster.set_reachable(&old, API_SERVER, false)?;
     let name = old.name_any();
+    // The leader notices that a pod is away, and writes it down. The network holds that back.
+    cluster.signal(&pods[0], "gateway", Signal::KILL)?;
+    cluster.until_logged(&old, "operator", "as long as this replica was sure of the Lease").await?;
+    let changed = cluster.apply(&backend(NAMESPACE, BACKEND, "  priority: 7")).await?;
+    let generation = changed[0].metadata.generation.context("a generation")?;
     cluster.apply(&backend(NAMESPACE, "orphaned", "")).await?;
     let lease = until_leader(cluster, "is held by another pod", |holder| holder != name).await?;
     // Status is what only the one that writes could have told.
     until_backend(cluster, (NAMESPACE, "orphaned"), ("Accepted", "True")).await?;
+    until_told(cluster, generation).await?;
+    // What was held back arrives now.
     cluster.set_reachable(&old, API_SERVER, true)?;
     until_served(&pods, "orphaned").await?;
     until_backend(cluster, (NAMESPACE, "orphaned"), ("Programmed", "True")).await?;
@@ -91,6 +111,7 @@ pub(crate) async fn another_replica_writes_when_the_leader_loses_the_api_server(
     ensure!(writes.iter().any(|request| request.pod() == Some(new) && resource(request) == "mcpbackends"));
     ensure!(one_writer_at_a_time(&writes)? <= 1, "the Lease went back");
     user.end().await?;
+    cluster.apply(&backend(NAMESPACE, BACKEND, "")).await?;
     remove(cluster, &pods, "orphaned").await
 }
 
