@@ -20,7 +20,6 @@ pub(super) fn report(server: &run::Server, dropped: u64) -> Report {
     Report {
         sessions: gateway.sessions.len() as u64,
         dropped,
-        redis: None,
         // A listener that cannot be opened refuses the whole configuration.
         listeners: listeners
             .map(|listener| ListenerReport { name: listener.name.clone(), error: None })
