@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 
 use bridge_api::condition::{ConditionType, words};
 use bridge_api::v1alpha1::McpGateway;
+use bridge_api::v1alpha1::backend::{DetectedProtocol, McpBackendStatus};
 use bridge_snapshot::push::{
     BackendReport, ListenerReport, Problem, Rejection, RejectionCode, Report, ResourceType,
 };
@@ -45,7 +46,6 @@ fn report() -> Report {
     Report {
         listeners: vec![ListenerReport { name: "http".into(), error: None }],
         backends: vec![serde_json::from_value(backend).unwrap()],
-        redis: Some(true),
         ..Report::default()
     }
 }
@@ -122,6 +122,16 @@ impl Case {
         self.change(|case| case.facts.values_mut().for_each(|fact| change(fact.report.as_mut().unwrap())))
     }
 
+    fn refuses(self, pod: &str, kind: ResourceType, message: &str) -> Self {
+        self.change(|case| {
+            let name = case.published.changed.keys().find(|key| key.kind == kind).unwrap().name.clone();
+            let version = serde_json::from_value(json!("0011223344556677")).unwrap();
+            let (code, message) = (RejectionCode::Invalid, message.to_owned());
+            let rejection = Rejection { kind, name, version, code, message };
+            case.facts.get_mut(pod).unwrap().rejected.push(rejection);
+        })
+    }
+
     fn backend_reports(self, change: impl Fn(&mut BackendReport)) -> Self {
         self.reports(|report| report.backends.iter_mut().for_each(&change))
     }
@@ -150,6 +160,10 @@ impl Case {
     }
 
     fn backend(&self) -> Vec<Condition> {
+        self.backend_status().conditions.unwrap()
+    }
+
+    fn backend_status(&self) -> McpBackendStatus {
         let (name, main) = (ObjectName::new("here", "b"), ObjectName::new("here", "main"));
         let serves = !self.compilation.gateways[&main].attached.is_empty();
         let of = GatewayOfBackend {
@@ -166,7 +180,7 @@ impl Case {
             gateways: &[of],
             blind: self.blind,
         };
-        backend(&facts, &Time(Timestamp::UNIX_EPOCH)).unwrap().conditions.unwrap()
+        backend(&facts, &Time(Timestamp::UNIX_EPOCH)).unwrap()
     }
 
     fn is(&self, kind: ConditionType, reason: &str) {
@@ -194,14 +208,7 @@ fn programmed_says_what_ready_pods_have() {
         .change(|case| drop(case.facts.remove("2")))
         .is(P, "Programmed");
     plain().change(|case| case.blind = true).is(P, "OperatorDegraded");
-    let refused = plain().change(|case| {
-        let key = case.published.changed.keys().find(|key| key.kind == ResourceType::Endpoints).unwrap();
-        let (kind, name) = (key.kind, key.name.clone());
-        let version = serde_json::from_value(json!("0011223344556677")).unwrap();
-        let message = "targets[0].url: no".to_owned();
-        let rejection = Rejection { kind, name, version, code: RejectionCode::Invalid, message };
-        case.facts.get_mut("1").unwrap().rejected.push(rejection);
-    });
+    let refused = plain().refuses("1", ResourceType::Endpoints, "targets[0].url: no");
     refused.is(P, "Rejected");
     let of_backend = refused.backend();
     let programmed = of_backend.iter().find(|condition| condition.type_ == "Programmed").unwrap();
@@ -219,6 +226,15 @@ fn ready_says_whether_clients_are_served() {
         .is(R, "DeploymentUnavailable");
     plain().change(|case| case.deployment = Some(deployment(1, "NewReplicaSetAvailable"))).is(R, "Ready");
     plain().reports(|report| report.listeners[0].error = Some("port taken".into())).is(R, "ListenerNotReady");
+    // Of a configuration that a pod refuses, what is open is what was open before.
+    let refusing = || plain().refuses("2", ResourceType::Gateway, "cannot listen on port 8080");
+    refusing().is(R, "Ready");
+    let closed = refusing().reports(|report| report.listeners.clear());
+    closed.is(R, "ListenerNotReady");
+    let found = closed.gateway().into_iter().find(|condition| condition.type_ == "Ready").unwrap();
+    assert_eq!(found.message, "spec.listeners[http]: pod-2: cannot listen on port 8080");
+    let secure = json!({"listeners": [{"name": "tls", "protocol": "TCP", "port": 8444, "tls": {"certificateRefs": [{"name": "none"}]}}]});
+    Case::new(&secure).is(R, "ListenerNotReady");
     let balanced = Case::new(&json!({"service": {"type": "LoadBalancer"}}));
     balanced.is(R, "NoAddress");
     let ingress = json!({"metadata": {"name": "main"}, "spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
@@ -235,7 +251,6 @@ fn available_says_what_pods_see_of_a_backend() {
         .is(A, "Available");
     for (problem, reason) in [
         (Some(Problem::Unreachable), "AllEndpointsUnhealthy"),
-        (Some(Problem::CircuitOpen), "CircuitOpen"),
         (Some(Problem::Unauthorized), "AuthenticationFailed"),
         (Some(Problem::ProtocolMismatch), "ProtocolMismatch"),
         (None, "Pending"),
@@ -248,16 +263,26 @@ fn available_says_what_pods_see_of_a_backend() {
 }
 
 #[test]
+fn what_a_server_was_found_to_speak_is_shown() {
+    let speaks = |word: &str| {
+        let case = plain().backend_reports(|report| report.protocol = Some(word.to_owned()));
+        case.backend_status().protocol
+    };
+    assert_eq!(speaks("streamable_http"), Some(DetectedProtocol::StreamableHTTP));
+    assert_eq!(speaks("sse"), Some(DetectedProtocol::SSE));
+    assert_eq!(speaks("websocket"), Some(DetectedProtocol::WebSocket));
+    assert_eq!(speaks("stdio"), None);
+}
+
+#[test]
 fn session_storage_says_whether_sessions_outlive_their_pod() {
     use ConditionType::SessionStorage as S;
-    let redis = json!({"session": {"redis": {"mode": "Standalone", "addresses": ["redis:6379"]}}});
     plain().is(S, "InMemoryWithReplicas");
     Case::new(&json!({"replicas": 1})).is(S, "NotNeeded");
     Case::new(&json!({"replicas": 1})).change(|case| case.others = true).is(S, "InMemoryWithReplicas");
-    Case::new(&redis).is(S, "Shared");
-    Case::new(&redis).change(|case| case.pods.clear()).is(S, "Pending");
-    Case::new(&redis).reports(|report| report.redis = Some(false)).is(S, "RedisUnreachable");
-    Case::new(&redis).reports(|report| report.redis = None).is(S, "InMemoryWithReplicas");
+    // It is not in force, which `Degraded` says.
+    let redis = json!({"session": {"redis": {"mode": "Standalone", "addresses": ["redis:6379"]}}});
+    Case::new(&redis).is(S, "InMemoryWithReplicas");
 }
 
 #[test]

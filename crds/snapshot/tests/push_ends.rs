@@ -156,6 +156,55 @@ fn a_pod_begins_with_what_was_saved_if_it_is_whole_and_its_own() {
     assert!(matches!(subscriber().restore(other, Vec::new()), Err(Damage::OtherGateway { .. })));
 }
 
+/// Of what a pod answers to a change: who is rejected.
+fn rejected(steps: &[Step]) -> Vec<&str> {
+    match steps {
+        [Step::Send(FromPod::Nack(nack))] => nack.rejected.iter().map(|one| &*one.name).collect(),
+        [Step::Send(FromPod::Ack(_))] => Vec::new(),
+        _ => panic!("{steps:?}"),
+    }
+}
+
+/// A pod that says it has `a` and `b`, and an operator that has nothing to add.
+fn restored() -> (Subscriber, Delta, Rejection) {
+    let (mut pod, now) = (subscriber(), Instant::now());
+    let all = vec![entry("a", 1), entry("b", 2)];
+    pod.restore(Saved::new("ns/main", "e", 7, all.clone()), Vec::new()).unwrap();
+    pod.connect(1, now);
+    pod.receive(1, hello(PROTOCOL), now);
+    let nothing = Delta { upsert: Vec::new(), revision: 7, ..delta(1, all, true) };
+    (pod, nothing, Rejection::of(&entry("b", 2), RejectionCode::Unavailable, "the port is taken"))
+}
+
+#[test]
+fn what_was_saved_and_turns_out_to_be_unusable_is_rejected() {
+    let (mut pod, nothing, unusable) = restored();
+    let now = Instant::now();
+    assert!(matches!(*pod.receive(1, ToPod::Delta(nothing.clone()), now), [Step::Apply(_)]));
+    // What was saved is tried together with the first change.
+    let other = Rejection { version: Version::of("3"), ..unusable.clone() };
+    assert_eq!(rejected(&pod.settle(vec![other])), [""; 0], "it was never sent");
+    let again = Delta { seq: 2, ..nothing };
+    assert!(matches!(*pod.receive(1, ToPod::Delta(again), now), [Step::Apply(_)]));
+    assert_eq!(rejected(&pod.settle(vec![unusable])), ["b"]);
+    assert_eq!(pod.served().cloned().collect::<Vec<_>>(), [entry("a", 1)]);
+    pod.disconnect(1);
+    let [Step::Send(FromPod::Hello(hello))] = &*pod.connect(2, now) else { panic!() };
+    assert_eq!((hello.have.len(), hello.rejected.len()), (1, 1));
+}
+
+#[test]
+fn what_was_saved_and_rejected_while_the_operator_was_silent_is_told_with_the_first_answer() {
+    let (mut pod, nothing, unusable) = restored();
+    let now = Instant::now();
+    let saved = pod.save().unwrap();
+    pod.restore(saved, vec![unusable]).unwrap();
+    assert!(matches!(*pod.receive(1, ToPod::Delta(nothing.clone()), now), [Step::Apply(_)]));
+    assert_eq!(rejected(&pod.settle(Vec::new())), ["b"]);
+    pod.receive(1, ToPod::Delta(Delta { seq: 2, ..nothing }), now);
+    assert_eq!(rejected(&pod.settle(Vec::new())), [""; 0], "once");
+}
+
 fn pod_hello(pod: &str) -> FromPod {
     let text = |text: &str| text.to_owned();
     FromPod::Hello(PodHello {

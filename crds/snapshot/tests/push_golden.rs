@@ -108,19 +108,19 @@ fn messages_from_pods() {
         endpoints: 3,
         healthy: 0,
         ejected: 1,
-        problem: Some(Problem::CircuitOpen),
+        problem: Some(Problem::Unauthorized),
         tools: 12,
         exposed: 10,
         filtered: 1,
         conflicts: 1,
-        protocol: Some(text("http")),
+        protocol: Some(text("streamable_http")),
         server: Some(Server { name: text("s"), version: text("1.2"), protocol: text("2025-11-25") }),
     };
     let listeners = vec![
         ListenerReport { name: text("http"), error: None },
         ListenerReport { name: text("tcp"), error: Some(text("address in use")) },
     ];
-    let report = Report { sessions: 40, dropped: 0, redis: Some(true), listeners, backends: vec![backend] };
+    let report = Report { sessions: 40, dropped: 0, listeners, backends: vec![backend] };
     golden("from_pod_report", &FromPod::Report(report));
 }
 

@@ -199,8 +199,10 @@ fn availability(facts: &BackendFacts<'_>) -> (Available, String) {
     }
     let problems = reports.iter().filter(|report| report.healthy == 0).map(|report| report.problem);
     match problems.clone().flatten().next() {
-        Some(Problem::Unauthorized) => (Available::AuthenticationFailed, message),
-        Some(Problem::CircuitOpen) => (Available::CircuitOpen, message),
+        Some(Problem::Unauthorized) => {
+            let message = format!("{message}: the server refuses what spec.auth and spec.headers give it");
+            (Available::AuthenticationFailed, message)
+        }
         Some(Problem::ProtocolMismatch) => (Available::ProtocolMismatch, message),
         Some(Problem::Unreachable | Problem::Other) => (Available::AllEndpointsUnhealthy, message),
         // Not tried yet, which is no failure.
@@ -239,7 +241,7 @@ fn tools(reports: &[&BackendReport]) -> Option<BackendTools> {
 
 fn detected(protocol: &str) -> Option<DetectedProtocol> {
     match protocol {
-        "http" => Some(DetectedProtocol::StreamableHTTP),
+        "streamable_http" => Some(DetectedProtocol::StreamableHTTP),
         "sse" => Some(DetectedProtocol::SSE),
         "websocket" => Some(DetectedProtocol::WebSocket),
         _ => None,

@@ -7,6 +7,7 @@ use bridge_api::v1alpha1::gateway::{
     AddressType, BackendCounts, DiscoveryCounts, GatewayAddress, GatewayConfig, GatewayEndpoints,
     GatewayTools, ListenerStatus, McpGatewayStatus, ServiceType,
 };
+use bridge_snapshot::push::ResourceType;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -116,15 +117,10 @@ fn readiness(facts: &GatewayFacts<'_>) -> (Ready, String) {
         let starting = desired > 0 && (progressing || conditions.is_none());
         return (if starting { Ready::Pending } else { Ready::DeploymentUnavailable }, count);
     }
-    for pod in facts.pods.iter().filter(|pod| is_ready(pod)) {
-        let report = pod.uid().and_then(|uid| facts.facts.get(&uid)?.report.as_ref());
-        let closed = report.into_iter().flat_map(|report| &report.listeners).find(|one| one.error.is_some());
-        if let Some(listener) = closed {
-            let error = listener.error.as_deref().unwrap_or_default();
-            return (
-                Ready::ListenerNotReady,
-                format!("{}: listener {}: {error}", pod.name_any(), listener.name),
-            );
+    for (name, verdict) in &facts.plan.listeners {
+        let (reason, message) = listener_readiness(facts, name, verdict.resolved.reason);
+        if reason == Ready::ListenerNotReady {
+            return (reason, format!("spec.listeners[{name}]: {message}"));
         }
     }
     let kind = facts.gateway.spec.service.as_ref().and_then(|service| service.kind);
@@ -142,35 +138,11 @@ fn session_storage(facts: &GatewayFacts<'_>) -> (SessionStorage, String) {
         Wanted::Fixed(number) => number > 1 || facts.scaled_by_others,
         Wanted::Scaled(_) => true,
     };
-    let redis = facts.gateway.spec.session.as_ref().is_some_and(|session| session.redis.is_some());
-    if !redis {
-        return if several {
-            let advice = "sessions end with their pod; set spec.session.redis, or run one pod";
-            (SessionStorage::InMemoryWithReplicas, advice.to_owned())
-        } else {
-            (SessionStorage::NotNeeded, String::new())
-        };
+    if several {
+        let message = "sessions end with their pod, and this version has no other place for them: run one pod, or keep client affinity";
+        return (SessionStorage::InMemoryWithReplicas, message.to_owned());
     }
-    let ready = facts.pods.iter().filter(|pod| is_ready(pod));
-    let reports: Vec<_> =
-        ready.filter_map(|pod| Some(facts.facts.get(&pod.uid()?)?.report.as_ref()?.redis)).collect();
-    if reports.is_empty() {
-        return (SessionStorage::Pending, "no ready pod has reported yet".to_owned());
-    }
-    if reports.contains(&Some(false)) {
-        return (SessionStorage::RedisUnreachable, "a ready pod cannot reach Redis".to_owned());
-    }
-    match (reports.contains(&None), several) {
-        (false, _) => (SessionStorage::Shared, String::new()),
-        (true, true) => {
-            let message = "this version keeps sessions in memory, so they end with their pod; spec.session.redis is not in force";
-            (SessionStorage::InMemoryWithReplicas, message.to_owned())
-        }
-        (true, false) => {
-            let message = "this version keeps sessions in memory; spec.session.redis is not in force";
-            (SessionStorage::NotNeeded, message.to_owned())
-        }
-    }
+    (SessionStorage::NotNeeded, String::new())
 }
 
 fn degraded(facts: &GatewayFacts<'_>) -> (Degraded, String) {
@@ -221,9 +193,16 @@ fn listener_readiness(facts: &GatewayFacts<'_>, name: &str, resolved: ResolvedRe
     let (mut open, mut ready) = (0, 0);
     for pod in facts.pods.iter().filter(|pod| is_ready(pod)) {
         ready += 1;
-        let report = pod.uid().and_then(|uid| facts.facts.get(&uid)?.report.as_ref());
+        let Some(fact) = pod.uid().and_then(|uid| facts.facts.get(&uid)) else { continue };
+        let report = fact.report.as_ref();
         let named = report.and_then(|report| report.listeners.iter().find(|one| one.name == name));
-        if let Some(error) = named.and_then(|listener| listener.error.as_ref()) {
+        // A pod that refuses the gateway's part of the configuration has the listeners of the last good one.
+        let refusal = fact.rejected.iter().find(|one| one.kind == ResourceType::Gateway);
+        let error = match named {
+            Some(listener) => listener.error.as_ref(),
+            None => refusal.map(|rejection| &rejection.message),
+        };
+        if let Some(error) = error {
             return (Ready::ListenerNotReady, format!("{}: {error}", pod.name_any()));
         }
         open += usize::from(named.is_some());

@@ -125,9 +125,7 @@ fn reason(condition: &Condition) -> Option<EventReason> {
     match &*condition.reason {
         _ if is(ConditionType::Accepted) && holds => Some(EventReason::Accepted),
         _ if is(ConditionType::Accepted) => Some(EventReason::Rejected),
-        "InvalidCertificate" | "RefNotPermitted" if is(ConditionType::ResolvedRefs) => {
-            Some(EventReason::RefInvalid)
-        }
+        "InvalidCertificate" if is(ConditionType::ResolvedRefs) => Some(EventReason::RefInvalid),
         _ if is(ConditionType::ResolvedRefs) && !holds => Some(EventReason::RefNotFound),
         "Rejected" if is(ConditionType::Programmed) => Some(EventReason::ConfigRejected),
         _ if is(ConditionType::Programmed) && holds => Some(EventReason::Programmed),

@@ -2,8 +2,8 @@
 //! can do alone.
 
 use anyhow::{Context as _, Result, ensure};
-use bridge_snapshot::push::{HeldReason, Key, ResourceType};
-use bridge_tests::pod::{Mounts, backend, gateway, snapshot};
+use bridge_snapshot::push::{HeldReason, Key, RejectionCode, ResourceType, Saved};
+use bridge_tests::pod::{GATEWAY, Mounts, backend, gateway, snapshot};
 use bridge_tests::process::Signal;
 use bridge_tests::{Era, LegacySession, Operator, PATIENCE, Pod, TestServer};
 use serde_json::{Value, json};
@@ -261,6 +261,34 @@ fn the_removal_of_most_backends_is_held_and_clients_are_served() -> Result<()> {
     assert_eq!(operator.wait_held()?, HeldReason::MassRemoval);
     calls(&mut open(&url)?)?;
     ensure!(pod.metrics()?.contains("mcp_gateway_config_held_total 1"), "not counted");
+    Ok(())
+}
+
+#[test]
+fn a_saved_configuration_that_cannot_be_served_is_rejected() -> Result<()> {
+    let operator = Operator::start()?;
+    let mounts = Mounts::of(&operator)?;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let mut wanted = snapshot();
+    wanted.listeners[0].address = taken.local_addr()?;
+    let wanted = gateway(wanted);
+    // The operator has it from before, too: it need not send anything.
+    let revision = operator.publish(std::slice::from_ref(&wanted))?;
+    let saved = Saved::new(GATEWAY, "epoch", revision, vec![wanted.encode()?]);
+    mounts.cold_start(&serde_json::to_string(&saved)?)?;
+    let pod = Pod::start(&mounts)?;
+    let rejected = operator.wait_serves(revision)?;
+    let [rejection] = rejected.as_slice() else { anyhow::bail!("{rejected:?}") };
+    assert_eq!((rejection.kind, rejection.code), (ResourceType::Gateway, RejectionCode::Unavailable));
+    assert_eq!(operator.sent(), 0);
+    ensure!(!pod.is_ready()?, "ready without a listener");
+    // What was not served was not saved in its place.
+    pod.stop()?;
+    operator.fall();
+    drop(taken);
+    let pod = Pod::start(&mounts)?;
+    pod.wait_ready()?;
+    assert_eq!(source(&pod)?, "cold_start");
     Ok(())
 }
 

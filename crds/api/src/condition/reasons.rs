@@ -122,7 +122,6 @@ reasons! {
         False InvalidCertificate = "a certificate or key cannot be read, or they do not belong together",
         False ServiceNotFound = "the Service does not exist",
         False PortNotFound = "the Service has no such port",
-        False RefNotPermitted = "the reference leads to a namespace that it may not lead to",
     }
 
     /// Reasons of `Programmed`, on gateways and backends.
@@ -139,7 +138,7 @@ reasons! {
         True Ready = "clients are served",
         Unknown Pending = "pods are starting",
         False DeploymentUnavailable = "fewer pods are available than wanted, by more than one",
-        False ListenerNotReady = "a ready pod could not open a listener",
+        False ListenerNotReady = "a listener is not open: its certificates cannot be used, or a ready pod could not open it",
         False NoAddress = "the Service has no address yet",
     }
 
@@ -149,18 +148,14 @@ reasons! {
         Unknown Pending = "pods have not reported yet",
         False NoEndpoints = "there is no endpoint",
         False AllEndpointsUnhealthy = "no endpoint passes its health check",
-        False CircuitOpen = "every endpoint failed so often that it is left alone",
         False AuthenticationFailed = "the server refuses the gateway's credential",
         False ProtocolMismatch = "the server does not speak the protocol",
     }
 
     /// Reasons of `SessionStorage`, on gateways.
     SessionStorage {
-        True Shared = "sessions are in Redis, which answers",
         True NotNeeded = "one pod keeps its own sessions",
-        Unknown Pending = "pods have not reported yet",
         False InMemoryWithReplicas = "several pods keep their own sessions, which end with their pod",
-        False RedisUnreachable = "Redis does not answer, and pods keep their own sessions for now",
     }
 
     /// Reasons of `Degraded`, on gateways and backends: what is true is bad.

@@ -11,9 +11,6 @@ pub struct Report {
     /// Requests that had to be given up while the pod left.
     #[serde(default)]
     pub dropped: u64,
-    /// Whether Redis answers; absent when the gateway uses none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub redis: Option<bool>,
     /// Listeners.
     #[serde(default)]
     pub listeners: Vec<ListenerReport>,
@@ -61,7 +58,7 @@ pub struct BackendReport {
     /// Of these, left out because several backends have the name.
     #[serde(default)]
     pub conflicts: u32,
-    /// What it was found to speak, where that was to be found out: `http`, `sse` or `websocket`.
+    /// What it was found to speak, where that was to be found out: `streamable_http`, `sse` or `websocket`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<String>,
     /// What it says about itself.
@@ -75,8 +72,6 @@ pub struct BackendReport {
 pub enum Problem {
     /// No endpoint answers.
     Unreachable,
-    /// Every endpoint failed so often that it is left alone.
-    CircuitOpen,
     /// The gateway's credential is refused.
     Unauthorized,
     /// The answers are not those of the protocol.

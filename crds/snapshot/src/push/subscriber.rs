@@ -53,6 +53,8 @@ struct Link {
     greeted: bool,
     /// The pod has already asked once for everything that it lacks.
     resynced: bool,
+    /// Rejected since the pod said what it has; the next answer names them.
+    untold: BTreeSet<Key>,
 }
 
 /// A change that the driver puts into effect.
@@ -87,13 +89,17 @@ impl Subscriber {
         }
     }
 
-    /// Begins with what was saved. The driver puts it into effect; what it cannot use, it names in `rejected`.
+    /// Begins with what was saved. The driver puts it into effect; what it cannot use, it names in `rejected`, here or in
+    /// [`Subscriber::settle`] when it tries only then.
     pub fn restore(&mut self, saved: Saved, rejected: Vec<Rejection>) -> Result<(), Damage> {
         saved.verify(&self.identity.gateway)?;
         self.digest = saved.digest;
         self.served = saved.entries.into_iter().map(|entry| (entry.key.clone(), entry)).collect();
         for rejection in rejected {
             self.served.remove(&rejection.key());
+            if let Some(link) = self.link.as_mut().filter(|link| link.greeted) {
+                link.untold.insert(rejection.key());
+            }
             self.rejected.insert(rejection.key(), rejection);
         }
         (self.epoch, self.revision) = (Some(saved.epoch), saved.revision);
@@ -160,18 +166,25 @@ impl Subscriber {
     /// The change that [`Step::Apply`] asked for is in effect, except for what is named.
     pub fn settle(&mut self, rejected: Vec<Rejection>) -> Vec<Step> {
         let Some(applied) = self.applying.take() else { return Vec::new() };
-        // Only what was sent can be rejected.
-        let sent = |rejection: &Rejection| {
-            applied.upsert.get(&rejection.key()).is_some_and(|entry| entry.version == rejection.version)
-        };
-        let rejected: Vec<_> = rejected.into_iter().filter(sent).collect();
         for key in applied.remove.iter().chain(applied.upsert.keys()) {
             self.rejected.remove(key);
         }
         for key in &applied.remove {
             self.served.remove(key);
         }
-        self.rejected.extend(rejected.iter().map(|rejection| (rejection.key(), rejection.clone())));
+        let mut untold = BTreeSet::new();
+        for rejection in rejected {
+            let key = rejection.key();
+            // Only what was sent can be rejected: now, or before it was saved, and then nobody had tried it yet.
+            let sent = applied.upsert.get(&key).or_else(|| self.served.get(&key));
+            if sent.is_some_and(|entry| entry.version == rejection.version) {
+                if !applied.upsert.contains_key(&key) {
+                    self.served.remove(&key);
+                }
+                untold.insert(key.clone());
+                self.rejected.insert(key, rejection);
+            }
+        }
         let good = applied.upsert.into_iter().filter(|(key, _)| !self.rejected.contains_key(key));
         self.served.extend(good);
         self.epoch = Some(applied.epoch);
@@ -183,6 +196,8 @@ impl Subscriber {
             let late = !std::mem::replace(&mut link.greeted, true);
             return late.then(|| Step::Send(self.hello())).into_iter().collect();
         }
+        untold.append(&mut link.untold);
+        let rejected: Vec<_> = untold.iter().filter_map(|key| self.rejected.get(key)).cloned().collect();
         let answer = if rejected.is_empty() {
             FromPod::Ack(Ack { seq: applied.seq })
         } else {

@@ -211,8 +211,11 @@ impl Pod<'_> {
         self.note(&rejected);
         let steps = self.subscriber.settle(rejected);
         self.now_serves(Source::Stream);
-        let now = Instant::now();
-        self.save_at.get_or_insert(self.saved_at.map_or(now, |before| now.max(before + BETWEEN_SAVES)));
+        // What cannot be served is no good configuration, and must not hide the one for cold starts.
+        if self.served.hash.is_some() {
+            let now = Instant::now();
+            self.save_at.get_or_insert(self.saved_at.map_or(now, |before| now.max(before + BETWEEN_SAVES)));
+        }
         steps
     }
 
