@@ -66,6 +66,7 @@ impl Case {
             features: Vec::new(),
             epoch: None,
             revision: 0,
+            digest: None,
             have: Vec::new(),
             rejected: Vec::new(),
         };
@@ -87,8 +88,15 @@ impl Case {
     }
 
     fn change(&mut self, seconds: u64, change: impl FnOnce(&mut World) + Send + 'static) {
-        let change =
-            Change { watch: Arc::clone(&self.watch), revision: seconds + 1, apply: Box::new(change) };
+        self.change_that(true, seconds, change);
+    }
+
+    fn change_that(&mut self, matters: bool, seconds: u64, change: impl FnOnce(&mut World) + Send + 'static) {
+        let apply = Box::new(move |world: &mut World| {
+            change(world);
+            matters
+        });
+        let change = Change { watch: Arc::clone(&self.watch), revision: seconds + 1, apply };
         let now = self.at(seconds);
         self.engine.change(change, now);
     }
@@ -138,6 +146,27 @@ fn what_was_missed_is_made_up_for_when_the_cluster_is_seen_again() {
     let sent = case.sent();
     let [ToPod::Delta(delta)] = &*sent else { panic!("{sent:?}") };
     assert_eq!((delta.upsert.len(), delta.remove.len()), (0, 2), "the backend and its endpoints");
+}
+
+#[test]
+fn what_pods_do_not_get_is_shown_and_not_compiled() {
+    let mut case = Case::new();
+    let before = case.view.borrow().compilation.clone().unwrap();
+    case.change_that(false, 2, |world| world.pods.clear());
+    case.change_that(false, 2, |world| drop(world.pods.insert(main(), Arc::default())));
+    case.tick(3);
+    let view = case.view.borrow().clone();
+    assert!(view.world.pods.contains_key(&main()), "whoever writes status looks at pods");
+    assert!(Arc::ptr_eq(&before, view.compilation.as_ref().unwrap()), "nothing is different for pods");
+    // What is not compiled yet is not shown either: its status would be that of another outcome.
+    case.change(4, |world| world.backends.clear());
+    case.change_that(false, 4, |world| world.pods.clear());
+    let now = case.at(4);
+    case.engine.event(Event::Disconnected(main(), 7), now);
+    case.tick(5);
+    let view = case.view.borrow().clone();
+    assert!(view.world.backends.is_empty() && view.world.pods.is_empty());
+    assert!(view.compilation.as_ref().unwrap().backends.is_empty());
 }
 
 #[test]

@@ -59,13 +59,16 @@ fn to_pod() -> impl Strategy<Value = ToPod> {
     prop_oneof![
         2 => (0_u32..3, "[ab]").prop_map(|(protocol, epoch)| ToPod::Hello(ServerHello { protocol, epoch })),
         8 => delta,
+        1 => Just(ToPod::Recount),
         1 => (0_u64..9).prop_map(|retry_after_ms| ToPod::GoAway(GoAway { retry_after_ms })),
     ]
 }
 
 fn from_pod() -> impl Strategy<Value = FromPod> {
-    let hello = (0_u32..3, prop::collection::vec(entry(), 0..3), prop::collection::vec(rejection(), 0..2));
-    let hello = hello.prop_map(|(protocol, have, rejected)| {
+    let whole = prop::option::of(digest());
+    let hello =
+        (0_u32..3, prop::collection::vec(entry(), 0..3), prop::collection::vec(rejection(), 0..2), whole);
+    let hello = hello.prop_map(|(protocol, have, rejected, digest)| {
         let text = |text: &str| text.to_owned();
         let have = have.into_iter().map(|entry| Have {
             kind: entry.key.kind,
@@ -81,6 +84,7 @@ fn from_pod() -> impl Strategy<Value = FromPod> {
             features: Vec::new(),
             epoch: None,
             revision: 0,
+            digest,
             have: have.collect(),
             rejected,
         })

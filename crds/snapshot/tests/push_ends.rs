@@ -116,8 +116,17 @@ fn a_change_that_outlives_its_stream_is_part_of_the_next_hello() {
     pod.disconnect(1);
     assert_eq!(pod.connect(2, now), [], "what it has is not known yet");
     let steps = pod.settle(Vec::new());
-    let [Step::Send(FromPod::Hello(PodHello { have, .. }))] = &*steps else { panic!("{steps:?}") };
-    assert_eq!(have.len(), 1);
+    let [Step::Send(FromPod::Hello(hello))] = &*steps else { panic!("{steps:?}") };
+    assert_eq!(hello.digest, Some(delta(1, vec![entry("a", 1)], true).digest));
+    assert_eq!(told(&mut pod, 2).have.len(), 1);
+}
+
+/// What a pod says when it is asked for everything that it has.
+fn told(pod: &mut Subscriber, stream: u64) -> PodHello {
+    match pod.receive(stream, ToPod::Recount, Instant::now()).pop() {
+        Some(Step::Send(FromPod::Hello(hello))) => hello,
+        other => panic!("{other:?}"),
+    }
 }
 
 #[test]
@@ -146,6 +155,7 @@ fn a_pod_begins_with_what_was_saved_if_it_is_whole_and_its_own() {
     assert_eq!(pod.served().cloned().collect::<Vec<_>>(), [entry("a", 1)]);
     let [Step::Send(FromPod::Hello(hello))] = &*pod.connect(1, Instant::now()) else { panic!() };
     assert_eq!((hello.epoch.as_deref(), hello.revision), (Some("e"), 7));
+    let hello = told(&mut pod, 1);
     assert_eq!((hello.have.len(), hello.rejected.len()), (1, 1));
 
     for damaged in [text.replace(":1}", ":3}"), text.replace(r#""b""#, r#""c""#)] {
@@ -189,7 +199,8 @@ fn what_was_saved_and_turns_out_to_be_unusable_is_rejected() {
     assert_eq!(rejected(&pod.settle(vec![unusable])), ["b"]);
     assert_eq!(pod.served().cloned().collect::<Vec<_>>(), [entry("a", 1)]);
     pod.disconnect(1);
-    let [Step::Send(FromPod::Hello(hello))] = &*pod.connect(2, now) else { panic!() };
+    pod.connect(2, now);
+    let hello = told(&mut pod, 2);
     assert_eq!((hello.have.len(), hello.rejected.len()), (1, 1));
 }
 
@@ -216,6 +227,7 @@ fn pod_hello(pod: &str) -> FromPod {
         features: Vec::new(),
         epoch: None,
         revision: 0,
+        digest: None,
         have: Vec::new(),
         rejected: Vec::new(),
     })

@@ -69,6 +69,7 @@ fn messages_to_pods() {
         "to_pod_delta",
         &ToPod::Delta(Delta { seq: 1, revision: 812, upsert, remove, last: true, digest }),
     );
+    golden("to_pod_recount", &ToPod::Recount);
     golden("to_pod_go_away", &ToPod::GoAway(GoAway { retry_after_ms: 2500 }));
 }
 
@@ -83,15 +84,24 @@ fn messages_from_pods() {
         features: Vec::new(),
         epoch: None,
         revision: 0,
+        digest: None,
         have: Vec::new(),
         rejected: Vec::new(),
     };
     golden("from_pod_hello_first", &FromPod::Hello(first.clone()));
+    let back = PodHello {
+        epoch: Some(text("6b1f")),
+        revision: 812,
+        digest: Some(digest(&[secret(), endpoints()])),
+        ..first.clone()
+    };
+    golden("from_pod_hello_back", &FromPod::Hello(back));
     let have = Have { kind: ResourceType::Secret, name: text("team-a/tools"), version: secret().version };
     let again = PodHello {
         features: vec![text("directives")],
         epoch: Some(text("6b1f")),
         revision: 812,
+        digest: None,
         have: vec![have],
         rejected: vec![rejection()],
         ..first

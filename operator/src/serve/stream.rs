@@ -22,6 +22,10 @@ use crate::engine::Event;
 const OUTBOUND: usize = 8;
 /// Largest message of a pod: ten thousand names and versions.
 const MAX_MESSAGE: usize = 8 * 1024 * 1024;
+/// Memory that a stream takes for reading before anything has come. There are thousands of streams, most of them silent.
+const READ: usize = 4 * 1024;
+/// A pod that says more than so many things in this time is heard more slowly, so that nobody else waits for it.
+const SAYS: (u32, Duration) = (200, Duration::from_secs(2));
 /// Between signs of life.
 const PING: Duration = Duration::from_secs(10);
 /// A pod that shows none for so long is gone.
@@ -39,8 +43,10 @@ pub(super) async fn run(open: Open, shared: &Shared) {
         Ok(upgraded) => TokioIo::new(upgraded),
         Err(error) => return tracing::debug!(%error, "upgrade failed"),
     };
-    let config =
-        WebSocketConfig::default().max_message_size(Some(MAX_MESSAGE)).max_frame_size(Some(MAX_MESSAGE));
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ)
+        .max_message_size(Some(MAX_MESSAGE))
+        .max_frame_size(Some(MAX_MESSAGE));
     let mut socket = WebSocketStream::from_raw_socket(upgraded, Role::Server, Some(config)).await;
     let (id, gateway) = (shared.number(), peer.gateway.clone());
     let (sender, outbound) = mpsc::channel(OUTBOUND);
@@ -66,14 +72,24 @@ async fn exchange(
     let mut ping = tokio::time::interval(PING);
     let old = Instant::now() + AGE + AGE.mul_f64(unit(shared.random));
     let mut leaving = None;
+    let (mut said, mut since) = (0, heard);
     loop {
+        let hears_again = (said >= SAYS.0).then(|| since + SAYS.1);
         let sent = tokio::select! {
             message = outbound.recv() => match message {
                 Some(message) => send(socket, &message).await,
                 None => return "the index ended it",
             },
-            message = socket.next() => {
+            () = sleep_until(hears_again) => {
+                said = 0;
+                continue;
+            }
+            message = socket.next(), if hears_again.is_none() => {
                 heard = Instant::now();
+                if heard >= since + SAYS.1 {
+                    (said, since) = (0, heard);
+                }
+                said += 1;
                 match message {
                     Some(Ok(Message::Text(text))) => match receive(shared, id, peer, &text).await {
                         ControlFlow::Continue(()) => continue,
@@ -103,6 +119,13 @@ async fn exchange(
         if sent.is_err() {
             return "the pod does not take messages";
         }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }
 

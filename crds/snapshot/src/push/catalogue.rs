@@ -45,6 +45,11 @@ impl Catalogue {
         self.slots.values().filter_map(|slot| slot.entry.as_ref())
     }
 
+    /// The version of what is here under a key.
+    pub(super) fn version(&self, key: &Key) -> Option<Version> {
+        self.slots.get(key)?.entry.as_ref().map(|entry| entry.version)
+    }
+
     /// Keeps `entry`, or forgets it. The same content again is no change.
     pub(super) fn set(&mut self, key: Key, entry: Option<Entry>) -> bool {
         let old = self.slots.get(&key);

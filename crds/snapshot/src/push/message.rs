@@ -5,6 +5,9 @@ use serde::{Deserialize, Serialize};
 
 use super::{Digest, Entry, Key, Report, ResourceType, Version};
 
+/// Bytes of a text for people: as many as an Event of Kubernetes shows.
+const LONGEST: usize = 1024;
+
 /// Version of the protocol. Peers of different versions do not talk.
 pub const PROTOCOL: u32 = 1;
 
@@ -16,6 +19,8 @@ pub enum ToPod {
     Hello(ServerHello),
     /// A change, or a part of one.
     Delta(Delta),
+    /// The operator has something else than the pod's first message was about: it shall say hello again and name all.
+    Recount,
     /// The stream is about to end.
     GoAway(GoAway),
 }
@@ -24,7 +29,8 @@ pub enum ToPod {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FromPod {
-    /// First message of a stream. Later ones say that the pod lost track of what the operator believes it has.
+    /// First message of a stream. Later ones name all that the pod has: it was asked to, or lost track of what the operator
+    /// believes it has.
     Hello(PodHello),
     /// A change is served, or a part of one has come.
     Ack(Ack),
@@ -65,6 +71,10 @@ pub struct PodHello {
     /// The revision of what it serves; 0 when it serves nothing yet.
     #[serde(default)]
     pub revision: u64,
+    /// Of everything that it was sent: what it serves, and what it rejected instead. Present in the place of `have`: most
+    /// pods that come back have all that there is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub digest: Option<Digest>,
     /// What it serves.
     #[serde(default)]
     pub have: Vec<Have>,
@@ -141,14 +151,11 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    /// Bytes of a message: as many as an Event of Kubernetes shows.
-    const LONGEST: usize = 1024;
-
     /// Of a resource that was sent.
     pub fn of(entry: &Entry, code: RejectionCode, message: impl Into<String>) -> Self {
         let Key { kind, name } = entry.key.clone();
         let mut message = message.into();
-        message.truncate(message.floor_char_boundary(Self::LONGEST));
+        message.truncate(message.floor_char_boundary(LONGEST));
         Self { kind, name, version: entry.version, code, message }
     }
 
@@ -202,6 +209,34 @@ pub enum HeldReason {
 pub struct GoAway {
     /// Milliseconds after which the pod should connect again.
     pub retry_after_ms: u64,
+}
+
+impl FromPod {
+    /// With texts as short as status can show them, whoever wrote them.
+    #[must_use]
+    pub(super) fn bounded(mut self) -> Self {
+        let rejected = match &mut self {
+            Self::Hello(hello) => &mut hello.rejected,
+            Self::Nack(nack) => &mut nack.rejected,
+            Self::Report(report) => {
+                for listener in &mut report.listeners {
+                    listener.error.iter_mut().for_each(shorten);
+                }
+                return self;
+            }
+            Self::Ack(_) => return self,
+        };
+        rejected.iter_mut().for_each(|rejection| shorten(&mut rejection.message));
+        self
+    }
+}
+
+/// Makes a text one line that an Event of Kubernetes can show.
+fn shorten(text: &mut String) {
+    text.truncate(text.floor_char_boundary(LONGEST));
+    if text.contains(char::is_control) {
+        *text = text.replace(char::is_control, " ");
+    }
 }
 
 macro_rules! as_json {

@@ -35,7 +35,8 @@ pub struct PublisherSettings {
     pub quiet: Duration,
     /// Longest time between a change and its publication.
     pub most: Duration,
-    /// Bytes of the bodies in one delta; a larger body goes alone.
+    /// Bytes of the bodies in one delta; a larger body goes alone. Whoever sends and receives it keeps a buffer of as much
+    /// for each stream.
     pub delta_bytes: usize,
     /// Pods that get their first change at once; the others wait.
     pub first_at_once: usize,
@@ -46,7 +47,7 @@ impl Default for PublisherSettings {
         Self {
             quiet: Duration::from_millis(10),
             most: Duration::from_millis(100),
-            delta_bytes: 1024 * 1024,
+            delta_bytes: 128 * 1024,
             first_at_once: 50,
         }
     }
@@ -192,7 +193,7 @@ impl Publisher {
     pub fn receive(&mut self, id: StreamId, message: FromPod, now: Instant) -> Vec<Effect> {
         let Some(stream) = self.streams.get_mut(&id) else { return Vec::new() };
         let mut effects = Vec::new();
-        let outcome = match message {
+        let outcome = match message.bounded() {
             FromPod::Hello(hello) if hello.protocol != PROTOCOL => Err("another version of the protocol"),
             FromPod::Hello(hello) => {
                 if stream.greet(hello) {
@@ -201,8 +202,10 @@ impl Publisher {
                 }
                 Ok(())
             }
-            FromPod::Ack(ack) => stream.acknowledged(ack.seq, Vec::new()),
-            FromPod::Nack(Nack { seq, rejected, held: None }) => stream.acknowledged(seq, rejected),
+            FromPod::Ack(ack) => stream.acknowledged(ack.seq, Vec::new(), &self.catalogue),
+            FromPod::Nack(Nack { seq, rejected, held: None }) => {
+                stream.acknowledged(seq, rejected, &self.catalogue)
+            }
             FromPod::Nack(Nack { seq, held: Some(held), .. }) => {
                 let outcome = stream.held(seq, &held, now);
                 if outcome == Ok(true) {
@@ -323,14 +326,17 @@ impl Publisher {
                 stage.serves(id, cursor, now);
             }
         }
-        if self.complete
-            && stream.may_begin(self.catalogue.latest(), self.revision, now)
-            && (stream.is_new() || self.stage.as_mut().is_none_or(|stage| stage.admits(id, now)))
-        {
+        if self.complete && stream.may_begin(self.catalogue.latest(), self.revision, now) {
+            // It has waited long enough, whoever else it waits for now.
+            stream.has_waited();
+            if stream.has_to_tell(self.catalogue.digest()) {
+                effects.push(Effect::Send(id, ToPod::Recount));
+                return;
+            }
             let full = self.first.len() >= self.settings.first_at_once && !self.first.contains(&id);
             if stream.is_new() && full {
                 self.queued.insert(id);
-            } else {
+            } else if stream.is_new() || self.stage.as_mut().is_none_or(|stage| stage.admits(id, now)) {
                 stream.begin(&self.catalogue, self.revision);
             }
         }

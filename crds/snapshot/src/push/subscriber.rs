@@ -69,6 +69,15 @@ struct Applying {
     remove: BTreeSet<Key>,
 }
 
+/// How a pod says what it has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Telling {
+    /// By one fingerprint.
+    Whole,
+    /// Name by name.
+    Each,
+}
+
 impl Subscriber {
     /// Nothing is served.
     pub fn new(identity: Identity, settings: &SubscriberSettings) -> Self {
@@ -132,7 +141,7 @@ impl Subscriber {
         // What is being applied belongs to what the pod has; it says hello when it knows what came of it.
         let greeted = self.applying.is_none();
         self.link = Some(Link { id, greeted, ..Link::default() });
-        let mut steps: Vec<_> = greeted.then(|| Step::Send(self.hello())).into_iter().collect();
+        let mut steps: Vec<_> = greeted.then(|| Step::Send(self.hello(Telling::Whole))).into_iter().collect();
         steps.extend(self.tick(now));
         steps
     }
@@ -151,6 +160,10 @@ impl Subscriber {
                 link.epoch.get_or_insert(hello.epoch);
                 Ok(None)
             }
+            ToPod::Recount if self.applying.is_some() => {
+                Err(Leave::Misbehaviour("a question in the middle of a change"))
+            }
+            ToPod::Recount => Ok(Some(Step::Send(self.hello(Telling::Each)))),
             ToPod::GoAway(away) => Err(Leave::Asked(Duration::from_millis(away.retry_after_ms))),
             ToPod::Delta(delta) => self.delta(delta, now).map_err(Leave::Misbehaviour),
         };
@@ -194,7 +207,7 @@ impl Subscriber {
         let Some(link) = &mut self.link else { return Vec::new() };
         if link.id != applied.link {
             let late = !std::mem::replace(&mut link.greeted, true);
-            return late.then(|| Step::Send(self.hello())).into_iter().collect();
+            return late.then(|| Step::Send(self.hello(Telling::Whole))).into_iter().collect();
         }
         untold.append(&mut link.untold);
         let rejected: Vec<_> = untold.iter().filter_map(|key| self.rejected.get(key)).cloned().collect();
@@ -231,7 +244,7 @@ impl Subscriber {
         self.link.as_ref().is_some_and(|link| link.greeted)
     }
 
-    fn hello(&self) -> FromPod {
+    fn hello(&self, telling: Telling) -> FromPod {
         let Identity { gateway, pod, uid, build, features } = self.identity.clone();
         let have = |entry: &Entry| Have {
             kind: entry.key.kind,
@@ -247,7 +260,11 @@ impl Subscriber {
             features,
             epoch: self.epoch.clone(),
             revision: self.revision,
-            have: self.served.values().map(have).collect(),
+            digest: (telling == Telling::Whole).then_some(self.digest),
+            have: match telling {
+                Telling::Whole => Vec::new(),
+                Telling::Each => self.served.values().map(have).collect(),
+            },
             rejected: self.rejected.values().cloned().collect(),
         })
     }
@@ -329,7 +346,7 @@ impl Subscriber {
 
     /// The operator believes that the pod has something else than it has: it is told once, then the stream ends.
     fn resync(&mut self) -> Result<Option<Step>, &'static str> {
-        let hello = self.hello();
+        let hello = self.hello(Telling::Each);
         let Some(link) = self.link.as_mut() else { return Ok(None) };
         if std::mem::replace(&mut link.resynced, true) {
             return Err("the digest is not that of the change, even after a new beginning");

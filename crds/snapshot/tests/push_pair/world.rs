@@ -47,6 +47,8 @@ struct Wire {
     id: StreamId,
     replica: usize,
     greeted: bool,
+    /// The operator wants to know all that the pod has.
+    asked: bool,
     to_pod: VecDeque<String>,
     to_operator: VecDeque<String>,
 }
@@ -152,8 +154,14 @@ impl World {
         self.next += 1;
         let id = self.next;
         self.replicas[replica].publisher.connect(id);
-        self.pods[pod].wire =
-            Some(Wire { id, replica, greeted: false, to_pod: VecDeque::new(), to_operator: VecDeque::new() });
+        self.pods[pod].wire = Some(Wire {
+            id,
+            replica,
+            greeted: false,
+            asked: false,
+            to_pod: VecDeque::new(),
+            to_operator: VecDeque::new(),
+        });
         let steps = self.pods[pod].subscriber.connect(id, self.now);
         self.take(pod, steps);
     }
@@ -187,6 +195,8 @@ impl World {
         let Some(wire) = &mut self.pods[pod].wire else { return };
         let Some(text) = wire.to_pod.pop_front() else { return };
         let id = wire.id;
+        // Whoever is asked twice answers twice; the transport keeps the count of questions.
+        let twice = twice && ToPod::from_json(&text).unwrap() != ToPod::Recount;
         for _ in 0..=usize::from(twice) {
             let message = ToPod::from_json(&text).unwrap();
             let steps = self.pods[pod].subscriber.receive(id, message, self.now);
@@ -266,6 +276,8 @@ impl World {
                 let effects = publisher.tick(self.now);
                 self.put(replica, effects);
             }
+            let next = self.replicas[replica].publisher.next_tick();
+            assert!(next.is_none_or(|tick| tick > self.now), "whoever waits for {next:?} never waits");
         }
     }
 
@@ -323,7 +335,11 @@ impl World {
                     if let Some(wire) = &mut self.pods[pod].wire {
                         if matches!(message, FromPod::Hello(_)) {
                             let again = std::mem::replace(&mut wire.greeted, true);
-                            assert!(!again, "operator and pod {pod} do not agree on what the pod has");
+                            let asked = std::mem::take(&mut wire.asked);
+                            assert!(
+                                !again || asked,
+                                "operator and pod {pod} do not agree on what the pod has"
+                            );
                         }
                         wire.to_operator.push_back(message.to_json().unwrap());
                     }
@@ -346,6 +362,7 @@ impl World {
                     let Some(Pod { wire: Some(wire), resources_sent, .. }) = pod else {
                         panic!("a message on a stream that has ended")
                     };
+                    wire.asked |= message == ToPod::Recount;
                     if let ToPod::Delta(delta) = &message {
                         *resources_sent += delta.upsert.len() + delta.remove.len();
                     }

@@ -1,7 +1,7 @@
 //! One stream of the operator's end: what its pod has, what is on its way, what has to wait. Changes when a message is
 //! answered differently.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::{StreamId, StreamState};
@@ -32,18 +32,17 @@ struct Pod {
 }
 
 /// What the pod was sent before.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 enum Position {
+    /// It has not said so yet.
+    #[default]
+    Unknown,
+    /// Something with this fingerprint.
+    Like(Digest),
     /// Exactly this.
     Offered(BTreeMap<Key, Version>),
     /// Everything up to this change of the catalogue.
     At(u64),
-}
-
-impl Default for Position {
-    fn default() -> Self {
-        Self::Offered(BTreeMap::new())
-    }
 }
 
 /// A change on its way, as it was when it began: what changes meanwhile is the next one.
@@ -78,21 +77,32 @@ struct Waiting {
 impl Stream {
     /// The pod says who it is and what it has. Whether it is the first time.
     pub(super) fn greet(&mut self, hello: PodHello) -> bool {
-        let have = hello.have.into_iter().map(|have| (Key::new(have.kind, have.name), have.version));
-        let mut offered: BTreeMap<_, _> = have.collect();
-        offered.extend(hello.rejected.iter().map(|rejection| (rejection.key(), rejection.version)));
+        self.position = match hello.digest {
+            // That of nothing.
+            Some(digest) if digest == Digest::default() => Position::Offered(BTreeMap::new()),
+            Some(digest) => Position::Like(digest),
+            None => {
+                let have = hello.have.into_iter().map(|have| (Key::new(have.kind, have.name), have.version));
+                let rejected = hello.rejected.iter().map(|rejection| (rejection.key(), rejection.version));
+                Position::Offered(have.chain(rejected).collect())
+            }
+        };
         let rejected = hello.rejected.into_iter().map(|rejection| (rejection.key(), rejection)).collect();
         let first = self.pod.is_none();
         self.pod =
             Some(Pod { name: hello.pod, uid: hello.uid, build: hello.build, revision: None, rejected });
-        self.position = Position::Offered(offered);
         self.sending = None;
         self.waiting = None;
         first
     }
 
     /// The pod has a part, or serves the whole change but what it rejected.
-    pub(super) fn acknowledged(&mut self, seq: u64, rejected: Vec<Rejection>) -> Result<(), &'static str> {
+    pub(super) fn acknowledged(
+        &mut self,
+        seq: u64,
+        rejected: Vec<Rejection>,
+        catalogue: &Catalogue,
+    ) -> Result<(), &'static str> {
         let Some(part) = self.answered(seq)? else { return Ok(()) };
         if !part.last {
             return if rejected.is_empty() { Ok(()) } else { Err("a part of a change cannot be rejected") };
@@ -103,7 +113,11 @@ impl Stream {
         for key in &sent.keys {
             pod.rejected.remove(key);
         }
-        pod.rejected.extend(rejected.into_iter().map(|rejection| (rejection.key(), rejection)));
+        // A pod can refuse what it was sent, now or earlier, and nothing else.
+        let now: BTreeSet<_> = sent.keys.iter().collect();
+        let rejected = rejected.into_iter().map(|rejection| (rejection.key(), rejection));
+        let sent_once = |key: &Key, version| now.contains(key) || catalogue.version(key) == Some(version);
+        pod.rejected.extend(rejected.filter(|(key, rejection)| sent_once(key, rejection.version)));
         self.completed = Some((sent.revision, pod.rejected.values().cloned().collect()));
         Ok(())
     }
@@ -130,7 +144,8 @@ impl Stream {
     /// Whether a change may be sent, if there is one up to change `latest` of the catalogue.
     pub(super) fn may_begin(&self, latest: u64, revision: u64, now: Instant) -> bool {
         let lacks = match self.position {
-            Position::Offered(_) => true,
+            Position::Unknown => false,
+            Position::Like(_) | Position::Offered(_) => true,
             Position::At(cursor) => cursor < latest,
         };
         let patient = self.waiting.as_ref().is_none_or(|waiting| {
@@ -139,13 +154,27 @@ impl Stream {
         self.pod.is_some() && self.sending.is_none() && lacks && patient
     }
 
+    /// Whether the pod has something else than `all`, and has to say what: that is asked for once.
+    pub(super) fn has_to_tell(&mut self, all: Digest) -> bool {
+        let unlike = matches!(self.position, Position::Like(digest) if digest != all);
+        if unlike {
+            self.position = Position::Unknown;
+        }
+        unlike
+    }
+
+    /// Nothing keeps a change back any more.
+    pub(super) fn has_waited(&mut self) {
+        self.waiting = None;
+    }
+
     /// A change begins: everything that the pod lacks now.
     pub(super) fn begin(&mut self, catalogue: &Catalogue, revision: u64) {
         let Difference { upsert, remove } = match &self.position {
             Position::Offered(offered) => catalogue.beyond(offered),
             Position::At(cursor) => catalogue.since(*cursor),
+            Position::Like(_) | Position::Unknown => Difference::default(),
         };
-        self.waiting = None;
         self.sending = Some(Sending {
             keys: upsert.iter().map(|entry| &entry.key).chain(&remove).cloned().collect(),
             upsert: upsert.into(),
@@ -184,14 +213,14 @@ impl Stream {
 
     /// Whether the pod's first change is not done.
     pub(super) fn is_new(&self) -> bool {
-        matches!(self.position, Position::Offered(_))
+        !matches!(self.position, Position::At(_))
     }
 
     /// The change of the catalogue up to which the pod has everything; `None` before its first is done.
     pub(super) fn cursor(&self) -> Option<u64> {
         match self.position {
             Position::At(cursor) => Some(cursor),
-            Position::Offered(_) => None,
+            Position::Unknown | Position::Like(_) | Position::Offered(_) => None,
         }
     }
 
@@ -209,7 +238,7 @@ impl Stream {
     pub(super) fn needs_since(&self) -> Option<u64> {
         match self.position {
             Position::At(cursor) => Some(cursor),
-            Position::Offered(_) => self.sending.as_ref().map(|sending| sending.target),
+            _ => self.sending.as_ref().map(|sending| sending.target),
         }
     }
 
