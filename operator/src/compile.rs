@@ -13,12 +13,14 @@ mod finding;
 mod gateway;
 mod listeners;
 mod material;
+mod memo;
 mod refs;
 mod services;
 mod target;
 mod tls;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::sync::Arc;
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_api::v1alpha1::backend::BackendState;
@@ -28,11 +30,13 @@ use kube::ResourceExt as _;
 
 pub use finding::{Finding, Problem};
 pub use listeners::ListenerVerdict;
+pub use memo::Memo;
 pub use refs::Reference;
 pub use services::ServiceNote;
 pub(crate) use tls::is_insecure;
 
 use crate::world::{ObjectName, World};
+use memo::{Encoded, OfGateway, Outcome, Seen};
 use refs::Lookup;
 
 /// What the installation allows.
@@ -116,11 +120,11 @@ pub struct BackendVerdict {
     pub ready: usize,
 }
 
-/// Compiles everything. It fails only if a value cannot be encoded, and none of ours can fail to be.
-pub fn compile(world: &World, options: &Options) -> Result<Compilation, serde_json::Error> {
-    let mut lookup = Lookup::new(world);
+/// Compiles everything; what `memo` knows of the time before is not compiled again. It fails only if a value cannot be
+/// encoded, and none of ours can fail to be.
+pub fn compile(world: &World, options: &Options, memo: &mut Memo) -> Result<Compilation, serde_json::Error> {
     let mut compilation = Compilation::default();
-    let mut wanting: BTreeMap<&ObjectName, Vec<(&ObjectName, &McpBackend)>> = BTreeMap::new();
+    let mut wanting: BTreeMap<&ObjectName, Vec<(&ObjectName, &Arc<McpBackend>)>> = BTreeMap::new();
     for (name, backend) in &world.backends {
         let mut verdict = BackendVerdict::of(backend);
         for (gateway, answer) in attach::of_backend(world, &options.class, backend) {
@@ -135,28 +139,38 @@ pub fn compile(world: &World, options: &Options) -> Result<Compilation, serde_js
         }
         compilation.backends.insert(name.clone(), verdict);
     }
+    let mut made = HashMap::new();
     for (name, gateway) in world.gateways_of(&options.class) {
         let mut backends = wanting.remove(name).unwrap_or_default();
-        backends.sort_by_key(|(name, backend)| (services::age(*backend), *name));
-        let plan = plan(&mut lookup, options, (name, gateway), &backends, &mut compilation)?;
+        backends.sort_by_cached_key(|(name, backend)| (services::age(&***backend), *name));
+        let (mut before, mut now) = memo.take(name, gateway);
+        let known = (&mut before, &mut now);
+        let plan = plan((world, options), (name, gateway), &backends, known, &mut compilation)?;
+        made.insert(name.clone(), now);
         compilation.gateways.insert(name.clone(), plan);
     }
+    memo.replace(made);
     compilation.backends.values_mut().for_each(BackendVerdict::conclude);
-    compilation.references = lookup.asked;
     Ok(compilation)
 }
 
 fn plan(
-    lookup: &mut Lookup<'_>,
-    options: &Options,
-    (name, gateway): (&ObjectName, &McpGateway),
-    backends: &[(&ObjectName, &McpBackend)],
+    (world, options): (&World, &Options),
+    (name, gateway): (&ObjectName, &Arc<McpGateway>),
+    backends: &[(&ObjectName, &Arc<McpBackend>)],
+    (before, now): (&mut OfGateway, &mut OfGateway),
     compilation: &mut Compilation,
 ) -> Result<GatewayPlan, serde_json::Error> {
-    let base = gateway::base(lookup, &name.namespace, gateway);
+    let make = || {
+        let mut lookup = Lookup::new(world);
+        let base = gateway::base(&mut lookup, &name.namespace, gateway);
+        (base, lookup.seen)
+    };
+    let (base, seen) = now.base(before, world, make);
+    compilation.references.extend(seen.iter().filter_map(Seen::reference));
     let exposure = (&base.snapshot.listeners, &base.snapshot.access, &base.secrets);
     let exposure = Version::of(&serde_json::to_string(&exposure)?);
-    let (mut resources, mut secrets) = (Vec::new(), base.secrets);
+    let (mut entries, mut secrets) = (BTreeMap::new(), base.secrets.clone());
     let (mut attached, mut left_out) = (BTreeMap::new(), 0);
     let mut owners: BTreeMap<String, ObjectName> = BTreeMap::new();
     for (backend_name, backend) in backends {
@@ -172,39 +186,42 @@ fn plan(
             )
         } else {
             owners.insert(namespace.clone(), (*backend_name).clone());
-            match backend::compile(lookup, options, gateway, backend) {
+            let make = || encoded(world, options, gateway, backend);
+            let (outcome, seen) = now.backend(before, world, (*backend_name, *backend), make)?;
+            compilation.references.extend(seen.iter().filter_map(Seen::reference));
+            match &*outcome {
                 Ok(_) if backend.spec.state == BackendState::Disabled => {
                     Finding::new(Accepted::Accepted, "spec.state is Disabled; no pod knows it")
                 }
                 Ok(compiled) => {
-                    let ready = compiled.endpoints.as_ref().map_or(1, |endpoints| endpoints.targets.len());
-                    let (backend, total) = (Some((*backend_name).clone()), compiled.total);
-                    attached.insert(namespace.clone(), Attached { backend, total, ready });
+                    let (total, ready) = (compiled.total, compiled.ready);
+                    attached
+                        .insert(namespace, Attached { backend: Some((*backend_name).clone()), total, ready });
                     (verdict.total, verdict.ready) = (total, ready);
-                    for (secret, values) in compiled.secrets {
-                        secrets.entry(secret).or_default().data.extend(values.data);
+                    for (secret, values) in &compiled.secrets {
+                        secrets.entry(secret.clone()).or_default().data.extend(values.data.clone());
                     }
-                    resources.extend(compiled.endpoints.map(|places| Resource::Endpoints(namespace, places)));
-                    resources.push(Resource::Backend(Box::new(compiled.part)));
+                    entries.extend(compiled.entries.iter().map(|entry| (entry.key.clone(), entry.clone())));
+                    verdict.not_in_force.extend(&compiled.without_effect);
                     let notes = finding::without_effect(&compiled.without_effect);
-                    verdict.not_in_force.extend(compiled.without_effect);
                     Finding::new(Accepted::Accepted, notes.unwrap_or_default())
                 }
                 Err(Problem::Spec(finding)) => {
                     left_out += 1;
-                    finding
+                    finding.clone()
                 }
                 Err(Problem::Reference(finding)) => {
                     left_out += 1;
-                    verdict.resolved = finding;
+                    verdict.resolved = finding.clone();
                     Finding::new(Accepted::Accepted, "not served before its references can be used")
                 }
             }
         };
         verdict.gateways.insert(name.clone(), accepted);
     }
-    let found = services::discover(lookup.world(), name, gateway, |namespace| owners.get(namespace).cloned());
+    let found = services::discover(world, name, gateway, |namespace| owners.get(namespace).cloned());
     let services = found.backends.values().map(|backend| backend.services.len()).sum();
+    let mut resources = Vec::new();
     for (namespace, backend) in found.backends {
         let ready = backend.endpoints.targets.len();
         attached.insert(namespace.clone(), Attached { backend: None, total: backend.total, ready });
@@ -215,21 +232,50 @@ fn plan(
         compilation.services.entry(service).or_default().extend(notes);
     }
     resources.extend(secrets.into_iter().map(|(name, data)| Resource::Secret(name, data)));
-    resources.push(Resource::Gateway(Box::new(base.snapshot)));
-    let entries = resources.iter().map(|resource| Ok((resource.key(), resource.encode()?)));
+    resources.push(Resource::Gateway(Box::new(base.snapshot.clone())));
+    for resource in resources {
+        entries.insert(resource.key(), resource.encode()?);
+    }
     Ok(GatewayPlan {
         exposure,
-        entries: entries.collect::<Result<_, serde_json::Error>>()?,
-        accepted: base.accepted,
-        resolved: base.resolved,
-        listeners: base.listeners,
-        insecure: base.insecure,
-        not_in_force: base.without_effect.into_iter().collect(),
+        entries,
+        accepted: base.accepted.clone(),
+        resolved: base.resolved.clone(),
+        listeners: base.listeners.clone(),
+        insecure: base.insecure.clone(),
+        not_in_force: base.without_effect.iter().copied().collect(),
         attached,
         left_out: left_out + found.ignored,
         services,
         ignored: found.ignored,
     })
+}
+
+/// Compiles one backend for one gateway; also gives what was looked up for it.
+fn encoded(
+    world: &World,
+    options: &Options,
+    gateway: &McpGateway,
+    backend: &McpBackend,
+) -> Result<(Outcome, Vec<Seen>), serde_json::Error> {
+    let mut lookup = Lookup::new(world);
+    let outcome = match backend::compile(&mut lookup, options, gateway, backend) {
+        Ok(compiled) => {
+            let ready = compiled.endpoints.as_ref().map_or(1, |endpoints| endpoints.targets.len());
+            let name = compiled.part.backend.name.clone();
+            let places = compiled.endpoints.map(|places| Resource::Endpoints(name, places));
+            let resources = places.into_iter().chain([Resource::Backend(Box::new(compiled.part))]);
+            Ok(Encoded {
+                entries: resources.map(|resource| resource.encode()).collect::<Result<_, _>>()?,
+                secrets: compiled.secrets,
+                total: compiled.total,
+                ready,
+                without_effect: compiled.without_effect,
+            })
+        }
+        Err(problem) => Err(problem),
+    };
+    Ok((outcome, lookup.seen))
 }
 
 impl BackendVerdict {

@@ -12,7 +12,7 @@ use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::{Compilation, Options, Reference, compile};
+use crate::compile::{Compilation, Memo, Options, Reference, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
 use crate::status::{PodFacts, Published};
@@ -54,9 +54,9 @@ pub enum Event {
 #[derive(Debug)]
 pub enum Fetched {
     /// A Secret.
-    Secret(ObjectName, Option<Box<Secret>>),
+    Secret(ObjectName, Option<Arc<Secret>>),
     /// A `ConfigMap`.
-    ConfigMap(ObjectName, Option<Box<ConfigMap>>),
+    ConfigMap(ObjectName, Option<Arc<ConfigMap>>),
 }
 
 /// What the index knows, for whoever writes status.
@@ -101,6 +101,9 @@ pub struct Engine {
     world: Arc<World>,
     /// The world as it was compiled, with what was fetched.
     compiled: Arc<World>,
+    memo: Memo,
+    /// Something has changed since that compiling does not look at.
+    aged: bool,
     missing: BTreeSet<Arc<str>>,
     pulse: Pulse,
     sight: Sight,
@@ -141,6 +144,8 @@ impl Engine {
             metrics,
             world: Arc::default(),
             compiled: Arc::default(),
+            memo: Memo::default(),
+            aged: false,
             missing: watches.iter().cloned().collect(),
             pulse,
             sight: Sight::Clear,
@@ -167,8 +172,8 @@ impl Engine {
     ) {
         loop {
             let due = self.due();
+            // Not biased: no pod that talks without pause may keep the index from the cluster, nor the other way round.
             tokio::select! {
-                biased;
                 () = stop.cancelled() => return,
                 () = tokio::time::sleep_until(due.into()) => self.tick(Instant::now()),
                 event = events.recv() => match event {
@@ -191,10 +196,15 @@ impl Engine {
 
     /// The cluster has changed.
     pub fn change(&mut self, change: Change, now: Instant) {
-        (change.apply)(Arc::make_mut(&mut self.world));
+        let matters = (change.apply)(Arc::make_mut(&mut self.world));
         self.revision = self.revision.max(change.revision);
-        self.missing.remove(&change.watch);
-        self.debounce.touch(now);
+        let complete = self.missing.remove(&change.watch);
+        if matters || complete {
+            self.debounce.touch(now);
+        } else {
+            self.aged = true;
+            self.unseen.get_or_insert(now + COLLECT);
+        }
     }
 
     /// Time has passed.
@@ -312,7 +322,7 @@ impl Engine {
                 Effect::Holds(id, held) => {
                     tracing::warn!(gateway = %name, stream = id, reason = ?held.reason, "a pod holds a change");
                 }
-                Effect::Reported(id, report) => drop(gateway.reports.insert(id, report)),
+                Effect::Reported(id, report) => drop(gateway.reports.insert(id, Arc::new(report))),
             }
         }
     }
@@ -320,7 +330,7 @@ impl Engine {
     fn compile(&mut self, now: Instant) {
         let started = Instant::now();
         let world = self.completed();
-        let compilation = match compile(&world, &self.options) {
+        let compilation = match compile(&world, &self.options, &mut self.memo) {
             Ok(compilation) => compilation,
             Err(error) => {
                 return tracing::error!(%error, "a resource cannot be encoded; pods keep what they have");
@@ -342,24 +352,28 @@ impl Engine {
         }
         self.compilation = Some(Arc::new(compilation));
         self.compiled = world;
+        self.aged = false;
         self.metrics.compiled(started.elapsed(), self.gateways.len());
         self.show();
     }
 
     /// The world with what was fetched, where no watch knows it.
-    fn completed(&self) -> Arc<World> {
+    fn completed(&mut self) -> Arc<World> {
+        // What a watch has delivered once is newer than what was read before, also when the watch delivers it no more.
+        self.fetched.retain(|_, value| match value {
+            Fetched::Secret(name, _) => !self.world.secrets.contains_key(name),
+            Fetched::ConfigMap(name, _) => !self.world.config_maps.contains_key(name),
+        });
         let mut world = Arc::clone(&self.world);
         for value in self.fetched.values() {
             match value {
-                Fetched::Secret(name, Some(secret)) if !world.secrets.contains_key(name) => {
-                    Arc::make_mut(&mut world).secrets.insert(name.clone(), Arc::new(Secret::clone(secret)));
+                Fetched::Secret(name, Some(secret)) => {
+                    Arc::make_mut(&mut world).secrets.insert(name.clone(), Arc::clone(secret));
                 }
-                Fetched::ConfigMap(name, Some(map)) if !world.config_maps.contains_key(name) => {
-                    Arc::make_mut(&mut world)
-                        .config_maps
-                        .insert(name.clone(), Arc::new(ConfigMap::clone(map)));
+                Fetched::ConfigMap(name, Some(map)) => {
+                    Arc::make_mut(&mut world).config_maps.insert(name.clone(), Arc::clone(map));
                 }
-                _ => {}
+                Fetched::Secret(_, None) | Fetched::ConfigMap(_, None) => {}
             }
         }
         world
@@ -367,6 +381,12 @@ impl Engine {
 
     fn show(&mut self) {
         self.unseen = None;
+        // Whoever writes compares with what is there now. What has not been compiled yet would be compared with an outcome
+        // that is not its own.
+        if self.aged && self.debounce.due().is_none() {
+            self.compiled = self.completed();
+            self.aged = false;
+        }
         let facts = |gateway: &Gateway| gateway.facts();
         let view = View {
             world: Arc::clone(&self.compiled),

@@ -96,11 +96,11 @@ async fn read(client: &Client, reference: Reference) -> Option<Fetched> {
     let read = match &reference {
         Reference::Secret(name) => {
             let api: Api<Secret> = Api::namespaced(client.clone(), &name.namespace);
-            api.get_opt(&name.name).await.map(|found| Fetched::Secret(name.clone(), found.map(Box::new)))
+            api.get_opt(&name.name).await.map(|found| Fetched::Secret(name.clone(), found.map(Arc::new)))
         }
         Reference::ConfigMap(name) => {
             let api: Api<ConfigMap> = Api::namespaced(client.clone(), &name.namespace);
-            api.get_opt(&name.name).await.map(|found| Fetched::ConfigMap(name.clone(), found.map(Box::new)))
+            api.get_opt(&name.name).await.map(|found| Fetched::ConfigMap(name.clone(), found.map(Arc::new)))
         }
     };
     match read {

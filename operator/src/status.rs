@@ -2,18 +2,20 @@
 //! Pure: equal facts give equal status, so nothing is written when nothing has changed.
 
 mod backend;
+mod fleet;
 mod gateway;
 pub mod lag;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use bridge_api::condition::{self, Programmed, Reason};
 use bridge_snapshot::push::{Key, Rejection, Report};
 use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
-use kube::ResourceExt as _;
 
 pub use backend::{BackendFacts, GatewayOfBackend, backend};
+pub use fleet::Fleet;
 pub use gateway::{GatewayFacts, gateway};
 pub use lag::{Lag, Lags};
 
@@ -28,12 +30,33 @@ pub struct PodFact {
     /// What it was sent and does not serve.
     #[serde(default)]
     pub rejected: Vec<Rejection>,
-    /// What it told last.
-    #[serde(default)]
-    pub report: Option<Report>,
+    /// What it told last. Shared, because it names every backend and is looked at whenever any pod says something.
+    #[serde(default, with = "shared")]
+    pub report: Option<Arc<Report>>,
     /// Its name, when it was leaving and its stream has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub parted: Option<String>,
+}
+
+/// Something shared, as its content.
+mod shared {
+    use std::sync::Arc;
+
+    use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+    #[allow(clippy::ref_option, reason = "the trait calls it so")]
+    pub(super) fn serialize<T: Serialize, S: Serializer>(
+        value: &Option<Arc<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        value.as_deref().serialize(serializer)
+    }
+
+    pub(super) fn deserialize<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<Option<Arc<T>>, D::Error> {
+        Ok(Option::deserialize(deserializer)?.map(Arc::new))
+    }
 }
 
 /// The sentence about fields that this version does not act on.
@@ -95,41 +118,7 @@ struct Progress<'a> {
     refusals: Vec<&'a Rejection>,
 }
 
-impl<'a> Progress<'a> {
-    /// With what was published up to a revision, as far as `concerns` says so of a rejection.
-    fn of(
-        pods: impl Iterator<Item = &'a Pod>,
-        (facts, lags): (&'a PodFacts, &Lags),
-        (published, revision): (&Published, u64),
-        concerns: impl Fn(&Rejection) -> bool,
-    ) -> Self {
-        let mut progress = Self::default();
-        for pod in pods.filter(|pod| pod.metadata.deletion_timestamp.is_none()) {
-            progress.pods += 1;
-            let uid = pod.uid().unwrap_or_default();
-            if !is_ready(pod) {
-                // It may be what keeps the pod from being ready.
-                let rejected = facts.get(&uid).into_iter().flat_map(|fact| &fact.rejected);
-                progress.refusals.extend(rejected.filter(|rejection| concerns(rejection)).take(1));
-                continue;
-            }
-            progress.ready += 1;
-            let (fact, lag) = (facts.get(&uid), lags.get(&uid).copied().unwrap_or(Lag::Fresh));
-            let has = fact.is_some_and(|fact| fact.serves(published, revision));
-            let refused = fact.and_then(|fact| fact.rejected.iter().find(|rejection| concerns(rejection)));
-            match refused {
-                Some(rejection) => progress.refusals.push(rejection),
-                None if has => progress.serving += 1,
-                None if fact.is_none() && lag < Lag::Laggard => progress.coming += 1,
-                None if fact.is_none() && lag == Lag::Stale => progress.lost.push(pod.name_any()),
-                None => progress.behind.push(pod.name_any()),
-            }
-        }
-        progress.behind.sort();
-        progress.lost.sort();
-        progress
-    }
-
+impl Progress<'_> {
     /// Names of pods that somebody should look at, not more than ten.
     fn laggards(&self) -> Vec<String> {
         self.behind.iter().chain(&self.lost).take(10).cloned().collect()

@@ -56,8 +56,8 @@ pub struct Change {
     pub watch: Arc<str>,
     /// The resource version at which it was seen.
     pub revision: u64,
-    /// Makes the same change to the world.
-    pub apply: Box<dyn FnOnce(&mut World) + Send>,
+    /// Makes the same change to the world; whether that may change what pods get.
+    pub apply: Box<dyn FnOnce(&mut World) -> bool + Send>,
 }
 
 impl Debug for Change {
@@ -81,14 +81,23 @@ pub fn start(
     };
     let any = watcher::Config::default;
     let mut starter = Starter { client, scope, changes, pulse, stop, names: Vec::new() };
-    starter.typed::<McpGateway>("mcpgateways", &any(), |world| &mut world.gateways);
-    starter.typed::<McpBackend>("mcpbackends", &any(), |world| &mut world.backends);
-    starter.typed::<Service>("services", &any(), |world| &mut world.services);
-    starter.typed::<Secret>("secrets", &marked, |world| &mut world.secrets);
-    starter.typed::<ConfigMap>("configmaps", &marked, |world| &mut world.config_maps);
-    starter.typed::<Pod>("pods", &any().labels(GATEWAY_UID_LABEL), |world| &mut world.pods);
-    starter
-        .typed::<HorizontalPodAutoscaler>("horizontalpodautoscalers", &any(), |world| &mut world.autoscalers);
+    // Its status is written by the operator itself, once for each thing that a pod says.
+    let gateway = |old: &McpGateway, new: &McpGateway| old.spec != new.spec || is_other(old, new);
+    let backend = |old: &McpBackend, new: &McpBackend| old.spec != new.spec || is_other(old, new);
+    starter.typed::<McpGateway>("mcpgateways", &any(), |world| &mut world.gateways, Some(gateway));
+    starter.typed::<McpBackend>("mcpbackends", &any(), |world| &mut world.backends, Some(backend));
+    starter.typed::<Service>("services", &any(), |world| &mut world.services, Some(|_, _| true));
+    starter.typed::<Secret>("secrets", &marked, |world| &mut world.secrets, Some(|_, _| true));
+    starter.typed::<ConfigMap>("configmaps", &marked, |world| &mut world.config_maps, Some(|_, _| true));
+    // These decide about status and owned objects, and about nothing that pods get.
+    let pods = any().labels(GATEWAY_UID_LABEL);
+    starter.typed::<Pod>("pods", &pods, |world| &mut world.pods, None);
+    starter.typed::<HorizontalPodAutoscaler>(
+        "horizontalpodautoscalers",
+        &any(),
+        |world| &mut world.autoscalers,
+        None,
+    );
     starter.namespaces();
     starter.slices();
     for kind in OWNED {
@@ -112,6 +121,7 @@ impl Starter<'_> {
         kind: &'static str,
         config: &watcher::Config,
         objects: fn(&mut World) -> &mut Objects<K>,
+        matters: Option<fn(&K, &K) -> bool>,
     ) where
         K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
             + Clone
@@ -123,11 +133,9 @@ impl Starter<'_> {
     {
         let put = move |world: &mut World, object: K, gone: bool| {
             let (name, objects) = (ObjectName::of(&object), objects(world));
-            if gone {
-                objects.remove(&name);
-            } else {
-                objects.insert(name, Arc::new(object));
-            }
+            let object = Arc::new(object);
+            let old = if gone { objects.remove(&name) } else { objects.insert(name, Arc::clone(&object)) };
+            matters.is_some_and(|matters| gone || old.is_none_or(|old| matters(&old, &object)))
         };
         let forget = move |world: &mut World, gone: &BTreeSet<ObjectName>| {
             objects(world).retain(|name, _| !gone.contains(name));
@@ -150,6 +158,7 @@ impl Starter<'_> {
             } else {
                 world.namespaces.insert(namespace.name_any(), namespace.labels().clone());
             }
+            true
         };
         let forget = |world: &mut World, gone: &BTreeSet<ObjectName>| {
             world.namespaces.retain(|name, _| !gone.contains(&ObjectName::new("", &**name)));
@@ -160,7 +169,7 @@ impl Starter<'_> {
 
     fn slices(&mut self) {
         let put = |world: &mut World, slice: EndpointSlice, gone: bool| {
-            let Some(service) = slice.labels().get(SERVICE_NAME_LABEL).cloned() else { return };
+            let Some(service) = slice.labels().get(SERVICE_NAME_LABEL).cloned() else { return false };
             let service = ObjectName::new(slice.namespace().unwrap_or_default(), service);
             let of_service = world.slices.entry(service.clone()).or_default();
             if gone {
@@ -171,6 +180,7 @@ impl Starter<'_> {
             if of_service.is_empty() {
                 world.slices.remove(&service);
             }
+            true
         };
         let forget = |world: &mut World, gone: &BTreeSet<ObjectName>| {
             world.slices.retain(|service, slices| {
@@ -200,6 +210,7 @@ impl Starter<'_> {
             } else {
                 world.owned.insert(key, Arc::new(object));
             }
+            false
         };
         let forget = move |world: &mut World, gone: &BTreeSet<ObjectName>| {
             world.owned.retain(|(of, name), _| *of != kind || !gone.contains(name));
@@ -213,7 +224,7 @@ impl Starter<'_> {
         kind: &str,
         api: impl Fn(Client, Option<&str>) -> Api<K>,
         config: &watcher::Config,
-        put: impl Fn(&mut World, K, bool) + Clone + Send + Sync + 'static,
+        put: impl Fn(&mut World, K, bool) -> bool + Clone + Send + Sync + 'static,
         forget: impl Fn(&mut World, &BTreeSet<ObjectName>) + Clone + Send + Sync + 'static,
     ) where
         K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
@@ -250,6 +261,20 @@ impl Starter<'_> {
             tasks::spawn("watch", feed.run(put.clone(), forget.clone()));
         }
     }
+}
+
+/// Whether what a resource is called and labelled is different, or it is about to go.
+fn is_other<K: Resource>(old: &K, new: &K) -> bool {
+    let of = |object: &K| {
+        let meta = object.meta();
+        (
+            meta.uid.clone(),
+            meta.labels.clone(),
+            meta.creation_timestamp.clone(),
+            meta.deletion_timestamp.clone(),
+        )
+    };
+    of(old) != of(new)
 }
 
 /// The number in a resource version. They are opaque to most; that they grow is promised since Kubernetes 1.35, and held

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use bridge_api::meta::{DEFAULT_CLASS, GATEWAY_UID_LABEL};
@@ -45,6 +46,36 @@ impl fmt::Display for ObjectName {
     }
 }
 
+/// Something that is shared until it is changed, so that a change of one kind copies nothing of another.
+#[derive(Debug, Clone, Default)]
+pub struct Shared<T>(Arc<T>);
+
+impl<T> Deref for Shared<T> {
+    type Target = T;
+
+    fn deref(&self) -> &T {
+        &self.0
+    }
+}
+
+impl<T: Clone> DerefMut for Shared<T> {
+    fn deref_mut(&mut self) -> &mut T {
+        Arc::make_mut(&mut self.0)
+    }
+}
+
+impl<'a, T> IntoIterator for &'a Shared<T>
+where
+    &'a T: IntoIterator,
+{
+    type Item = <&'a T as IntoIterator>::Item;
+    type IntoIter = <&'a T as IntoIterator>::IntoIter;
+
+    fn into_iter(self) -> Self::IntoIter {
+        (&*self.0).into_iter()
+    }
+}
+
 /// Objects of one kind.
 pub type Objects<K> = BTreeMap<ObjectName, Arc<K>>;
 
@@ -52,25 +83,25 @@ pub type Objects<K> = BTreeMap<ObjectName, Arc<K>>;
 #[derive(Debug, Clone, Default)]
 pub struct World {
     /// Every gateway, those of other classes, too.
-    pub gateways: Objects<McpGateway>,
+    pub gateways: Shared<Objects<McpGateway>>,
     /// Every backend.
-    pub backends: Objects<McpBackend>,
+    pub backends: Shared<Objects<McpBackend>>,
     /// Services.
-    pub services: Objects<Service>,
+    pub services: Shared<Objects<Service>>,
     /// Endpoint slices by Service, then by their own name.
-    pub slices: BTreeMap<ObjectName, BTreeMap<String, Arc<EndpointSlice>>>,
+    pub slices: Shared<BTreeMap<ObjectName, BTreeMap<String, Arc<EndpointSlice>>>>,
     /// Labels of namespaces.
-    pub namespaces: BTreeMap<String, BTreeMap<String, String>>,
+    pub namespaces: Shared<BTreeMap<String, BTreeMap<String, String>>>,
     /// Secrets that are watched or were asked for.
-    pub secrets: Objects<Secret>,
+    pub secrets: Shared<Objects<Secret>>,
     /// `ConfigMap`s that are watched or were asked for.
-    pub config_maps: Objects<ConfigMap>,
+    pub config_maps: Shared<Objects<ConfigMap>>,
     /// Pods of gateways.
-    pub pods: Objects<Pod>,
+    pub pods: Shared<Objects<Pod>>,
     /// Objects that have the label of the operator, as they are.
-    pub owned: BTreeMap<(OwnedKind, ObjectName), Arc<DynamicObject>>,
+    pub owned: Shared<BTreeMap<(OwnedKind, ObjectName), Arc<DynamicObject>>>,
     /// Autoscalers, those of others, too: one of them may scale a Deployment of ours.
-    pub autoscalers: Objects<HorizontalPodAutoscaler>,
+    pub autoscalers: Shared<Objects<HorizontalPodAutoscaler>>,
 }
 
 impl World {
@@ -80,6 +111,15 @@ impl World {
         class: &'a str,
     ) -> impl Iterator<Item = (&'a ObjectName, &'a Arc<McpGateway>)> {
         self.gateways.iter().filter(move |(_, gateway)| class_of(gateway) == class)
+    }
+
+    /// The gateways of a namespace, of every class.
+    pub fn gateways_in<'a>(
+        &'a self,
+        namespace: &'a str,
+    ) -> impl Iterator<Item = (&'a ObjectName, &'a Arc<McpGateway>)> {
+        let first = ObjectName::new(namespace, "");
+        self.gateways.range(first..).take_while(move |(name, _)| name.namespace == namespace)
     }
 
     /// An object of the operator's, as its own type.

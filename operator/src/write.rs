@@ -37,6 +37,10 @@ use unseen::Unseen;
 const SWEEP: Duration = Duration::from_mins(10);
 /// Passes begin at least so long after one another.
 const PACE: Duration = Duration::from_millis(50);
+/// Between passes is so many times as long as one takes: whatever there is to compare, pods get their changes meanwhile.
+const SHARE: u32 = 3;
+/// But no longer than this.
+const MOST: Duration = Duration::from_millis(500);
 /// After a failure.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -131,8 +135,9 @@ impl Writer {
             let leads = self.claim.borrow().holds(Instant::now());
             self.metrics.leads(leads);
             if leads {
+                let began = Instant::now();
                 self.pass().await;
-                tokio::time::sleep(PACE).await;
+                tokio::time::sleep((began.elapsed() * SHARE).clamp(PACE, MOST)).await;
             } else {
                 self.wake = None;
             }
@@ -146,6 +151,7 @@ impl Writer {
         let Some(compilation) = view.compilation.clone().filter(|_| !view.sight.is_blind()) else { return };
         self.installation.authorities.clone_from(&self.authorities.borrow());
         let said = self.listen(&view, &compilation, Instant::now()).await;
+        let fleets = said.fleets(&view);
         let mut statuses = Vec::new();
         for (name, gateway) in
             view.world.gateways.iter().filter(|(name, _)| compilation.gateways.contains_key(name))
@@ -158,14 +164,14 @@ impl Writer {
                 let written = self.gateway(&view, name, gateway).await;
                 self.done("gateway", name, written);
             }
-            statuses.extend(self.gateway_status(&view, &compilation, &said, name));
+            statuses.extend(self.gateway_status(&view, &compilation, &fleets, name));
         }
         for name in compilation.backends.keys() {
             if let Some(backend) = view.world.backends.get(name).filter(|_| view.sight.is_clear()) {
                 let written = self.adapter(&view, &compilation, backend).await;
                 self.done("backend", name, written);
             }
-            statuses.extend(self.backend_status(&view, &compilation, &said, name));
+            statuses.extend(self.backend_status(&view, &compilation, &fleets, name));
         }
         self.write_all(statuses).await;
         if view.sight.is_clear() {

@@ -4,6 +4,8 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
 
 mod kit;
+#[path = "compile/memo.rs"]
+mod memo;
 #[path = "compile/rotation.rs"]
 mod rotation;
 #[path = "compile/services.rs"]

@@ -257,6 +257,7 @@ async fn a_refused_resource_is_named_in_the_status() {
                 .join("\n---\n"),
         ),
         &kit::options(),
+        &mut mcp_operator::compile::Memo::default(),
     )
     .unwrap();
     let plan = plan.gateways.values().next().unwrap();

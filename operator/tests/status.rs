@@ -6,6 +6,7 @@
 mod kit;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use bridge_api::condition::{ConditionType, words};
 use bridge_api::v1alpha1::McpGateway;
@@ -18,10 +19,10 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kit::{options, world};
-use mcp_operator::compile::{Compilation, compile};
+use mcp_operator::compile::{Compilation, Memo, compile};
 use mcp_operator::status::{
-    BackendFacts, GatewayFacts, GatewayOfBackend, Lag, Lags, PodFact, PodFacts, Published, backend, behind,
-    gateway,
+    BackendFacts, Fleet, GatewayFacts, GatewayOfBackend, Lag, Lags, PodFact, PodFacts, Published, backend,
+    behind, gateway,
 };
 use mcp_operator::world::{ObjectName, World};
 use serde_json::{Value, json};
@@ -84,13 +85,13 @@ impl Case {
             json!({"kind": "Secret", "metadata": {"name": "jwt", "namespace": "here"}, "stringData": {"k": "0123456789abcdef0123456789abcdef"}}),
         ];
         let world = world(&documents.map(|document| document.to_string()).join("\n---\n"));
-        let compilation = compile(&world, &options()).unwrap();
+        let compilation = compile(&world, &options(), &mut Memo::default()).unwrap();
         let plan = &compilation.gateways[&ObjectName::new("here", "main")];
         let changed = plan.entries.keys().map(|key| (key.clone(), 5)).collect();
         let fact = PodFact {
             revision: Some(5),
             rejected: Vec::new(),
-            report: Some(report()),
+            report: Some(Arc::new(report())),
             digest: None,
             parted: None,
         };
@@ -119,7 +120,9 @@ impl Case {
     }
 
     fn reports(self, change: impl Fn(&mut Report)) -> Self {
-        self.change(|case| case.facts.values_mut().for_each(|fact| change(fact.report.as_mut().unwrap())))
+        self.change(|case| {
+            case.facts.values_mut().for_each(|fact| change(Arc::make_mut(fact.report.as_mut().unwrap())))
+        })
     }
 
     fn refuses(self, pod: &str, kind: ResourceType, message: &str) -> Self {
@@ -138,18 +141,14 @@ impl Case {
 
     fn gateway(&self) -> Vec<Condition> {
         let name = ObjectName::new("here", "main");
-        let pods: Vec<_> = self.pods.iter().collect();
         let facts = GatewayFacts {
             gateway: &self.world.gateways[&name],
             plan: &self.compilation.gateways[&name],
-            published: &self.published,
-            pods: &pods,
-            facts: &self.facts,
+            fleet: &Fleet::new(&self.pods, &self.facts, &self.lags, &self.published),
             deployment: self.deployment.as_ref(),
             service: self.service.as_ref(),
             conflict: self.conflict,
             scaled_by_others: self.others,
-            lags: &self.lags,
             blind: self.blind,
         };
         let status = gateway(&facts, &Time(Timestamp::UNIX_EPOCH));
@@ -166,14 +165,8 @@ impl Case {
     fn backend_status(&self) -> McpBackendStatus {
         let (name, main) = (ObjectName::new("here", "b"), ObjectName::new("here", "main"));
         let serves = !self.compilation.gateways[&main].attached.is_empty();
-        let of = GatewayOfBackend {
-            name: &main,
-            published: &self.published,
-            pods: self.pods.iter().collect(),
-            facts: &self.facts,
-            lags: &self.lags,
-            serves,
-        };
+        let fleet = Fleet::new(&self.pods, &self.facts, &self.lags, &self.published);
+        let of = GatewayOfBackend { name: &main, fleet: Some(&fleet), serves };
         let facts = BackendFacts {
             backend: &self.world.backends[&name],
             verdict: &self.compilation.backends[&name],
@@ -247,7 +240,9 @@ fn available_says_what_pods_see_of_a_backend() {
     plain().is(A, "Available");
     plain().change(|case| case.facts.clear()).is(A, "Pending");
     plain()
-        .change(|case| drop(case.facts.get_mut("2").unwrap().report.as_mut().unwrap().backends.pop()))
+        .change(|case| {
+            drop(Arc::make_mut(case.facts.get_mut("2").unwrap().report.as_mut().unwrap()).backends.pop())
+        })
         .is(A, "Available");
     for (problem, reason) in [
         (Some(Problem::Unreachable), "AllEndpointsUnhealthy"),

@@ -22,9 +22,9 @@ pub(super) type Answer = Result<(), Finding<Accepted>>;
 pub(super) fn of_backend(world: &World, class: &str, backend: &McpBackend) -> BTreeMap<ObjectName, Answer> {
     let own = backend.namespace().unwrap_or_default();
     let Some(references) = backend.spec.gateway_refs.as_ref().filter(|refs| !refs.is_empty()) else {
-        let chosen = world.gateways_of(class).filter(|(name, gateway)| {
+        let chosen = world.gateways_in(&own).filter(|(_, gateway)| {
             let selection = gateway.spec.backends.as_ref().and_then(|backends| backends.selector.as_ref());
-            name.namespace == own && selection.is_none_or(|wanted| matches(wanted, backend.labels()))
+            class_of(gateway) == class && selection.is_none_or(|wanted| matches(wanted, backend.labels()))
         });
         return chosen.map(|(name, _)| (name.clone(), Ok(()))).collect();
     };

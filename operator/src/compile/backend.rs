@@ -149,7 +149,7 @@ fn targets(
     }
     if let Some(reference) = &spec.service_ref {
         let name = ObjectName::new(namespace, &*reference.name);
-        let service = lookup.world().services.get(&name).ok_or_else(|| {
+        let service = lookup.service(&name).ok_or_else(|| {
             Problem::reference(
                 ResolvedRefs::ServiceNotFound,
                 format_args!("spec.serviceRef.name: Service {name} does not exist"),
@@ -158,7 +158,7 @@ fn targets(
         let port = port(&name, service, Some(&reference.port))
             .map_err(|problem| problem.at("spec.serviceRef.port"))?;
         let encrypted = mode.is_some_and(|mode| mode != BackendTlsMode::Disabled);
-        return Ok(at_all(&shape, &places(lookup.world(), &name, port, encrypted)));
+        return Ok(at_all(&shape, &places(lookup, &name, port, encrypted)));
     }
     if spec.stdio.is_some() {
         let name = ObjectName::new(namespace, layout::adapter(&backend.name_any()));
@@ -167,7 +167,7 @@ fn targets(
             port: layout::ADAPTER_PORT.into(),
             ..ServicePort::default()
         };
-        return Ok(at_all(&shape, &places(lookup.world(), &name, &port, false)));
+        return Ok(at_all(&shape, &places(lookup, &name, &port, false)));
     }
     Err(Problem::spec(
         Accepted::UnsupportedProtocol,

@@ -6,8 +6,9 @@ use k8s_openapi::api::discovery::v1::EndpointSlice;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::finding::Problem;
+use super::refs::Lookup;
 use super::target::Place;
-use crate::world::{ObjectName, World};
+use crate::world::ObjectName;
 
 /// Places of a Service.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -53,8 +54,13 @@ pub(super) fn port<'a>(
 /// Where the endpoints behind `port` of a Service are.
 ///
 /// A connection that is encrypted goes to the Service itself: the certificates of servers name it, and not their pods.
-pub(super) fn places(world: &World, name: &ObjectName, port: &ServicePort, encrypted: bool) -> Places {
-    let slices = world.slices_of(name).filter(|slice| slice.address_type != "FQDN");
+pub(super) fn places(
+    lookup: &mut Lookup<'_>,
+    name: &ObjectName,
+    port: &ServicePort,
+    encrypted: bool,
+) -> Places {
+    let slices = lookup.slices(name).filter(|slice| slice.address_type != "FQDN");
     let (mut ready, mut total) = (Vec::new(), 0);
     for slice in slices {
         let Some(number) = target_port(slice, port) else { continue };

@@ -1,14 +1,16 @@
 //! Values of Secrets and `ConfigMap`s that a resource refers to. Changes when another kind of value is referred to.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 
 use bridge_api::condition::ResolvedRefs;
 use bridge_api::v1alpha1::common::{CaKind, CaRef, SecretKeyRef};
-use k8s_openapi::api::core::v1::Secret;
+use k8s_openapi::api::core::v1::{Secret, Service};
+use k8s_openapi::api::discovery::v1::EndpointSlice;
 use rustls_pki_types::pem::PemObject as _;
 use rustls_pki_types::{CertificateDer, PrivateKeyDer};
 
 use super::finding::Problem;
+use super::memo::Seen;
 use crate::layout;
 use crate::world::{ObjectName, World};
 
@@ -21,28 +23,42 @@ pub enum Reference {
     ConfigMap(ObjectName),
 }
 
-/// Looks values up, and remembers what was looked for: that has to be fetched where it is not watched.
+/// Looks objects up, and remembers them: the outcome is the same for as long as they are.
 #[derive(Debug)]
 pub(super) struct Lookup<'a> {
     world: &'a World,
-    pub(super) asked: BTreeSet<Reference>,
+    pub(super) seen: Vec<Seen>,
 }
 
 impl<'a> Lookup<'a> {
-    pub(super) fn new(world: &'a World) -> Self {
-        Self { world, asked: BTreeSet::new() }
+    pub(super) const fn new(world: &'a World) -> Self {
+        Self { world, seen: Vec::new() }
     }
 
-    pub(super) const fn world(&self) -> &'a World {
-        self.world
+    /// A Service.
+    pub(super) fn service(&mut self, name: &ObjectName) -> Option<&'a Service> {
+        let found = self.world.services.get(name);
+        self.seen.push(Seen::Service(name.clone(), found.cloned()));
+        found.map(AsRef::as_ref)
+    }
+
+    /// The endpoint slices of a Service.
+    pub(super) fn slices(
+        &mut self,
+        service: &ObjectName,
+    ) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
+        let found = || self.world.slices.get(service).into_iter().flat_map(BTreeMap::values);
+        let slices = found();
+        self.seen.push(Seen::Slices(service.clone(), found().cloned().collect()));
+        slices.map(AsRef::as_ref)
     }
 
     /// A Secret.
     pub(super) fn secret(&mut self, namespace: &str, name: &str) -> Result<&'a Secret, Problem> {
         let name = ObjectName::new(namespace, name);
-        self.asked.insert(Reference::Secret(name.clone()));
-        let found = self.world.secrets.get(&name).map(AsRef::as_ref);
-        found.ok_or_else(|| {
+        let found = self.world.secrets.get(&name);
+        self.seen.push(Seen::Secret(name.clone(), found.cloned()));
+        found.map(AsRef::as_ref).ok_or_else(|| {
             Problem::reference(
                 ResolvedRefs::SecretNotFound,
                 format_args!("Secret {name} does not exist, or the operator may not read it"),
@@ -106,8 +122,9 @@ impl<'a> Lookup<'a> {
 
     fn config_value(&mut self, namespace: &str, name: &str, key: &str) -> Result<&'a str, Problem> {
         let object = ObjectName::new(namespace, name);
-        self.asked.insert(Reference::ConfigMap(object.clone()));
-        let map = self.world.config_maps.get(&object).ok_or_else(|| {
+        let found = self.world.config_maps.get(&object);
+        self.seen.push(Seen::ConfigMap(object.clone(), found.cloned()));
+        let map = found.ok_or_else(|| {
             Problem::reference(
                 ResolvedRefs::SecretNotFound,
                 format_args!("ConfigMap {object} does not exist, or the operator may not read it"),

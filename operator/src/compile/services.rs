@@ -16,6 +16,7 @@ use kube::ResourceExt as _;
 use super::attach::takes_service;
 use super::backend::backend_of;
 use super::endpoints::{places, port};
+use super::refs::Lookup;
 use super::target::Shape;
 use crate::world::{ObjectName, World};
 
@@ -127,7 +128,8 @@ impl Discovered {
             Err(problem) => return self.ignore(name, EventReason::RefInvalid, problem.message()),
         };
         let shape = Shape { protocol, path: annotated.path.clone(), headers: BTreeMap::new() };
-        let places = places(world, name, port, encrypted);
+        // Discovery is not remembered, so nobody needs to know what was looked up.
+        let places = places(&mut Lookup::new(world), name, port, encrypted);
         // No share of the requests means no endpoint.
         let served = if annotated.weight == Some(0) { &[][..] } else { &places.ready };
         let targets: Vec<Target> = served.iter().map(|place| shape.at(place)).collect();

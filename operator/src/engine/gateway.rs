@@ -24,7 +24,7 @@ pub(super) struct Gateway {
     /// Shared with every view: it is as large as the configuration, and a view is made for whatever a pod says.
     pub(super) published: Arc<Published>,
     pub(super) senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
-    pub(super) reports: BTreeMap<StreamId, Report>,
+    pub(super) reports: BTreeMap<StreamId, Arc<Report>>,
     /// Pods that have left, and when.
     parted: BTreeMap<String, (Instant, PodFact)>,
     pub(super) saved: Arc<Vec<Entry>>,

@@ -7,11 +7,10 @@ use bridge_api::v1alpha1::backend::{
     ServerInfo,
 };
 use bridge_snapshot::push::{BackendReport, Key, Problem, Rejection, ResourceType};
-use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
-use kube::ResourceExt as _;
 
-use super::{Conditions, Lags, PodFacts, Progress, Published, count, is_ready, not_in_force};
+use super::fleet::Seen;
+use super::{Conditions, Fleet, Progress, Published, count, not_in_force};
 use crate::compile::{BackendVerdict, is_insecure};
 use crate::desired;
 use crate::world::ObjectName;
@@ -34,14 +33,8 @@ pub struct BackendFacts<'a> {
 pub struct GatewayOfBackend<'a> {
     /// Its name.
     pub name: &'a ObjectName,
-    /// What was published for it.
-    pub published: &'a Published,
-    /// Its pods.
-    pub pods: Vec<&'a Pod>,
-    /// What they say.
-    pub facts: &'a PodFacts,
-    /// How long those that are behind have been so.
-    pub lags: &'a Lags,
+    /// Its pods; absent when it is not served here.
+    pub fleet: Option<&'a Fleet<'a>>,
     /// Whether its pods know the backend.
     pub serves: bool,
 }
@@ -68,19 +61,18 @@ pub fn backend(facts: &BackendFacts<'_>, now: &Time) -> Option<McpBackendStatus>
     conditions.push(available, message);
     let (degraded, message) = degraded(backend, verdict);
     conditions.push(degraded, message);
-    let reports = reports(facts);
-    let ejected = reports.iter().map(|report| report.ejected).max().unwrap_or_default();
+    let seen = facts.seen();
     Some(McpBackendStatus {
         observed_generation: Some(generation),
         conditions: Some(conditions.list),
-        protocol: reports.iter().find_map(|report| detected(report.protocol.as_deref()?)),
+        protocol: seen.protocol.and_then(detected),
         endpoints: Some(BackendEndpoints {
             total: count(verdict.total),
             ready: count(verdict.ready),
-            ejected: i32::try_from(ejected).unwrap_or(i32::MAX),
+            ejected: i32::try_from(seen.ejected).unwrap_or(i32::MAX),
         }),
-        tools: tools(&reports),
-        server_info: reports.iter().find_map(|report| report.server.as_ref()).map(|server| ServerInfo {
+        tools: seen.most.map(tools),
+        server_info: seen.server.map(|server| ServerInfo {
             name: shown(&server.name, 256),
             version: shown(&server.version, 256),
             protocol_version: shown(&server.protocol, 32),
@@ -100,29 +92,22 @@ pub(super) fn concerns(name: &str, rejection: &Rejection) -> bool {
     matches!(rejection.kind, ResourceType::Backend | ResourceType::Endpoints) && rejection.name == name
 }
 
-/// Whether most ready pods have a healthy endpoint.
-pub(super) fn is_available(name: &str, pods: &[&Pod], facts: &PodFacts) -> bool {
-    let ready: Vec<_> = pods.iter().filter(|pod| is_ready(pod)).collect();
-    let healthy = ready.iter().filter(|pod| {
-        let report = pod.uid().and_then(|uid| facts.get(&uid)?.report.as_ref());
-        let of = report.and_then(|report| report.backends.iter().find(|backend| backend.name == name));
-        of.is_some_and(|backend| backend.healthy > 0)
-    });
-    !ready.is_empty() && healthy.count() * 2 > ready.len()
-}
+impl<'a> BackendFacts<'a> {
+    /// The pods that know it.
+    fn fleets(&self) -> impl Iterator<Item = &'a Fleet<'a>> {
+        self.gateways.iter().filter(|gateway| gateway.serves).filter_map(|gateway| gateway.fleet)
+    }
 
-fn progress<'a>(facts: &BackendFacts<'a>, gateway: &'a GatewayOfBackend<'a>) -> Progress<'a> {
-    let name = &*facts.verdict.tool_namespace;
-    let wanted = (gateway.published, revision_of(gateway.published, name));
-    Progress::of(gateway.pods.iter().copied(), (gateway.facts, gateway.lags), wanted, |one| {
-        concerns(name, one)
-    })
+    /// What they say about it.
+    fn seen(&self) -> Seen<'a> {
+        let name = &*self.verdict.tool_namespace;
+        self.fleets().map(|fleet| fleet.seen(name)).fold(Seen::default(), Seen::and)
+    }
 }
 
 fn programmed(facts: &BackendFacts<'_>) -> (Programmed, String) {
-    let serving = facts.gateways.iter().filter(|gateway| gateway.serves);
     let mut all = Progress::default();
-    for part in serving.map(|gateway| progress(facts, gateway)) {
+    for part in facts.fleets().map(|fleet| fleet.progress_of(&facts.verdict.tool_namespace)) {
         all.pods += part.pods;
         all.ready += part.ready;
         all.serving += part.serving;
@@ -149,7 +134,7 @@ fn attached(facts: &BackendFacts<'_>, now: &Time) -> Vec<AttachedGateway> {
         let mut conditions = Conditions::new(generation, previous, now);
         conditions.push(accepted.reason, &*accepted.message);
         let of = facts.gateways.iter().find(|gateway| gateway.name == name && gateway.serves);
-        let progress = of.map(|gateway| progress(facts, gateway));
+        let progress = of.and_then(|gateway| Some(gateway.fleet?.progress_of(&facts.verdict.tool_namespace)));
         if let Some(progress) = &progress {
             let (programmed, message) = progress.finding(facts.blind);
             conditions.push(programmed, message);
@@ -167,20 +152,6 @@ fn attached(facts: &BackendFacts<'_>, now: &Time) -> Vec<AttachedGateway> {
     all.collect()
 }
 
-/// What ready pods say about the backend.
-fn reports<'a>(facts: &BackendFacts<'a>) -> Vec<&'a BackendReport> {
-    let name = &*facts.verdict.tool_namespace;
-    let serving = facts.gateways.iter().filter(|gateway| gateway.serves);
-    let of_gateway = |gateway: &'a GatewayOfBackend<'a>| {
-        let ready = gateway.pods.iter().filter(|pod| is_ready(pod));
-        ready.filter_map(move |pod| {
-            let report = gateway.facts.get(&pod.uid()?)?.report.as_ref()?;
-            report.backends.iter().find(|backend| backend.name == name)
-        })
-    };
-    serving.flat_map(of_gateway).collect()
-}
-
 fn availability(facts: &BackendFacts<'_>) -> (Available, String) {
     if !facts.gateways.iter().any(|gateway| gateway.serves) {
         return (Available::Pending, "no gateway serves it".to_owned());
@@ -188,17 +159,15 @@ fn availability(facts: &BackendFacts<'_>) -> (Available, String) {
     if facts.verdict.ready == 0 {
         return (Available::NoEndpoints, format!("0/{} endpoints are ready", facts.verdict.total));
     }
-    let reports = reports(facts);
-    if reports.is_empty() {
+    let seen = facts.seen();
+    if seen.pods == 0 {
         return (Available::Pending, "no ready pod has reported yet".to_owned());
     }
-    let healthy = reports.iter().filter(|report| report.healthy > 0).count();
-    let message = format!("{healthy}/{} pods have a healthy endpoint", reports.len());
-    if healthy * 2 > reports.len() {
+    let message = format!("{}/{} pods have a healthy endpoint", seen.healthy, seen.pods);
+    if seen.healthy * 2 > seen.pods {
         return (Available::Available, message);
     }
-    let problems = reports.iter().filter(|report| report.healthy == 0).map(|report| report.problem);
-    match problems.clone().flatten().next() {
+    match seen.problem {
         Some(Problem::Unauthorized) => {
             let message = format!("{message}: the server refuses what spec.auth and spec.headers give it");
             (Available::AuthenticationFailed, message)
@@ -229,14 +198,13 @@ fn degraded(backend: &McpBackend, verdict: &BackendVerdict) -> (Degraded, String
     (Degraded::AsExpected, String::new())
 }
 
-fn tools(reports: &[&BackendReport]) -> Option<BackendTools> {
-    let most = reports.iter().max_by_key(|report| report.tools)?;
+fn tools(report: &BackendReport) -> BackendTools {
     let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
-    Some(BackendTools {
-        discovered: number(most.tools),
-        exposed: number(most.exposed),
-        filtered: number(most.filtered),
-    })
+    BackendTools {
+        discovered: number(report.tools),
+        exposed: number(report.exposed),
+        filtered: number(report.filtered),
+    }
 }
 
 fn detected(protocol: &str) -> Option<DetectedProtocol> {

@@ -9,11 +9,11 @@ use bridge_api::v1alpha1::gateway::{
 };
 use bridge_snapshot::push::ResourceType;
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{Pod, Service};
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
-use super::{Conditions, Lag, Lags, PodFacts, Progress, Published, count, is_ready, not_in_force};
+use super::{Conditions, Fleet, count, not_in_force};
 use crate::compile::GatewayPlan;
 use crate::desired::replicas::{Wanted, wanted};
 
@@ -24,12 +24,8 @@ pub struct GatewayFacts<'a> {
     pub gateway: &'a McpGateway,
     /// What was compiled.
     pub plan: &'a GatewayPlan,
-    /// What was published.
-    pub published: &'a Published,
-    /// Its pods.
-    pub pods: &'a [&'a Pod],
-    /// What they say.
-    pub facts: &'a PodFacts,
+    /// Its pods, what they say, and what was published for them.
+    pub fleet: &'a Fleet<'a>,
     /// Its Deployment.
     pub deployment: Option<&'a Deployment>,
     /// Its Service for clients.
@@ -38,8 +34,6 @@ pub struct GatewayFacts<'a> {
     pub conflict: Option<&'a str>,
     /// Whether somebody else's autoscaler scales the Deployment.
     pub scaled_by_others: bool,
-    /// How long those that are behind have been so.
-    pub lags: &'a Lags,
     /// Whether the operator's own view of the cluster is old.
     pub blind: bool,
 }
@@ -50,8 +44,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
     let generation = gateway.metadata.generation.unwrap_or_default();
     let previous =
         gateway.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    let everything = (facts.published, facts.published.latest());
-    let progress = Progress::of(facts.pods.iter().copied(), (facts.facts, facts.lags), everything, |_| true);
+    let progress = facts.fleet.progress();
     let mut conditions = Conditions::new(generation, previous, now);
     match facts.conflict {
         Some(conflict) => conditions.push(Accepted::NameConflict, conflict),
@@ -90,8 +83,8 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
         discovery: Some(DiscoveryCounts { services: count(plan.services), ignored: count(plan.ignored) }),
         tools: Some(tools(facts)),
         config: Some(GatewayConfig {
-            version: i64::try_from(everything.1).ok(),
-            hash: Some(facts.published.digest.clone()),
+            version: i64::try_from(facts.fleet.latest()).ok(),
+            hash: Some(facts.fleet.digest().to_owned()),
             pods: count(progress.ready),
             acked: count(progress.serving),
             nacked: count(progress.refusals.len()),
@@ -146,11 +139,7 @@ fn session_storage(facts: &GatewayFacts<'_>) -> (SessionStorage, String) {
 }
 
 fn degraded(facts: &GatewayFacts<'_>) -> (Degraded, String) {
-    let stale = facts.pods.iter().filter(|pod| {
-        is_ready(pod) && pod.uid().is_some_and(|uid| facts.lags.get(&uid) == Some(&Lag::Stale))
-    });
-    let mut stale: Vec<_> = stale.map(|pod| pod.name_any()).collect();
-    stale.sort();
+    let mut stale = facts.fleet.stale();
     if !stale.is_empty() {
         stale.truncate(10);
         return (Degraded::StaleConfig, format!("behind for more than five minutes: {}", stale.join(", ")));
@@ -191,9 +180,9 @@ fn listener_readiness(facts: &GatewayFacts<'_>, name: &str, resolved: ResolvedRe
         return (Ready::ListenerNotReady, "its certificates cannot be used".to_owned());
     }
     let (mut open, mut ready) = (0, 0);
-    for pod in facts.pods.iter().filter(|pod| is_ready(pod)) {
+    for (pod, fact) in facts.fleet.ready() {
         ready += 1;
-        let Some(fact) = pod.uid().and_then(|uid| facts.facts.get(&uid)) else { continue };
+        let Some(fact) = fact else { continue };
         let report = fact.report.as_ref();
         let named = report.and_then(|report| report.listeners.iter().find(|one| one.name == name));
         // A pod that refuses the gateway's part of the configuration has the listeners of the last good one.
@@ -235,34 +224,23 @@ fn addresses(service: Option<&Service>) -> Option<Vec<GatewayAddress>> {
 /// Backends that every ready pod serves as they are now.
 fn programmed_backends(facts: &GatewayFacts<'_>) -> i32 {
     let programmed = facts.plan.attached.keys().filter(|name| {
-        let wanted = (facts.published, super::backend::revision_of(facts.published, name));
-        let pods = facts.pods.iter().copied();
-        let progress =
-            Progress::of(pods, (facts.facts, facts.lags), wanted, |one| super::backend::concerns(name, one));
+        let progress = facts.fleet.progress_of(name);
         progress.ready > 0 && progress.serving == progress.ready
     });
     count(programmed.count())
 }
 
 fn available_backends(facts: &GatewayFacts<'_>) -> i32 {
-    let available =
-        facts.plan.attached.keys().filter(|name| super::backend::is_available(name, facts.pods, facts.facts));
-    count(available.count())
+    count(facts.plan.attached.keys().filter(|name| facts.fleet.is_available(name)).count())
 }
 
-/// What most pods see is what one that sees most sees: they all see the same servers.
 fn tools(facts: &GatewayFacts<'_>) -> GatewayTools {
-    let ready = facts.pods.iter().filter(|pod| is_ready(pod));
-    let reports = ready.filter_map(|pod| facts.facts.get(&pod.uid()?)?.report.as_ref());
-    let sum = |pick: fn(&bridge_snapshot::push::BackendReport) -> u32| {
-        let of = |report: &bridge_snapshot::push::Report| report.backends.iter().map(pick).sum::<u32>();
-        let most = reports.clone().map(of).max().unwrap_or_default();
-        i32::try_from(most).unwrap_or(i32::MAX)
-    };
+    let totals = facts.fleet.totals();
+    let number = |number: u32| i32::try_from(number).unwrap_or(i32::MAX);
     GatewayTools {
-        discovered: sum(|backend| backend.tools),
-        exposed: sum(|backend| backend.exposed),
-        filtered: sum(|backend| backend.filtered),
-        conflicts: sum(|backend| backend.conflicts),
+        discovered: number(totals.discovered),
+        exposed: number(totals.exposed),
+        filtered: number(totals.filtered),
+        conflicts: number(totals.conflicts),
     }
 }

@@ -48,17 +48,17 @@ pub(super) struct Feed<K> {
     pub(super) stop: CancellationToken,
 }
 
-type Apply = Box<dyn FnOnce(&mut World) + Send>;
+type Apply = Box<dyn FnOnce(&mut World) -> bool + Send>;
 
 impl<K> Feed<K>
 where
     K: Resource + Clone + DeserializeOwned + Debug + Send + Sync + 'static,
 {
-    /// Runs until the operator stops. `put` makes the world know an object, or forget one that was deleted; `forget` takes
-    /// away what a list lacks.
+    /// Runs until the operator stops. `put` makes the world know an object, or forget one that was deleted, and says whether
+    /// that may change what pods get; `forget` takes away what a list lacks.
     pub(super) async fn run(
         self,
-        put: impl Fn(&mut World, K, bool) + Clone + Send + Sync + 'static,
+        put: impl Fn(&mut World, K, bool) -> bool + Clone + Send + Sync + 'static,
         forget: impl Fn(&mut World, &BTreeSet<ObjectName>) + Clone + Send + Sync + 'static,
     ) {
         let mut known = Known::default();
@@ -100,6 +100,7 @@ where
                             for object in all {
                                 put(world, object, false);
                             }
+                            true
                         })
                     }
                     Ok(Event::Apply(object)) => {
@@ -125,9 +126,7 @@ where
                             known.lost(&ObjectName::of(object));
                         }
                         Box::new(move |world| {
-                            for object in gone {
-                                put(world, object, true);
-                            }
+                            gone.into_iter().fold(false, |any, object| put(world, object, true) || any)
                         })
                     }
                     Err(error) => {

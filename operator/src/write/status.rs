@@ -9,7 +9,7 @@ use bridge_api::event::EventReason;
 use bridge_api::meta::STATUS_MANAGER;
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
 use k8s_openapi::api::apps::v1::Deployment;
-use k8s_openapi::api::core::v1::{ObjectReference, Pod, Service};
+use k8s_openapi::api::core::v1::{ObjectReference, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Patch, PatchParams};
@@ -28,7 +28,8 @@ use crate::desired::replicas::Autoscaler;
 use crate::engine::View;
 use crate::layout;
 use crate::status::{
-    BackendFacts, GatewayFacts, GatewayOfBackend, Lag, Lags, PodFacts, Published, backend, behind, gateway,
+    BackendFacts, Fleet, GatewayFacts, GatewayOfBackend, Lag, Lags, PodFacts, Published, backend, behind,
+    gateway,
 };
 use crate::world::ObjectName;
 
@@ -54,6 +55,18 @@ pub(super) struct Pending {
 /// What is known of the pods of all gateways.
 #[derive(Default)]
 pub(super) struct Said(BTreeMap<ObjectName, (PodFacts, Lags)>);
+
+impl Said {
+    /// The pods of each gateway, looked through once.
+    pub(super) fn fleets<'a>(&'a self, view: &'a View) -> BTreeMap<&'a ObjectName, Fleet<'a>> {
+        let fleets = self.0.iter().filter_map(|(name, (facts, lags))| {
+            let uid = view.world.gateways.get(name)?.metadata.uid.as_deref().unwrap_or_default();
+            let published = view.published.get(name)?;
+            Some((name, Fleet::new(view.world.pods_of(uid), facts, lags, published)))
+        });
+        fleets.collect()
+    }
+}
 
 impl Writer {
     /// What pods say, and how long they have been behind. A pod that has been so for a while is worth an Event.
@@ -117,25 +130,18 @@ impl Writer {
         &self,
         view: &View,
         compilation: &Compilation,
-        said: &Said,
+        fleets: &BTreeMap<&ObjectName, Fleet<'_>>,
         name: &ObjectName,
     ) -> Option<Pending> {
         let (object, plan) = (view.world.gateways.get(name)?, compilation.gateways.get(name)?);
         let object = &*self.unseen.newest("McpGateway", object);
-        let uid = object.uid().unwrap_or_default();
-        let pods: Vec<&Pod> = view.world.pods_of(&uid).collect();
         let workload = ObjectName::new(&*name.namespace, layout::workload(&name.name));
         let deployment: Option<Deployment> = view.world.owned_as(OwnedKind::Deployment, &workload);
         let service: Option<Service> = view.world.owned_as(OwnedKind::Service, name);
-        let nothing = Published::default();
-        let (facts, lags) = said.0.get(name)?;
         let facts = GatewayFacts {
             gateway: object,
             plan,
-            published: view.published.get(name).map_or(&nothing, AsRef::as_ref),
-            pods: &pods,
-            facts,
-            lags,
+            fleet: fleets.get(name)?,
             deployment: deployment.as_ref(),
             service: service.as_ref(),
             conflict: self.conflicts.get(name).map(String::as_str),
@@ -153,7 +159,7 @@ impl Writer {
         &self,
         view: &View,
         compilation: &Compilation,
-        said: &Said,
+        fleets: &BTreeMap<&ObjectName, Fleet<'_>>,
         name: &ObjectName,
     ) -> Option<Pending> {
         let (object, verdict) = (view.world.backends.get(name)?, compilation.backends.get(name)?);
@@ -161,22 +167,15 @@ impl Writer {
             return None;
         }
         let object = &*self.unseen.newest("McpBackend", object);
-        let (nothing, nobody) = (Published::default(), Default::default());
         let gateways: Vec<_> = verdict
             .gateways
             .keys()
             .map(|gateway| {
-                let uid =
-                    view.world.gateways.get(gateway).and_then(|gateway| gateway.metadata.uid.as_deref());
                 let plan = compilation.gateways.get(gateway);
                 let attached = plan.and_then(|plan| plan.attached.get(&verdict.tool_namespace));
-                let (facts, lags) = said.0.get(gateway).unwrap_or(&nobody);
                 GatewayOfBackend {
                     name: gateway,
-                    published: view.published.get(gateway).map_or(&nothing, AsRef::as_ref),
-                    pods: view.world.pods_of(uid.unwrap_or_default()).collect(),
-                    facts,
-                    lags,
+                    fleet: fleets.get(gateway),
                     serves: attached.is_some_and(|attached| attached.backend.as_ref() == Some(name)),
                 }
             })
@@ -235,12 +234,16 @@ impl Writer {
 }
 
 /// A status to write, if it differs from the one before.
-fn pending<K: Resource<DynamicType = ()>, S: Serialize>(
+fn pending<K: Resource<DynamicType = ()>, S: Serialize + PartialEq>(
     kind: &'static str,
     object: &K,
     (before, after): (Option<&S>, &S),
     (old, new): (&[Condition], Vec<Condition>),
 ) -> Option<Pending> {
+    // Most are, and encoding them would be most of the work.
+    if before == Some(after) {
+        return None;
+    }
     let status = serde_json::to_value(after).unwrap_or_default();
     let before = before.map(|before| serde_json::to_value(before).unwrap_or_default());
     if before.as_ref() == Some(&status) {

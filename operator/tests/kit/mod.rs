@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use kube::ResourceExt as _;
-use mcp_operator::compile::{Compilation, Options, compile};
+use mcp_operator::compile::{Compilation, Memo, Options, compile};
 use mcp_operator::desired::OwnedKind;
 use mcp_operator::world::{ObjectName, SERVICE_NAME_LABEL, World};
 use serde::de::DeserializeOwned;
@@ -69,7 +69,7 @@ pub(crate) fn options() -> Options {
 }
 
 pub(crate) fn compiled(yaml: &str) -> Compilation {
-    compile(&world(yaml), &options()).unwrap()
+    compile(&world(yaml), &options(), &mut Memo::default()).unwrap()
 }
 
 /// What a compilation says, as text that a person can review.

@@ -11,7 +11,7 @@ use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, raw_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
-use bridge_mcp::method::Method::{Initialize, Discover, ToolsList};
+use bridge_mcp::method::Method::{Discover, Initialize, ToolsList};
 use bridge_mcp::param_headers::encode_value;
 use bridge_mcp::translate::without_invalid_tools;
 use bridge_mcp::version::{Era, Version};
