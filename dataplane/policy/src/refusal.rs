@@ -69,6 +69,8 @@ pub enum Reason {
     AmbiguousTarget,
     /// The backend could not be reached.
     BackendUnavailable,
+    /// The backend refuses the gateway's credential.
+    BackendCredential,
     /// The backend was lost while it had the request.
     BackendLost,
     /// The backend did not answer in time.
@@ -110,6 +112,7 @@ impl Reason {
         Self::UnknownResource,
         Self::AmbiguousTarget,
         Self::BackendUnavailable,
+        Self::BackendCredential,
         Self::BackendLost,
         Self::BackendTimeout,
         Self::BackendBusy,
@@ -142,6 +145,7 @@ impl Reason {
             Self::UnknownResource => "unknown_resource",
             Self::AmbiguousTarget => "ambiguous_target",
             Self::BackendUnavailable => "backend_unavailable",
+            Self::BackendCredential => "backend_credential",
             Self::BackendLost => "backend_lost",
             Self::BackendTimeout => "backend_timeout",
             Self::BackendBusy => "backend_busy",
@@ -172,6 +176,7 @@ impl Reason {
             | Self::UnknownResource
             | Self::AmbiguousTarget
             | Self::BackendUnavailable
+            | Self::BackendCredential
             | Self::BackendLost
             | Self::BackendTimeout
             | Self::BackendBusy
@@ -191,6 +196,7 @@ impl Reason {
             }
             Self::UnknownResource => code::RESOURCE_NOT_FOUND,
             Self::BackendUnavailable
+            | Self::BackendCredential
             | Self::BackendLost
             | Self::BackendBusy
             | Self::Exhausted
@@ -207,6 +213,7 @@ impl Reason {
     pub fn retry(self) -> Retry {
         match self {
             Self::BackendUnavailable
+            | Self::BackendCredential
             | Self::BackendBusy
             | Self::Exhausted
             | Self::ShuttingDown

@@ -1,11 +1,14 @@
 //! A pod and its operator: first configuration, changes, rejections, reports, the end. Changes with what a pod promises
 //! its operator.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use bridge_snapshot::push::{Entry, Key, RejectionCode, ResourceType};
-use bridge_tests::pod::{Mounts, backend, gateway, snapshot};
+use bridge_snapshot::push::{Entry, Key, Problem, RejectionCode, Report, Resource, ResourceType};
+use bridge_snapshot::{Target, WebSocketBackend};
+use bridge_tests::fake::{Act, Fake};
+use bridge_tests::pod::{Mounts, backend, gateway, part, snapshot};
 use bridge_tests::{Era, LegacySession, Operator, Pod, TestServer};
 use serde_json::json;
 
@@ -133,7 +136,9 @@ fn a_pod_tells_of_its_backends_and_sessions_and_says_goodbye() -> Result<()> {
         let works =
             backend("web").is_some_and(|web| web.tools > 0 && web.healthy == 1 && web.server.is_some());
         let fails = backend("gone").is_some_and(|gone| gone.problem.is_some() && gone.healthy == 0);
-        report.sessions == 1 && works && fails
+        // The words that the operator reads.
+        let speaks = backend("web").is_some_and(|web| web.protocol.as_deref() == Some("streamable_http"));
+        report.sessions == 1 && works && fails && speaks
     })?;
     assert_eq!(report.listeners.len(), 1);
     let server = report.backends.iter().find_map(|backend| backend.server.clone()).context("a server")?;
@@ -141,6 +146,43 @@ fn a_pod_tells_of_its_backends_and_sessions_and_says_goodbye() -> Result<()> {
     pod.stop()?;
     operator
         .wait_report(|report| report.sessions == 0 && report.dropped == 0 && !report.backends.is_empty())?;
+    Ok(())
+}
+
+#[test]
+fn a_pod_tells_why_a_server_cannot_be_asked() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::on("websocket", Era::Both, &[])?);
+    let mounts = Mounts::of(&operator)?;
+    let mut web = part("web", "http://unused.invalid");
+    web.backend.target =
+        Target::WebSocket(WebSocketBackend { url: fixture.url().to_owned(), headers: BTreeMap::new() });
+    let locked = Fake::start(|_| Act::reply(401, "text/plain", "who are you?"))?;
+    // What servers on SDKs say is JSON-RPC.
+    let error = r#"{"jsonrpc":"2.0","id":null,"error":{"code":-32600,"message":"who are you?"}}"#;
+    let spoken = Fake::start(move |_| Act::reply(401, "application/json", error))?;
+    let other = Fake::start(|_| Act::reply(200, "text/html", "<h1>It works!</h1>"))?;
+    let backends = [("locked", locked.url()), ("spoken", spoken.url()), ("other", other.url())];
+    let backends = backends.iter().map(|(name, url)| backend(name, url));
+    let all: Vec<_> =
+        [gateway(snapshot()), Resource::Backend(Box::new(web))].into_iter().chain(backends).collect();
+    operator.publish(&all)?;
+    let _pod = Pod::start(&mounts)?;
+    let says = |report: &Report, name: &str, problem: Option<Problem>| {
+        let found = report.backends.iter().find(|backend| backend.name == name);
+        found.is_some_and(|found| found.problem == problem && found.healthy == u32::from(problem.is_none()))
+    };
+    operator.wait_report(|report| {
+        let refused = Some(Problem::Unauthorized);
+        let locked = says(report, "locked", refused) && says(report, "spoken", refused);
+        locked && says(report, "other", Some(Problem::ProtocolMismatch)) && says(report, "web", None)
+    })?;
+    // What it listed stays listed, which does not make it healthy.
+    drop(fixture);
+    let gone = |report: &Report| {
+        let tools = report.backends.iter().any(|backend| backend.name == "web" && backend.tools > 0);
+        tools && says(report, "web", Some(Problem::Unreachable))
+    };
+    operator.wait_report(gone)?;
     Ok(())
 }
 

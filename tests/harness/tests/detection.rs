@@ -78,7 +78,7 @@ fn a_server_that_is_away_or_refuses_credentials_has_said_nothing() -> Result<()>
     let gateway = Gateway::start(&config)?;
     let error = LegacySession::open(&gateway.url("/mcp/locked"), &json!({})).err();
     let error = error.map(|error| error.to_string()).unwrap_or_default();
-    ensure!(error.contains("backend_unavailable") && error.contains("credentials"), "{error}");
+    ensure!(error.contains("backend_credential") && error.contains("credentials"), "{error}");
     assert_eq!(detected(&gateway, "locked")?, json!([null, []]));
     // It was not pestered on other paths.
     assert!(locked.asked().iter().all(|asked| asked.http_method == "POST"), "{:?}", locked.asked());

@@ -196,7 +196,7 @@ fn lies() -> Vec<(&'static str, Act, i64, &'static str, &'static str)> {
             "backend_protocol",
             "may_have_executed",
         ),
-        ("401", Act::reply(401, "text/plain", "who?"), lost, "backend_unavailable", "safe"),
+        ("401", Act::reply(401, "text/plain", "who?"), lost, "backend_credential", "safe"),
         ("429", Act::reply(429, "text/plain", "slowly"), lost, "backend_unavailable", "safe"),
         ("503", Act::reply(503, "text/html", "<h1>later</h1>"), lost, "backend_unavailable", "safe"),
         (

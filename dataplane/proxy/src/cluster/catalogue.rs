@@ -21,6 +21,7 @@ use bridge_mcp::translate::{to_legacy, to_modern};
 use bridge_mcp::version::Era;
 use bridge_policy::backoff::{Backoff, Schedule};
 use bridge_policy::refusal::{Reason, Refusal};
+use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 
 use super::{Cluster, fetch};
@@ -42,6 +43,8 @@ pub(crate) struct Catalogue {
     era: Era,
     offer: watch::Sender<Offer>,
     refresh: Arc<Notify>,
+    /// Why no conversation has opened since it was read.
+    trouble: Mutex<Option<Reason>>,
 }
 
 /// What is known.
@@ -130,7 +133,12 @@ impl Lists {
 
 impl Catalogue {
     pub(super) fn new(era: Era) -> Self {
-        Self { era, offer: watch::Sender::new(Offer::Loading), refresh: Arc::default() }
+        Self {
+            era,
+            offer: watch::Sender::new(Offer::Loading),
+            refresh: Arc::default(),
+            trouble: Mutex::default(),
+        }
     }
 
     /// What is known now.
@@ -144,6 +152,11 @@ impl Catalogue {
             Offer::Ready(lists) => Some(Arc::clone(lists)),
             Offer::Loading | Offer::Absent(_) => None,
         }
+    }
+
+    /// Why no conversation opens any more. What the backend listed before is still offered.
+    pub(crate) fn trouble(&self) -> Option<Reason> {
+        *self.trouble.lock()
     }
 
     /// Waits until the first reading has ended, well or badly.
@@ -256,7 +269,10 @@ async fn run(cluster: &Arc<Cluster>, era: Era) {
                 let Some(refusal) = outcome else { return };
                 refusal
             }
-            Err(refusal) => refusal,
+            Err(refusal) => {
+                *catalogue.trouble.lock() = Some(refusal.reason);
+                refusal
+            }
         };
         let is_mismatch = refusal.reason == Reason::EraMismatch;
         if !is_mismatch {
@@ -317,7 +333,10 @@ async fn keep_reading(
     loop {
         let reading = fetch::lists(cluster, link, handshake.clone());
         match tokio::time::timeout(cluster.config.request_timeout, reading).await {
-            Ok(Ok(lists)) => publish(cluster, catalogue, Offer::Ready(Arc::new(lists))),
+            Ok(Ok(lists)) => {
+                *catalogue.trouble.lock() = None;
+                publish(cluster, catalogue, Offer::Ready(Arc::new(lists)));
+            }
             Ok(Err(refusal)) => return refusal,
             Err(_) => {
                 return Refusal::backend(

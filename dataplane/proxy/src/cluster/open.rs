@@ -163,7 +163,10 @@ impl Cluster {
                 Err(_) => Failure { refusal: self.silent(), kind: FailureKind::Silent },
             };
             // What it answers may be due to the client's own words; that it cannot be reached is not.
-            let is_away = matches!(failure.refusal.reason, Reason::BackendUnavailable | Reason::BackendLost);
+            let is_away = matches!(
+                failure.refusal.reason,
+                Reason::BackendUnavailable | Reason::BackendCredential | Reason::BackendLost
+            );
             if is_away && failure.kind != FailureKind::InDoubt {
                 endpoint.place.failed(Instant::now());
             }

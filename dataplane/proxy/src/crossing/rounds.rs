@@ -167,7 +167,8 @@ impl ToModernCall {
     /// Why a later round was not answered. What the server did in earlier ones stays done.
     fn refused(&self, error: UpstreamError) -> Refusal {
         let refusal = error.into_refusal(&self.shared.cluster.name);
-        if self.rounds == 0 || refusal.reason != Reason::BackendUnavailable {
+        let away = matches!(refusal.reason, Reason::BackendUnavailable | Reason::BackendCredential);
+        if self.rounds == 0 || !away {
             return refusal;
         }
         let text = "it went away between two rounds of this call, which has been executed in part";

@@ -7,7 +7,7 @@ use bridge_mcp::version::Era;
 use bridge_policy::refusal::Reason;
 use bridge_snapshot::push::{BackendReport, ListenerReport, Problem, Report, Server};
 
-use crate::cluster::{Cluster, Lists, Offer};
+use crate::cluster::{Catalogue, Cluster, Lists, Offer};
 use crate::run;
 use crate::upstream::ServerInfo;
 
@@ -29,7 +29,8 @@ pub(super) fn report(server: &run::Server, dropped: u64) -> Report {
 }
 
 fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
-    let offers = [Era::Modern, Era::Legacy].map(|era| cluster.catalogue(era).offer());
+    let catalogues = [Era::Modern, Era::Legacy].map(|era| cluster.catalogue(era));
+    let offers = catalogues.map(Catalogue::offer);
     let tools = offers.iter().filter_map(|offer| match offer {
         Offer::Ready(lists) => Some((lists.items(ListKind::Tools).len(), lists.hidden_tools)),
         Offer::Loading | Offer::Absent(_) => None,
@@ -39,13 +40,17 @@ fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
         Offer::Ready(lists) => Some(about(lists)),
         Offer::Loading | Offer::Absent(_) => None,
     });
-    let is_ready = offers.iter().any(|offer| matches!(offer, Offer::Ready(_)));
-    let absent = offers.iter().filter_map(|offer| match offer {
-        Offer::Absent(refusal) if !is_ready => Some(refusal.reason),
-        _ => None,
+    // What was read stays listed while the server is away, which does not make it healthy.
+    let each = catalogues.iter().zip(&offers);
+    let is_ready = each
+        .clone()
+        .any(|(catalogue, offer)| matches!(offer, Offer::Ready(_)) && catalogue.trouble().is_none());
+    let troubles = each.filter(|_| !is_ready).filter_map(|(catalogue, offer)| match offer {
+        Offer::Absent(refusal) => Some(refusal.reason),
+        Offer::Loading | Offer::Ready(_) => catalogue.trouble(),
     });
     // That it does not speak a generation says less than the trouble in the other.
-    let problem = absent.min_by_key(|reason| *reason == Reason::EraMismatch).map(problem);
+    let problem = troubles.min_by_key(|reason| *reason == Reason::EraMismatch).map(problem);
     let (endpoints, failing) = cluster.endpoint_counts(now);
     BackendReport {
         name: cluster.config.name.clone(),
@@ -69,6 +74,7 @@ fn about(lists: &Lists) -> Server {
 
 fn problem(reason: Reason) -> Problem {
     match reason {
+        Reason::BackendCredential => Problem::Unauthorized,
         Reason::BackendProtocol | Reason::EraMismatch => Problem::ProtocolMismatch,
         _ => Problem::Unreachable,
     }

@@ -156,6 +156,7 @@ impl GatewayMetrics {
             | Reason::AmbiguousTarget
             | Reason::UnknownPath
             | Reason::BackendUnavailable
+            | Reason::BackendCredential
             | Reason::BackendLost
             | Reason::BackendTimeout
             | Reason::BackendBusy

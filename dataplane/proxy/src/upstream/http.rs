@@ -11,7 +11,7 @@ use bridge_mcp::envelope::Kind;
 use bridge_mcp::error::{code, error_response, raw_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::limits::Limits;
-use bridge_mcp::method::Method::{Initialize, ToolsList};
+use bridge_mcp::method::Method::{Discover, Initialize, ToolsList};
 use bridge_mcp::param_headers::encode_value;
 use bridge_mcp::translate::without_invalid_tools;
 use bridge_mcp::version::{Era, Version};
@@ -278,7 +278,9 @@ impl HttpLink {
             let detail = "it takes no more sessions now; try again later";
             return Err(Refusal::backend(Reason::BackendBusy, self.backend(), detail).into());
         }
-        if let Some(answer) = answer {
+        // A greeting is the gateway's own, and what else a refusal of it says concerns nobody.
+        let unknown = status == StatusCode::UNAUTHORIZED && is_greeting(request);
+        if let Some(answer) = answer.filter(|_| !unknown) {
             return Ok(Answer::Whole { status: status.as_u16(), bytes: addressed_to(request, &answer) });
         }
         let (reason, detail) = refused(status);
@@ -346,7 +348,7 @@ impl HttpLink {
 pub(super) fn refused(status: StatusCode) -> (Reason, String) {
     match status {
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => {
-            (Reason::BackendUnavailable, format!("it refuses the gateway's credentials (HTTP {status})"))
+            (Reason::BackendCredential, format!("it refuses the gateway's credentials (HTTP {status})"))
         }
         StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS => {
             (Reason::BackendUnavailable, format!("it takes no requests now (HTTP {status})"))
@@ -354,6 +356,10 @@ pub(super) fn refused(status: StatusCode) -> (Reason, String) {
         _ if status.is_server_error() => (Reason::BackendLost, format!("it failed (HTTP {status})")),
         _ => (Reason::BackendProtocol, format!("it answered HTTP {status} without a JSON-RPC message")),
     }
+}
+
+fn is_greeting(request: &Frame) -> bool {
+    matches!(request.method(), Initialize | Discover)
 }
 
 /// Whether a refusal means that the session is unknown; then the request was not executed. 404 is the rule; servers on
