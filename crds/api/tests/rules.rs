@@ -72,8 +72,15 @@ fn check(kind: &str, base: &str, cases: &[Case]) {
     let rules = nodes(&schema)
         .into_iter()
         .filter_map(|(_, node)| node["x-kubernetes-validations"].as_array().cloned());
-    let messages: BTreeSet<_> =
-        rules.flatten().map(|rule| rule["message"].as_str().unwrap().to_owned()).collect();
+    let text = |rule: &Value, member: &str| rule[member].as_str().unwrap().to_owned();
+    let rules: BTreeSet<_> =
+        rules.flatten().map(|rule| (text(&rule, "message"), text(&rule, "rule"))).collect();
+    let messages: BTreeSet<_> = rules.iter().map(|(message, _)| message.clone()).collect();
+    assert_eq!(
+        messages.len(),
+        rules.len(),
+        "{kind}: two rules have the same message, so that one has no case"
+    );
     assert_eq!(tested, messages, "{kind}: rules that have a case (left), and rules (right)");
 }
 

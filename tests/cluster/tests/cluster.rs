@@ -8,6 +8,8 @@ mod access;
 mod adapter;
 #[path = "cluster/faults.rs"]
 mod faults;
+#[path = "cluster/mistakes.rs"]
+mod mistakes;
 #[path = "cluster/pods.rs"]
 mod pods;
 #[path = "cluster/resources.rs"]
@@ -32,13 +34,13 @@ fn main() -> ExitCode {
             adapter::a_stdio_server_is_served_from_a_pod_of_its_own,
             faults::a_pod_that_is_cut_off_is_left_out_until_it_is_back,
             faults::the_pods_of_a_lost_node_are_made_elsewhere,
+            mistakes::kubectl_names_the_field_and_what_it_takes,
             pods::a_container_that_fails_is_started_again,
             pods::a_container_that_is_not_alive_is_started_again,
             pods::a_pod_has_time_to_end,
             pods::a_sidecar_outlives_what_it_is_beside,
             pods::an_image_that_is_nowhere_is_reported,
             pods::readiness_follows_its_probe,
-            resources::a_bad_resource_is_refused_in_words,
             resources::every_rule_of_backends_holds_on_the_server,
             resources::every_rule_of_gateways_holds_on_the_server,
             resources::the_examples_are_accepted,

@@ -134,7 +134,11 @@ pub struct McpBackendSpec {
     /// Name under which clients know the server: the path /mcp/{toolNamespace}, and the prefix of tools. It cannot be
     /// changed once it is set. Default: metadata.name.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(length(min = 1, max = 63), regex(pattern = "^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$"))]
+    #[schemars(length(min = 1, max = 63))]
+    #[x_kube(validation = (
+        "self.matches('^[a-z0-9]([a-z0-9_-]*[a-z0-9])?$')",
+        "must be made of a to z, 0 to 9, - and _, and begin and end with a letter or a digit"
+    ))]
     #[x_kube(validation = (
         "self == oldSelf",
         "toolNamespace cannot be changed, because that would rename tools under their clients"

@@ -183,9 +183,10 @@ impl JsonSchema for TimeSpan {
         json_schema!({
             "type": "string",
             "maxLength": 16,
-            "pattern": r"^([0-9]+(\.[0-9]+)?(ms|s|m|h))+$",
+            // The form is part of the rule, because the message about a pattern is the pattern.
             "x-kubernetes-validations": [{
-                "rule": "duration(self) >= duration('1ms') && duration(self) <= duration('24h')",
+                "rule": "self.matches('^([0-9]+([.][0-9]+)?(ms|s|m|h))+$') && \
+                         duration(self) >= duration('1ms') && duration(self) <= duration('24h')",
                 "message": "must be between 1ms and 24h, for example 250ms, 30s or 1h30m",
             }],
         })

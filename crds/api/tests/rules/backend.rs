@@ -9,7 +9,17 @@ metadata: {name: tools, namespace: team-a}
 spec: {protocol: StreamableHTTP, serviceRef: {name: tools, port: http}}
 ";
 
-pub(crate) const CASES: [Case; 37] = [
+pub(crate) const CASES: [Case; 39] = [
+    refuses(
+        "spec.toolNamespace: must be made of a to z, 0 to 9, - and _, and begin and end with a letter or a digit",
+        "{spec: {toolNamespace: My_Tools}}",
+        "{spec: {toolNamespace: my_tools-2}}",
+    ),
+    refuses(
+        "spec.timeouts.request: must be between 1ms and 24h, for example 250ms, 30s or 1h30m",
+        "{spec: {timeouts: {request: '5'}}}",
+        "{spec: {timeouts: {request: 5.5s}}}",
+    ),
     refuses(
         ": metadata.name must have at most 57 characters; the names of the backend's objects are made from it",
         "{metadata: {name: a123456789-123456789-123456789-123456789-123456789-1234567}}",
