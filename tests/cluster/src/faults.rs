@@ -1,5 +1,7 @@
 //! Faults on purpose: programs stopped and killed, pods cut off, nodes lost. Changes when a test needs another fault.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result};
 use k8s_openapi::api::core::v1::Pod;
 use rustix::process::{Pid, Signal, kill_process};
@@ -26,6 +28,12 @@ impl Cluster {
         let address = address.context("a pod without an address")?.parse()?;
         self.partitions().set(address, service, reachable);
         Ok(())
+    }
+
+    /// Gives a pod new tokens for its service account. They and those that follow are good for `lifetime`, which may be less
+    /// than the ten minutes of the API server, and are renewed as any others; without it for as long as the pod asks for.
+    pub async fn renew_tokens(&self, pod: &Pod, lifetime: Option<Duration>) -> Result<()> {
+        self.host().renew_tokens(pod, lifetime).await
     }
 
     /// Sends a signal to a program of the control plane: `etcd`, `kube-apiserver`, `kube-controller-manager` or

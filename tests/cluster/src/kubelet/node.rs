@@ -116,6 +116,13 @@ impl Host {
         Ok(self.same(pod)?.sandbox.link.clone())
     }
 
+    /// Gives a pod other tokens, which are good for `lifetime`, or for as long as it asks for.
+    pub(crate) async fn renew_tokens(&self, pod: &Pod, lifetime: Option<Duration>) -> Result<()> {
+        let shared = self.same(pod)?;
+        let pod = shared.pod.lock().clone();
+        shared.volumes.renew_tokens(&pod, lifetime).await
+    }
+
     fn same(&self, pod: &Pod) -> Result<Arc<Shared>> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.pods.lock().get(uid).cloned().context("this pod does not run")

@@ -6,11 +6,9 @@ use kube::api::DeleteParams;
 
 use crate::installed::backends;
 use crate::standing::{
-    BACKEND, NAMESPACE, User, backend, expect_served, is_served, metric, remove, set_operators_reach, stand,
-    until_gone, until_led, until_metric, until_served,
+    BACKEND, CONNECTED, NAMESPACE, User, backend, expect_served, is_served, metric, remove,
+    set_operators_reach, stand, until_gone, until_led, until_metric, until_served,
 };
-
-const CONNECTED: &str = "mcp_gateway_config_stream_connected";
 
 pub(crate) async fn pods_serve_and_operators_catch_up_when_the_api_server_was_away(
     cluster: &'static Cluster,

@@ -23,6 +23,8 @@ use crate::installed::{self, SYSTEM, backends, until_backend, until_gateway};
 pub(crate) const NAMESPACE: &str = "faults";
 /// A backend that it has all the time.
 pub(crate) const BACKEND: &str = "steady";
+/// Series of a pod: whether it is connected to an operator.
+pub(crate) const CONNECTED: &str = "mcp_gateway_config_stream_connected";
 /// The API server, as pods reach it.
 pub(crate) const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
