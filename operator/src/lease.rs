@@ -30,7 +30,7 @@ const ADDRESS: &str = "mcp.bridge/address";
 /// Annotation of the Lease: the installation that its holder belongs to.
 const INSTALLATION: &str = "mcp.bridge/installation";
 /// Annotation of the Lease: which history of the cluster this is. Whoever notices that another one has begun writes it.
-pub(crate) const HISTORY: &str = "mcp.bridge/history";
+const HISTORY: &str = "mcp.bridge/history";
 
 /// Who writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -104,16 +104,29 @@ struct Memory {
     observed: Option<Observed>,
     /// Newest resource version.
     newest: u64,
+    /// Holder, and when it renewed it by its own clock.
+    renewed: Option<(Option<String>, Option<MicroTime>)>,
+    /// Which history this is.
+    history: Option<String>,
 }
 
 impl Memory {
-    /// Whether a Lease is no older than the one before.
+    /// Whether a Lease is no older than the one before, and nobody has seen one that was.
     fn goes_on(&mut self, lease: &Lease) -> bool {
         let version = lease.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
-        let (before, now) = (self.newest, version.unwrap_or(self.newest));
-        self.newest = before.max(now);
-        before <= now
+        let version = version.unwrap_or(self.newest);
+        let renewed = lease.spec.as_ref().map(|spec| (spec.holder_identity.clone(), spec.renew_time.clone()));
+        let earlier = self.renewed.as_ref().zip(renewed.as_ref());
+        let earlier = earlier.is_some_and(|(before, now)| before.0 == now.0 && now.1 < before.1);
+        let goes_on = self.newest <= version && !earlier && history(lease) == self.history.as_ref();
+        (self.newest, self.renewed) = (self.newest.max(version), renewed);
+        goes_on
     }
+}
+
+/// Which history of the cluster this is, according to its Lease.
+pub(crate) fn history(lease: &Lease) -> Option<&String> {
+    lease.metadata.annotations.as_ref()?.get(HISTORY)
 }
 
 /// A Lease as it was seen, and since when it has been so.
@@ -224,7 +237,7 @@ impl Election {
 
     /// Runs until `stop`; then lets go of the Lease if it is held.
     pub async fn run(self, claim: watch::Sender<Claim>, stop: CancellationToken) {
-        let mut memory = Memory::default();
+        let mut memory = Memory { history: self.history.clone(), ..Memory::default() };
         loop {
             let before = Instant::now();
             if self.pulse.sight(before).is_blind() {
@@ -305,7 +318,8 @@ impl Election {
             self.leader.send_replace(address.map_or(Leader::Nobody, Leader::Other));
             return Ok(Turn::Theirs);
         };
-        let says = [(ADDRESS, &self.address), (INSTALLATION, &self.installation)];
+        let mut says = vec![(ADDRESS, &self.address), (INSTALLATION, &self.installation)];
+        says.extend(self.history.as_ref().map(|history| (HISTORY, history)));
         match self.write(lease, spec, &says).await {
             Ok(written) if memory.goes_on(&written) => Ok(Turn::Mine),
             Ok(_) => Ok(Turn::Over),
@@ -337,13 +351,18 @@ impl Election {
     /// Says in the Lease that another history has begun, unless another replica has done so.
     async fn begin_history(&self) {
         let beginning = async {
-            let seen = self.api.get_opt(&self.name).await?;
-            let says = seen.as_ref().and_then(|lease| lease.metadata.annotations.as_ref()?.get(HISTORY));
-            if says != self.history.as_ref() {
-                return Ok(());
+            loop {
+                let seen = self.api.get_opt(&self.name).await?;
+                if seen.as_ref().and_then(history) != self.history.as_ref() {
+                    return Ok(());
+                }
+                let spec = seen.as_ref().and_then(|lease| lease.spec.clone()).unwrap_or_default();
+                match self.write(seen, spec, &[(HISTORY, &self.me)]).await {
+                    // It may have been merely renewed.
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    written => return written.map(drop),
+                }
             }
-            let spec = seen.as_ref().and_then(|lease| lease.spec.clone()).unwrap_or_default();
-            self.write(seen, spec, &[(HISTORY, &self.me)]).await.map(drop)
         };
         let consequence = "pods hold what is older for a minute";
         match tokio::time::timeout(CLAIM, beginning).await {

@@ -13,7 +13,7 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
-use crate::lease::HISTORY;
+use crate::lease;
 use crate::rbac::AUTHORITY;
 use crate::serve::{Authorities, Authority, CertificateError};
 use crate::world::ObjectName;
@@ -50,10 +50,10 @@ fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> StartError {
 }
 
 /// Which history of the cluster this is, according to the Lease: nothing before it was restored for the first time.
-pub async fn history(client: &Client, lease: &ObjectName) -> Result<Option<String>, StartError> {
-    let leases: Api<Lease> = Api::namespaced(client.clone(), &lease.namespace);
-    let found = leases.get_opt(&lease.name).await.map_err(failed("the Lease"))?;
-    Ok(found.and_then(|lease| lease.annotations().get(HISTORY).cloned()))
+pub async fn history(client: &Client, name: &ObjectName) -> Result<Option<String>, StartError> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &name.namespace);
+    let found = leases.get_opt(&name.name).await.map_err(failed("the Lease"))?;
+    Ok(found.as_ref().and_then(lease::history).cloned())
 }
 
 /// Names the history of the cluster: another one after it was restored or its definitions were made anew. Whoever is

@@ -74,13 +74,25 @@ fn a_holder_stops_before_anybody_else_begins() {
 
 #[test]
 fn a_lease_that_is_older_than_before_is_of_another_history() {
-    let of = |version: &str| Lease {
+    let of = |version: &str, holder, renewed| Lease {
         metadata: ObjectMeta { resource_version: Some(version.to_owned()), ..ObjectMeta::default() },
-        spec: None,
+        spec: Some(spec(holder, renewed)),
     };
-    let mut memory = Memory::default();
-    for version in ["5", "5", "12", "100"] {
-        assert!(memory.goes_on(&of(version)), "{version}");
-    }
-    assert!(!memory.goes_on(&of("99")));
+    let remembers = || {
+        let mut memory = Memory::default();
+        // Clocks of holders differ.
+        for (version, holder, renewed) in [("5", "a", 7), ("5", "a", 7), ("12", "a", 9), ("100", "b", 4)] {
+            assert!(memory.goes_on(&of(version, holder, renewed)), "{version}");
+        }
+        memory
+    };
+    assert!(remembers().goes_on(&of("101", "b", 6)));
+    assert!(!remembers().goes_on(&of("99", "a", 9)), "an earlier version");
+    assert!(
+        !remembers().goes_on(&of("101", "b", 3)),
+        "others have written since, so that versions are later again"
+    );
+    let mut told = of("101", "b", 6);
+    told.metadata.annotations = Some([(HISTORY.to_owned(), "c".to_owned())].into());
+    assert!(!remembers().goes_on(&told), "another replica has seen an earlier one");
 }

@@ -47,13 +47,26 @@ impl Cluster {
         self.plane().restart(program).await
     }
 
+    /// Copies what the cluster has stored, for [`Cluster::restore`].
+    pub async fn save(&self) -> Result<()> {
+        self.plane().save().await
+    }
+
+    /// Puts the cluster back to where it was when it was saved: everything that was made or changed since is not. Nodes,
+    /// Services and names begin anew, as their programs have to after that; pods go on unless they are not there any more.
+    pub async fn restore(&self) -> Result<()> {
+        self.plane().restore().await?;
+        self.begin_anew();
+        Ok(())
+    }
+
     /// Loses a node: its programs are killed, and it is heard of no more.
     pub fn lose_node(&self, index: usize) {
         self.nodes().lock().remove(&index);
     }
 }
 
-fn send(pid: u32, signal: Signal) -> Result<()> {
+pub(crate) fn send(pid: u32, signal: Signal) -> Result<()> {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).context("it has ended")?;
     kill_process(pid, signal).context("signalling")
 }

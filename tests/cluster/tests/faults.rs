@@ -24,6 +24,8 @@ mod leader;
 mod mass_removal;
 #[path = "faults/no_operator.rs"]
 mod no_operator;
+#[path = "faults/restored.rs"]
+mod restored;
 #[path = "faults/standing.rs"]
 mod standing;
 
@@ -53,6 +55,7 @@ fn main() -> ExitCode {
             leader::one_replica_writes_at_a_time_when_leaders_keep_dying,
             mass_removal::many_backends_are_let_go_of_only_when_they_stay_away,
             no_operator::new_pods_serve_what_was_saved_while_there_is_no_operator,
+            restored::pods_serve_what_there_is_after_the_cluster_was_restored,
         ],
     )
 }
