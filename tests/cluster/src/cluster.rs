@@ -351,6 +351,14 @@ impl Cluster {
         }
     }
 
+    /// What the programs of a pod occupy of memory, in bytes.
+    pub fn memory(&self, pod: &Pod) -> Result<u64> {
+        let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
+        let samples = self.host.usage()?;
+        let own = samples.iter().filter(|it| Some(&*it.namespace) == namespace && Some(&*it.pod) == name);
+        Ok(own.map(|it| it.usage.memory).sum())
+    }
+
     /// The requests of service accounts and nodes so far.
     pub fn audit(&self) -> Result<Vec<Request>> {
         audit::read(&self.logs().join("audit.log"))

@@ -1,5 +1,6 @@
 //! Faults on purpose: programs stopped and killed, pods cut off, nodes lost. Changes when a test needs another fault.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
@@ -8,6 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::cluster::Cluster;
 use crate::namespace;
+use crate::partitions::Lossy;
 
 impl Cluster {
     /// Sends a signal to the program of a container: `STOP` freezes it, `CONT` lets it go on, `KILL` ends it.
@@ -24,10 +26,19 @@ impl Cluster {
     /// Cuts a pod off from a Service, by namespace and name, or connects it again. What is sent meanwhile comes late, in
     /// either direction. The API server is `("default", "kubernetes")`.
     pub fn set_reachable(&self, pod: &Pod, service: (&str, &str), reachable: bool) -> Result<()> {
-        let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
-        let address = address.context("a pod without an address")?.parse()?;
-        self.partitions().set(address, service, reachable);
+        self.partitions().set_reachable(address(pod)?, service, reachable);
         Ok(())
+    }
+
+    /// Makes the path of a pod to a Service slow and lossy, or good again, for connections that are open, too.
+    pub fn set_lossy(&self, pod: &Pod, service: (&str, &str), lossy: Option<Lossy>) -> Result<()> {
+        self.partitions().set_lossy(address(pod)?, service, lossy);
+        Ok(())
+    }
+
+    /// How often something was lost on all paths so far.
+    pub fn lost(&self) -> usize {
+        self.partitions().lost()
     }
 
     /// Gives a pod new tokens for its service account. They and those that follow are good for `lifetime`, which may be less
@@ -64,6 +75,11 @@ impl Cluster {
     pub fn lose_node(&self, index: usize) {
         self.nodes().lock().remove(&index);
     }
+}
+
+fn address(pod: &Pod) -> Result<IpAddr> {
+    let address = pod.status.as_ref().and_then(|status| status.pod_ip.as_ref());
+    Ok(address.context("a pod without an address")?.parse()?)
 }
 
 pub(crate) fn send(pid: u32, signal: Signal) -> Result<()> {

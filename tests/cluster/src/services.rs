@@ -194,7 +194,7 @@ async fn serve(listener: TcpListener, directory: Directory, partitions: Partitio
 }
 
 async fn relay(mut client: TcpStream, endpoint: SocketAddr, mut path: Path) -> Result<()> {
-    path.open().await;
+    path.pass().await;
     let mut server = match TcpStream::connect(endpoint).await {
         Ok(server) => server,
         Err(error) => {
@@ -221,7 +221,7 @@ async fn carry(
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut buffer).await;
-        path.open().await;
+        path.pass().await;
         match read? {
             0 => return to.shutdown().await,
             length => to.write_all(&buffer[..length]).await?,

@@ -26,6 +26,8 @@ mod mass_removal;
 mod no_operator;
 #[path = "faults/restored.rs"]
 mod restored;
+#[path = "faults/slow_pod.rs"]
+mod slow_pod;
 #[path = "faults/standing.rs"]
 mod standing;
 
@@ -55,6 +57,7 @@ fn main() -> ExitCode {
             leader::one_replica_writes_at_a_time_when_leaders_keep_dying,
             mass_removal::many_backends_are_let_go_of_only_when_they_stay_away,
             no_operator::new_pods_serve_what_was_saved_while_there_is_no_operator,
+            slow_pod::a_pod_with_a_bad_network_gets_what_is_newest_and_costs_nobody_anything,
             restored::pods_serve_what_there_is_after_the_cluster_was_restored,
         ],
     )
