@@ -80,7 +80,7 @@ pub(crate) async fn many_backends_are_let_go_of_only_when_they_stay_away(
     cluster.restart("kube-apiserver").await?;
     let taken = taken?;
     for operator in operators(cluster).await? {
-        cluster.until_logged(&operator, "operator", "a new list lacks most of what was there").await?;
+        cluster.until_logged(&operator, "operator", "a new list lacks what was there").await?;
     }
     put_back(&taken).await?;
     cluster.apply(&backend(NAMESPACE, "after-gap", "")).await?;
