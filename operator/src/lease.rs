@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use http::Request;
 use k8s_openapi::api::coordination::v1::{Lease, LeaseSpec};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::{MicroTime, ObjectMeta};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::client::Body;
@@ -29,6 +29,8 @@ const RETRY: Duration = Duration::from_secs(2);
 const ADDRESS: &str = "mcp.bridge/address";
 /// Annotation of the Lease: the installation that its holder belongs to.
 const INSTALLATION: &str = "mcp.bridge/installation";
+/// Annotation of the Lease: which history of the cluster this is. Whoever notices that another one has begun writes it.
+const HISTORY: &str = "mcp.bridge/history";
 
 /// Who writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -40,6 +42,17 @@ pub enum Leader {
     Me,
     /// The replica at this address.
     Other(String),
+}
+
+/// Why an operator must not go on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Ending {
+    /// Another installation holds the Lease of the class, and only one may write.
+    #[error("the installation {0} serves the same class; give one of them another --class, or remove one")]
+    Rival(String),
+    /// The Lease is older than it was: so is everything else, and watches that go on where they were see none of it.
+    #[error("the cluster was restored to an earlier state; whatever is known of it is to be read again")]
+    Restored,
 }
 
 /// The right to write.
@@ -83,6 +96,37 @@ pub fn fenced(client: &Client, claim: watch::Receiver<Claim>) -> Client {
         }
     });
     Client::new(service, client.default_namespace().to_owned())
+}
+
+/// What a replica remembers of the Lease.
+#[derive(Debug, Default)]
+struct Memory {
+    observed: Option<Observed>,
+    /// Newest resource version.
+    newest: u64,
+    /// Holder, and when it renewed it by its own clock.
+    renewed: Option<(Option<String>, Option<MicroTime>)>,
+    /// Which history this is.
+    history: Option<String>,
+}
+
+impl Memory {
+    /// Whether a Lease is no older than the one before, and nobody has seen one that was.
+    fn goes_on(&mut self, lease: &Lease) -> bool {
+        let version = lease.metadata.resource_version.as_deref().and_then(|version| version.parse().ok());
+        let version = version.unwrap_or(self.newest);
+        let renewed = lease.spec.as_ref().map(|spec| (spec.holder_identity.clone(), spec.renew_time.clone()));
+        let earlier = self.renewed.as_ref().zip(renewed.as_ref());
+        let earlier = earlier.is_some_and(|(before, now)| before.0 == now.0 && now.1 < before.1);
+        let goes_on = self.newest <= version && !earlier && history(lease) == self.history.as_ref();
+        (self.newest, self.renewed) = (self.newest.max(version), renewed);
+        goes_on
+    }
+}
+
+/// Which history of the cluster this is, according to its Lease.
+pub(crate) fn history(lease: &Lease) -> Option<&String> {
+    lease.metadata.annotations.as_ref()?.get(HISTORY)
 }
 
 /// A Lease as it was seen, and since when it has been so.
@@ -138,6 +182,14 @@ pub fn attempt(
     Attempt::Wait
 }
 
+/// What came of an attempt.
+enum Turn {
+    Mine,
+    Theirs,
+    /// The history of the cluster, and with it this election.
+    Over,
+}
+
 /// Takes part in the election.
 pub struct Election {
     api: Api<Lease>,
@@ -146,7 +198,8 @@ pub struct Election {
     address: String,
     installation: String,
     leader: watch::Sender<Leader>,
-    rivals: watch::Sender<Option<String>>,
+    history: Option<String>,
+    ending: watch::Sender<Option<Ending>>,
     pulse: Pulse,
 }
 
@@ -157,19 +210,19 @@ impl std::fmt::Debug for Election {
 }
 
 impl Election {
-    /// For this Lease; `me` is a name that no other replica ever has, `address` where the others find
-    /// it, and `installation` what they have in common. Whoever does
-    /// not see the cluster, says `pulse`, does not take part.
+    /// For this Lease, which said this of the `history`; `me` is a name that no other replica ever has, `address` where the
+    /// others find it, and `installation` what they have in common. Whoever does not see the cluster, says `pulse`, does not
+    /// take part.
     pub fn new(
         client: Client,
-        lease: &ObjectName,
+        (lease, history): (&ObjectName, Option<String>),
         (me, address, installation): (String, String, String),
         pulse: Pulse,
     ) -> Self {
         let leader = watch::Sender::new(Leader::Nobody);
         let (api, name) = (Api::namespaced(client, &lease.namespace), lease.name.clone());
-        let rivals = watch::Sender::new(None);
-        Self { api, name, me, address, installation, leader, rivals, pulse }
+        let ending = watch::Sender::new(None);
+        Self { api, name, me, address, installation, leader, history, ending, pulse }
     }
 
     /// Who writes, as far as this replica knows.
@@ -177,20 +230,20 @@ impl Election {
         self.leader.subscribe()
     }
 
-    /// The other installation that holds the Lease, if one does.
-    pub fn rivals(&self) -> watch::Receiver<Option<String>> {
-        self.rivals.subscribe()
+    /// Why this replica must end, if it must.
+    pub fn ending(&self) -> watch::Receiver<Option<Ending>> {
+        self.ending.subscribe()
     }
 
     /// Runs until `stop`; then lets go of the Lease if it is held.
     pub async fn run(self, claim: watch::Sender<Claim>, stop: CancellationToken) {
-        let mut observed = None;
+        let mut memory = Memory { history: self.history.clone(), ..Memory::default() };
         loop {
             let before = Instant::now();
             if self.pulse.sight(before).is_blind() {
                 self.step_down(&claim, before).await;
             } else {
-                self.take_part(&claim, &mut observed, before).await;
+                self.take_part(&claim, &mut memory, before).await;
             }
             tokio::select! {
                 () = tokio::time::sleep(RETRY) => {}
@@ -200,18 +253,13 @@ impl Election {
         self.step_down(&claim, Instant::now()).await;
     }
 
-    async fn take_part(
-        &self,
-        claim: &watch::Sender<Claim>,
-        observed: &mut Option<Observed>,
-        before: Instant,
-    ) {
+    async fn take_part(&self, claim: &watch::Sender<Claim>, memory: &mut Memory, before: Instant) {
         // A later answer gives no claim any more.
-        let Ok(tried) = tokio::time::timeout(CLAIM, self.try_once(observed, before)).await else {
+        let Ok(tried) = tokio::time::timeout(CLAIM, self.try_once(memory, before)).await else {
             return tracing::warn!(lease = self.name, "cannot renew the Lease in time");
         };
         match tried {
-            Ok(true) => {
+            Ok(Turn::Mine) => {
                 self.leader.send_replace(Leader::Me);
                 let had = claim.borrow().holds(before);
                 claim.send_replace(Claim { until: Some(before + CLAIM) });
@@ -219,7 +267,13 @@ impl Election {
                     tracing::info!(lease = self.name, "this replica writes");
                 }
             }
-            Ok(false) => {
+            Ok(Turn::Over) => {
+                claim.send_replace(Claim::default());
+                self.leader.send_replace(Leader::Nobody);
+                self.begin_history().await;
+                self.ending.send_replace(Some(Ending::Restored));
+            }
+            Ok(Turn::Theirs) => {
                 let had = claim.borrow().holds(before);
                 claim.send_replace(Claim::default());
                 if had {
@@ -247,40 +301,76 @@ impl Election {
         }
     }
 
-    async fn try_once(&self, observed: &mut Option<Observed>, now: Instant) -> Result<bool, kube::Error> {
+    async fn try_once(&self, memory: &mut Memory, now: Instant) -> Result<Turn, kube::Error> {
         let lease = self.api.get_opt(&self.name).await?;
+        if lease.as_ref().is_some_and(|lease| !memory.goes_on(lease)) {
+            return Ok(Turn::Over);
+        }
         let seen = lease.as_ref().and_then(|lease| lease.spec.as_ref());
-        let Attempt::Write(spec) = attempt(observed, seen, &self.me, now, Timestamp::now()) else {
+        let Attempt::Write(spec) = attempt(&mut memory.observed, seen, &self.me, now, Timestamp::now())
+        else {
             let annotations = lease.as_ref().and_then(|lease| lease.metadata.annotations.as_ref());
             let installation = annotations.and_then(|all| all.get(INSTALLATION));
             if let Some(other) = installation.filter(|other| **other != self.installation) {
-                self.rivals.send_replace(Some(other.clone()));
+                self.ending.send_replace(Some(Ending::Rival(other.clone())));
             }
             let address = annotations.and_then(|all| all.get(ADDRESS)).cloned();
             self.leader.send_replace(address.map_or(Leader::Nobody, Leader::Other));
-            return Ok(false);
+            return Ok(Turn::Theirs);
         };
-        let says = [(ADDRESS, &self.address), (INSTALLATION, &self.installation)];
-        let says = says.map(|(name, value)| (name.to_owned(), value.clone()));
-        let written = match lease {
-            Some(mut lease) => {
-                lease.spec = Some(spec);
-                lease.metadata.annotations.get_or_insert_default().extend(says);
-                // With its resource version, so that of two replicas one fails.
-                self.api.replace(&self.name, &PostParams::default(), &lease).await
-            }
-            None => {
-                let annotations = Some(says.into());
-                let metadata =
-                    ObjectMeta { name: Some(self.name.clone()), annotations, ..ObjectMeta::default() };
-                let lease = Lease { metadata, spec: Some(spec) };
-                self.api.create(&PostParams::default(), &lease).await
-            }
-        };
-        match written {
-            Ok(_) => Ok(true),
-            Err(kube::Error::Api(status)) if status.code == 409 => Ok(false),
+        let mut says = vec![(ADDRESS, &self.address), (INSTALLATION, &self.installation)];
+        says.extend(self.history.as_ref().map(|history| (HISTORY, history)));
+        match self.write(lease, spec, &says).await {
+            Ok(written) if memory.goes_on(&written) => Ok(Turn::Mine),
+            Ok(_) => Ok(Turn::Over),
+            Err(kube::Error::Api(status)) if status.code == 409 => Ok(Turn::Theirs),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the Lease with its resource version, so that of two replicas one fails.
+    async fn write(
+        &self,
+        seen: Option<Lease>,
+        spec: LeaseSpec,
+        says: &[(&str, &String)],
+    ) -> Result<Lease, kube::Error> {
+        let exists = seen.is_some();
+        let mut lease = seen.unwrap_or_default();
+        lease.metadata.name = Some(self.name.clone());
+        lease.spec = Some(spec);
+        let says = says.iter().map(|(name, value)| ((*name).to_owned(), (*value).clone()));
+        lease.metadata.annotations.get_or_insert_default().extend(says);
+        if exists {
+            self.api.replace(&self.name, &PostParams::default(), &lease).await
+        } else {
+            self.api.create(&PostParams::default(), &lease).await
+        }
+    }
+
+    /// Says in the Lease that another history has begun, unless another replica has done so.
+    async fn begin_history(&self) {
+        let beginning = async {
+            loop {
+                let seen = self.api.get_opt(&self.name).await?;
+                if seen.as_ref().and_then(history) != self.history.as_ref() {
+                    return Ok(());
+                }
+                let spec = seen.as_ref().and_then(|lease| lease.spec.clone()).unwrap_or_default();
+                match self.write(seen, spec, &[(HISTORY, &self.me)]).await {
+                    // It may have been merely renewed.
+                    Err(kube::Error::Api(status)) if status.code == 409 => {}
+                    written => return written.map(drop),
+                }
+            }
+        };
+        let consequence = "pods hold what is older for a minute";
+        match tokio::time::timeout(CLAIM, beginning).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => {
+                tracing::warn!(%error, consequence, "cannot say that another history has begun");
+            }
+            Err(_elapsed) => tracing::warn!(consequence, "cannot say that another history has begun in time"),
         }
     }
 
@@ -297,76 +387,4 @@ impl Election {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn spec(holder: &str, renewed: i64) -> LeaseSpec {
-        LeaseSpec {
-            holder_identity: Some(holder.to_owned()),
-            lease_duration_seconds: Some(15),
-            renew_time: Some(MicroTime(Timestamp::from_second(renewed).unwrap())),
-            ..LeaseSpec::default()
-        }
-    }
-
-    #[test]
-    fn a_lease_expires_when_nobody_has_changed_it_for_its_duration_as_seen_here() {
-        let (start, wall) = (Instant::now(), Timestamp::from_second(0).unwrap());
-        let mut observed = None;
-        let mut at = |seconds, renewed| {
-            let now = start + Duration::from_secs(seconds);
-            attempt(&mut observed, Some(&spec("other", renewed)), "me", now, wall)
-        };
-        // Its own time of renewal is long past, or in the future: another clock, which proves nothing.
-        assert_eq!(at(0, -1000), Attempt::Wait);
-        assert_eq!(at(14, -1000), Attempt::Wait);
-        assert_eq!(at(14, -998), Attempt::Wait, "renewed");
-        assert_eq!(at(28, -998), Attempt::Wait);
-        assert!(matches!(at(29, -998), Attempt::Write(spec) if spec.lease_transitions == Some(1)));
-    }
-
-    #[test]
-    fn what_is_free_or_mine_is_taken_at_once() {
-        let (now, wall) = (Instant::now(), Timestamp::from_second(0).unwrap());
-        for seen in [None, Some(spec("", 0)), Some(spec("me", 0))] {
-            let decided = attempt(&mut None, seen.as_ref(), "me", now, wall);
-            assert!(matches!(decided, Attempt::Write(spec) if spec.holder_identity.as_deref() == Some("me")));
-        }
-    }
-
-    /// A client whose requests are never answered, and how many there were.
-    fn silent() -> (Client, watch::Receiver<u32>) {
-        let (sent, count) = watch::channel(0);
-        let service = tower::service_fn(move |_: Request<Body>| {
-            sent.send_modify(|count| *count += 1);
-            std::future::pending::<Result<http::Response<Body>, kube::Error>>()
-        });
-        (Client::new(service, "default"), count)
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_request_without_an_answer_does_not_outlive_the_claim_that_it_was_made_with() {
-        let (client, sent) = silent();
-        let (claims, claim) = watch::channel(Claim::default());
-        let fenced: Api<Lease> = Api::namespaced(fenced(&client, claim), "here");
-        let refused = fenced.get("x").await.unwrap_err();
-        assert!(refused.to_string().contains(&Forfeit::NotHeld.to_string()), "{refused}");
-        assert_eq!(*sent.borrow(), 0);
-
-        claims.send_replace(Claim { until: Some(Instant::now() + CLAIM) });
-        let given_up = tokio::time::timeout(DURATION, fenced.get("x")).await.unwrap().unwrap_err();
-        assert!(given_up.to_string().contains(&Forfeit::RanOut.to_string()), "{given_up}");
-        assert_eq!(*sent.borrow(), 1);
-    }
-
-    #[test]
-    fn a_holder_stops_before_anybody_else_begins() {
-        let start = Instant::now();
-        let claim = Claim { until: Some(start + CLAIM) };
-        assert!(claim.holds(start + Duration::from_secs(9)));
-        assert!(!claim.holds(start + Duration::from_secs(10)));
-        // Whoever saw the renewal later than it began waits even longer.
-        assert!(CLAIM + RETRY < DURATION);
-        assert!(!Claim::default().holds(start));
-    }
-}
+mod tests;

@@ -62,18 +62,18 @@ fn serve(args: &Run) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        let rival = tokio::select! {
-            rival = operator.tend() => Some(rival),
+        let ending = tokio::select! {
+            ending = operator.tend() => Some(ending),
             _ = shutdown.recv() => None,
         };
-        if let Some(rival) = &rival {
-            tracing::error!(%rival, "this installation ends");
+        if let Some(reason) = &ending {
+            tracing::error!(%reason, "this replica ends");
         }
         let hurry = async move {
             shutdown.recv().await;
         };
         operator.stop(hurry).await;
-        if rival.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if ending.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     })
 }
 

@@ -25,12 +25,12 @@ use crate::args::Run;
 use crate::compile::Options;
 use crate::desired::Installation;
 use crate::engine::{Engine, Event, View};
-use crate::lease::{Claim, Election};
+use crate::lease::{Claim, Election, Ending};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{TellError, Teller};
 use crate::serve::token::Reviewer;
 use crate::serve::{CertificateError, Server, server_config};
-use crate::start::{StartError, authorities, epoch, has_service_monitors};
+use crate::start::{StartError, authorities, epoch, has_service_monitors, history};
 use crate::watch::Scope;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
@@ -73,11 +73,6 @@ pub enum RunError {
     Metrics(#[from] MetricsError),
 }
 
-/// Another installation holds the Lease of the class, and only one may write.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the installation {0} serves the same class; give one of them another --class, or remove one")]
-pub struct Rival(String);
-
 /// A running operator.
 pub struct Operator {
     pods: SocketAddr,
@@ -91,7 +86,7 @@ pub struct Operator {
     readiness: Readiness,
     gate: Option<Gate>,
     pulse: Pulse,
-    rivals: watch::Receiver<Option<String>>,
+    ending: watch::Receiver<Option<Ending>>,
     metrics: OperatorMetrics,
     events: mpsc::Sender<Event>,
     drain: Drain,
@@ -130,7 +125,9 @@ impl Operator {
         let today = today();
         let kept = authorities(&client, &args.namespace, today).await?;
         let own = (!args.namespaces.is_empty()).then_some(&*args.namespace);
-        let (names, epoch) = (args.names(pods.port()), epoch(&client, own).await?);
+        let lease = ObjectName::new(&*args.namespace, format!("mcp-bridge-operator.{}", args.class));
+        let history = history(&client, &lease).await?;
+        let (names, epoch) = (args.names(pods.port()), epoch(&client, own, history.as_deref()).await?);
         let installation = Installation {
             image: args.image.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -168,13 +165,13 @@ impl Operator {
 
         let (claimed, claim) = watch::channel(Claim::default());
         let replica = args.replica.clone().unwrap_or_else(|| format!("mcp-operator-{:016x}", random()));
-        let lease = ObjectName::new(&*args.namespace, format!("mcp-bridge-operator.{}", args.class));
         // A name that even a restart of this replica does not share.
         let me = format!("{replica}_{:016x}", random());
         let installed = format!("{}/{}", args.namespace, args.service);
         let address = SocketAddr::new(args.address, pods.port()).to_string();
-        let election = Election::new(client.clone(), &lease, (me, address, installed), pulse.clone());
-        let rivals = election.rivals();
+        let us = (me, address, installed);
+        let election = Election::new(client.clone(), (&lease, history), us, pulse.clone());
+        let ending = election.ending();
         let host = names.first().map(String::as_str).unwrap_or_default();
         let teller = Teller::new(replica.clone(), args.token_file.clone(), host, trusted.clone())?;
         tasks::spawn("teller", teller.run(view.clone(), election.leader(), stop.clone()));
@@ -200,7 +197,7 @@ impl Operator {
             readiness,
             gate: Some(gate),
             pulse,
-            rivals,
+            ending,
             metrics: measured,
             events,
             drain,
@@ -226,9 +223,8 @@ impl Operator {
         self.authorities.borrow().clone()
     }
 
-    /// Does what comes with time, until another installation turns out to serve the same class. May be dropped and called
-    /// again.
-    pub async fn tend(&mut self) -> Rival {
+    /// Does what comes with time, until there is a reason to end. May be dropped and called again.
+    pub async fn tend(&mut self) -> Ending {
         let (mut renew, mut look) = (tokio::time::interval(RENEW), tokio::time::interval(LOOK));
         loop {
             tokio::select! {
@@ -238,10 +234,10 @@ impl Operator {
                     Err(_) => tracing::error!("the certificate is not renewed in time; the one before stays"),
                 },
                 // The election ends only when the operator stops.
-                Ok(()) = self.rivals.changed() => {
-                    let rival = self.rivals.borrow_and_update().clone();
-                    if let Some(rival) = rival {
-                        return Rival(rival);
+                Ok(()) = self.ending.changed() => {
+                    let ending = self.ending.borrow_and_update().clone();
+                    if let Some(ending) = ending {
+                        return ending;
                     }
                 }
                 _ = look.tick() => self.look(Instant::now()),

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use k8s_openapi::ByteString;
+use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -12,8 +13,10 @@ use kube::api::{Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
+use crate::lease;
 use crate::rbac::AUTHORITY;
 use crate::serve::{Authorities, Authority, CertificateError};
+use crate::world::ObjectName;
 
 /// Why the operator cannot start.
 #[derive(Debug, thiserror::Error)]
@@ -46,9 +49,21 @@ fn failed(what: &'static str) -> impl FnOnce(kube::Error) -> StartError {
     move |source| StartError::Api { what, source: Box::new(source) }
 }
 
+/// Which history of the cluster this is, according to the Lease: nothing before it was restored for the first time.
+pub async fn history(client: &Client, name: &ObjectName) -> Result<Option<String>, StartError> {
+    let leases: Api<Lease> = Api::namespaced(client.clone(), &name.namespace);
+    let found = leases.get_opt(&name.name).await.map_err(failed("the Lease"))?;
+    Ok(found.as_ref().and_then(lease::history).cloned())
+}
+
 /// Names the history of the cluster: another one after it was restored or its definitions were made anew. Whoever is
 /// confined to some namespaces goes by its own.
-pub async fn epoch(client: &Client, own: Option<&str>) -> Result<String, StartError> {
+pub async fn epoch(client: &Client, own: Option<&str>, history: Option<&str>) -> Result<String, StartError> {
+    let place = place(client, own).await?;
+    Ok(history.map_or_else(|| place.clone(), |history| format!("{place}.{history}")))
+}
+
+async fn place(client: &Client, own: Option<&str>) -> Result<String, StartError> {
     let namespaces: Api<Namespace> = Api::all(client.clone());
     if let Some(own) = own {
         let found = namespaces.get(own).await.map_err(failed("the operator's namespace"))?;

@@ -7,10 +7,14 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use k8s_openapi::api::authentication::v1::{TokenReview, TokenReviewSpec, TokenReviewStatus};
+use k8s_openapi::jiff::Timestamp;
 use kube::api::PostParams;
 use kube::{Api, Client};
 use parking_lot::Mutex;
+use serde::Deserialize;
 use sha2::{Digest as _, Sha256};
 use tokio::sync::{Semaphore, watch};
 
@@ -18,7 +22,7 @@ use crate::engine::View;
 use crate::layout;
 use crate::world::{ObjectName, World};
 
-/// For so long a reviewed token is not reviewed again.
+/// For so long a reviewed token is not reviewed again, unless it expires before.
 const CACHED: Duration = Duration::from_mins(5);
 /// Tokens that are remembered.
 const MOST: usize = 10_000;
@@ -85,6 +89,7 @@ impl Reviewer {
         if self.replicas.lock().get(&hash).is_some_and(|until| Instant::now() < *until) {
             return Ok(());
         }
+        let cached = good_for(&token, Timestamp::now());
         let status = self.ask(token).await?;
         let name = status.user.as_ref().and_then(|user| user.username.as_deref());
         if !is_for_us(&status) || name != Some(&*self.account) {
@@ -93,7 +98,7 @@ impl Reviewer {
         let now = Instant::now();
         let mut replicas = self.replicas.lock();
         replicas.retain(|_, until| now < *until);
-        replicas.insert(hash, now + CACHED);
+        replicas.insert(hash, now + cached);
         Ok(())
     }
 
@@ -112,8 +117,9 @@ impl Reviewer {
         let peer = match known {
             Some((_, peer)) => peer,
             None => {
+                let cached = good_for(&token, Timestamp::now());
                 let peer = peer(&self.ask(token).await?).map_err(Refusal::NotGood)?;
-                self.remember(hash, &peer);
+                self.remember(hash, cached, &peer);
                 peer
             }
         };
@@ -121,14 +127,14 @@ impl Reviewer {
         Ok(peer)
     }
 
-    fn remember(&self, hash: [u8; 32], peer: &Peer) {
+    fn remember(&self, hash: [u8; 32], cached: Duration, peer: &Peer) {
         let now = Instant::now();
         let mut cache = self.cache.lock();
         if cache.len() >= MOST {
             cache.retain(|_, (until, _)| now < *until);
         }
         if cache.len() < MOST {
-            cache.insert(hash, (now + CACHED, peer.clone()));
+            cache.insert(hash, (now + cached, peer.clone()));
         }
     }
 }
@@ -144,6 +150,20 @@ impl Authenticator for Reviewer {
     fn replica(&self, token: String) -> Pin<Box<dyn Future<Output = Result<(), Refusal>> + Send + '_>> {
         Box::pin(self.review_replica(token))
     }
+}
+
+/// For how long a token need not be reviewed again once the API server has called it good. What it says of its end is read
+/// without another check, because a review has just been one.
+fn good_for(token: &str, now: Timestamp) -> Duration {
+    #[derive(Deserialize)]
+    struct Claims {
+        exp: i64,
+    }
+    let claims = token.split('.').nth(1).and_then(|claims| URL_SAFE_NO_PAD.decode(claims).ok());
+    let claims = claims.and_then(|claims| serde_json::from_slice::<Claims>(&claims).ok());
+    let end = claims.and_then(|claims| Timestamp::from_second(claims.exp).ok());
+    // Tokens without an end are good until they are revoked.
+    end.map_or(CACHED, |end| CACHED.min(Duration::try_from(end.duration_since(now)).unwrap_or_default()))
 }
 
 /// Who a review says it is.

@@ -92,9 +92,9 @@ where
                     }
                     Ok(Event::InitDone) => {
                         whole = true;
-                        self.pulse.defined(&self.name, true);
+                        let anew = self.pulse.defined(&self.name, true);
                         let all = std::mem::take(&mut listed);
-                        let gone = self.believe(&mut known, &all);
+                        let gone = self.believe(&mut known, &all, anew);
                         Box::new(move |world| {
                             forget(world, &gone);
                             for object in all {
@@ -142,16 +142,17 @@ where
         }
     }
 
-    /// What is gone, according to a list.
-    fn believe(&self, known: &mut Known, all: &[K]) -> BTreeSet<ObjectName> {
-        let names = all.iter().map(ObjectName::of).collect();
-        match known.listed(&names, Instant::now()) {
+    /// What is gone, according to a list; the first one of a definition that is back is `anew`.
+    fn believe(&self, known: &mut Known, all: &[K], anew: bool) -> BTreeSet<ObjectName> {
+        let (names, now) = (all.iter().map(ObjectName::of).collect(), Instant::now());
+        let belief = if anew { known.listed_anew(&names, now) } else { known.listed(&names, now) };
+        match belief {
             Belief::Gone(gone) => gone,
             Belief::Doubt(missing) => {
                 tracing::warn!(
                     watch = &*self.name,
                     missing,
-                    "a new list lacks most of what was there; it is asked for again before anything is removed"
+                    "a new list lacks what was there; it is asked for again before anything is removed"
                 );
                 BTreeSet::new()
             }

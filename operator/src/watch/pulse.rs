@@ -61,14 +61,10 @@ impl Pulse {
         self.0.lock().answered.insert(Arc::clone(watch), now);
     }
 
-    /// Whether the kind of a watch is defined.
-    pub fn defined(&self, watch: &Arc<str>, defined: bool) {
+    /// Whether the kind of a watch is defined; says whether that is new.
+    pub fn defined(&self, watch: &Arc<str>, defined: bool) -> bool {
         let undefined = &mut self.0.lock().undefined;
-        if defined {
-            undefined.remove(watch);
-        } else {
-            undefined.insert(Arc::clone(watch));
-        }
+        if defined { undefined.remove(watch) } else { undefined.insert(Arc::clone(watch)) }
     }
 
     /// What may be done now.

@@ -1,7 +1,8 @@
 //! What to believe of a list that comes after an interruption. Changes when another list is doubted.
 //!
-//! A list that lacks most of what was there may come from an API server that has lost its own view, or from a definition
-//! that was made anew. It adds at once; it takes away only what a second list, [`CONFIRM`] later, lacks as well.
+//! A list that lacks most of what was there may come from an API server that has lost its own view; the first list of a
+//! definition that was made anew lacks what is still to be applied again. Such a list adds at once; it takes away only what a
+//! second list, [`CONFIRM`] later, lacks as well.
 
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
@@ -43,13 +44,23 @@ impl Known {
         self.doubted.as_ref().map(|(since, _)| *since + CONFIRM)
     }
 
+    /// A whole list has come; the first one of a definition that is back.
+    pub(super) fn listed_anew(&mut self, listed: &BTreeSet<ObjectName>, now: Instant) -> Belief {
+        self.believe(listed, true, now)
+    }
+
     /// A whole list has come.
     pub(super) fn listed(&mut self, listed: &BTreeSet<ObjectName>, now: Instant) -> Belief {
+        self.believe(listed, false, now)
+    }
+
+    fn believe(&mut self, listed: &BTreeSet<ObjectName>, anew: bool, now: Instant) -> Belief {
         let gone: BTreeSet<_> = self.names.difference(listed).cloned().collect();
         let all = gone.len() == self.names.len();
         let many = gone.len() > FEW && gone.len() > self.names.len() / 2;
         self.names.extend(listed.iter().cloned());
-        if !gone.is_empty() && (all || many) {
+        let doubted = self.doubted.as_ref().is_some_and(|(_, doubted)| gone.is_subset(doubted));
+        if !gone.is_empty() && (all || many || anew || doubted) {
             let since = match &self.doubted {
                 Some((since, doubted)) if gone.is_subset(doubted) => *since,
                 _ => now,
@@ -109,6 +120,14 @@ mod tests {
         let (mut known, start) = (known(0..40), Instant::now());
         assert_eq!(known.listed(&names(30..40), start), Belief::Doubt(30));
         assert_eq!(known.listed(&names(0..10), start + CONFIRM), Belief::Doubt(30));
+    }
+
+    #[test]
+    fn the_first_list_of_a_definition_that_is_back_takes_nothing_away() {
+        let (mut known, start) = (known(0..30), Instant::now());
+        assert_eq!(known.listed_anew(&names(0..29), start), Belief::Doubt(1));
+        assert_eq!(known.listed(&names(0..29), start + CONFIRM / 2), Belief::Doubt(1));
+        assert_eq!(known.listed(&names(0..29), start + CONFIRM), Belief::Gone(names(29..30)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use mcp_operator::args::Run;
+use mcp_operator::lease::Ending;
 use mcp_operator::run::Operator;
 use serde_json::json;
 
@@ -55,6 +56,31 @@ async fn a_second_installation_of_the_class_ends_and_says_why() {
     let lease = api.get("coordination.k8s.io/v1/leases", "system", "mcp-bridge-operator.mcp-bridge").unwrap();
     assert_ne!(lease["spec"]["holderIdentity"], "", "the first one serves on");
     first.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_operator_of_a_cluster_that_was_restored_ends_and_the_next_one_begins_another_history() {
+    const LEASES: &str = "coordination.k8s.io/v1/leases";
+    let lease =
+        |api: &Api| api.get(LEASES, "system", "mcp-bridge-operator.mcp-bridge").unwrap()["metadata"].clone();
+    let api = cluster();
+    let mut first = Operator::start(&args(), api.client()).await.unwrap();
+    eventually("the Deployment", || api.get(DEPLOYMENTS, "here", "main-mcpgw")).await;
+    let (copy, version) = (api.copy(), lease(&api)["resourceVersion"].clone());
+    api.put(&backend("c", "http://c.example.com/mcp"));
+    wait_condition(&api, BACKENDS, "c", "Accepted", "Accepted").await;
+    eventually("a renewal", || (lease(&api)["resourceVersion"] != version).then_some(())).await;
+    api.restore(copy);
+    let ending = tokio::time::timeout(Duration::from_secs(30), first.tend()).await.unwrap();
+    assert_eq!(ending, Ending::Restored);
+    first.stop(std::future::ready(())).await;
+    assert!(lease(&api)["annotations"]["mcp.bridge/history"].is_string(), "{:#}", lease(&api));
+
+    let identity = run_pod(&api);
+    let second = Running::start(&api).await;
+    let mut pod = second.connect("good", &identity).await.unwrap();
+    pod.until("what there is", |pod| urls(pod) == ["http://b.example.com:80/mcp"]).await;
+    second.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -24,11 +24,19 @@ type Answer = http_body_util::combinators::UnsyncBoxBody<Bytes, Infallible>;
 #[derive(Clone, Default)]
 pub(crate) struct Api(Arc<Mutex<State>>);
 
+/// By collection, namespace and name: the document of each manager, and what the server says itself.
+type Objects = BTreeMap<Key, BTreeMap<String, Value>>;
+
+/// What a server has stored at one time.
+pub(crate) struct Copy {
+    version: u64,
+    objects: Objects,
+}
+
 #[derive(Default)]
 struct State {
     version: u64,
-    /// By collection, namespace and name: the document of each manager, and what the server says itself.
-    objects: BTreeMap<Key, BTreeMap<String, Value>>,
+    objects: Objects,
     watchers: Vec<(String, String, mpsc::Sender<Value>)>,
     log: Vec<String>,
     /// Tokens that are good, with what they prove.
@@ -102,6 +110,18 @@ impl Api {
     /// Lets nothing fail any more.
     pub(crate) fn heal(&self) {
         self.0.lock().faults.clear();
+    }
+
+    /// Everything as it is, for [`Api::restore`].
+    pub(crate) fn copy(&self) -> Copy {
+        let state = self.0.lock();
+        Copy { version: state.version, objects: state.objects.clone() }
+    }
+
+    /// Puts everything back as it was. Watches that go on are told nothing, as those of a real one are not.
+    pub(crate) fn restore(&self, copy: Copy) {
+        let mut state = self.0.lock();
+        (state.version, state.objects) = (copy.version, copy.objects);
     }
 
     /// Holds requests that begin so until the sender says true or is dropped.

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::process::Command;
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{interval, timeout};
 use tokio_util::task::AbortOnDropHandle;
@@ -88,6 +89,8 @@ pub struct Cluster {
     dir: PathBuf,
     host: Arc<Host>,
     partitions: Partitions,
+    /// Whoever watches lists again.
+    anew: watch::Sender<()>,
     /// A node ends with its task.
     nodes: Mutex<BTreeMap<usize, AbortOnDropHandle<()>>>,
     /// Held for their drop.
@@ -116,6 +119,7 @@ impl Cluster {
 
         let mut tasks = JoinSet::new();
         let mut nodes = BTreeMap::new();
+        let anew = watch::Sender::new(());
         let host = Host::new(settings.images, settings.first_restart_delay, &logs)?;
         for index in 0..count {
             let identity = plane.node(index)?;
@@ -126,6 +130,7 @@ impl Cluster {
                 spare: index >= settings.nodes,
                 client: plane.node_client(&identity).await?,
                 host: host.clone(),
+                anew: anew.subscribe(),
                 identity,
                 authority: plane.authority().to_owned(),
             };
@@ -137,7 +142,7 @@ impl Cluster {
             });
             nodes.insert(index, AbortOnDropHandle::new(running));
         }
-        let directory = Directory::watch(&plane.client("proxy", "system:kube-proxy", "").await?);
+        let directory = Directory::watch(&plane.client("proxy", "system:kube-proxy", "").await?, &anew);
         let partitions = Partitions::default();
         tasks.spawn(services::proxy(directory.clone(), partitions.clone()));
         tasks.spawn(crate::dns::serve(directory));
@@ -149,7 +154,7 @@ impl Cluster {
             }
         });
         let nodes = Mutex::new(nodes);
-        let cluster = Self { plane, client, binaries, dir, host, partitions, nodes, _tasks: tasks };
+        let cluster = Self { plane, client, binaries, dir, host, partitions, anew, nodes, _tasks: tasks };
         cluster.apply(resource_metrics::REGISTRATION).await?;
         Ok(cluster)
     }
@@ -164,6 +169,11 @@ impl Cluster {
 
     pub(crate) fn partitions(&self) -> &Partitions {
         &self.partitions
+    }
+
+    /// Lets whoever watches for the cluster list again.
+    pub(crate) fn begin_anew(&self) {
+        self.anew.send_replace(());
     }
 
     pub(crate) fn nodes(&self) -> &Mutex<BTreeMap<usize, AbortOnDropHandle<()>>> {
@@ -339,6 +349,14 @@ impl Cluster {
                 Err(anyhow!("{error:#}\n{pods}"))
             }
         }
+    }
+
+    /// What the programs of a pod occupy of memory, in bytes.
+    pub fn memory(&self, pod: &Pod) -> Result<u64> {
+        let (namespace, name) = (pod.metadata.namespace.as_deref(), pod.metadata.name.as_deref());
+        let samples = self.host.usage()?;
+        let own = samples.iter().filter(|it| Some(&*it.namespace) == namespace && Some(&*it.pod) == name);
+        Ok(own.map(|it| it.usage.memory).sum())
     }
 
     /// The requests of service accounts and nodes so far.

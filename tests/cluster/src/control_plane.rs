@@ -1,5 +1,7 @@
 //! etcd, kube-apiserver, kube-controller-manager and kube-scheduler as children. Changes when one needs another flag.
 
+mod backup;
+
 use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;

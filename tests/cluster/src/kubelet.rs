@@ -7,7 +7,7 @@
 //! | the life of a container | `container.rs` |
 //! | the status of a pod | `status.rs` |
 //! | networks and root file systems | `sandbox.rs` |
-//! | volumes | `volumes.rs`, `payload.rs` |
+//! | volumes | `volumes.rs`, `payload.rs`, `token.rs` |
 //! | environment and command line | `environment.rs`, `fields.rs` |
 //! | probes | `probe.rs` |
 //! | logs, commands, metrics for the API server | `server.rs`, `attach.rs`, `exec.rs`, `usage.rs` |
@@ -24,6 +24,7 @@ mod probe;
 mod sandbox;
 mod server;
 mod status;
+mod token;
 pub(crate) mod usage;
 mod volumes;
 

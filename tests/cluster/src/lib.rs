@@ -9,7 +9,7 @@
 //! | to wait for a state | [`Cluster::until`], [`Cluster::until_available`] |
 //! | a client with few rights | [`Cluster::client_of`] |
 //! | what a person would see | [`Cluster::kubectl`] |
-//! | faults | [`Cluster::signal`], [`Cluster::set_connected`], [`Cluster::set_reachable`], [`Cluster::restart`], [`Cluster::lose_node`] |
+//! | faults | [`Cluster::signal`], [`Cluster::set_connected`], [`Cluster::set_reachable`], [`Cluster::set_lossy`], [`Cluster::restart`], [`Cluster::lose_node`], [`Cluster::renew_tokens`], [`Cluster::restore`] |
 //! | who asked the API server for what | [`Cluster::audit`] |
 
 mod audit;
@@ -31,4 +31,5 @@ pub use audit::{Object, Outcome, Request, User};
 pub use binaries::root;
 pub use cluster::{Cluster, PATIENCE, Settings};
 pub use images::{Images, Program};
+pub use partitions::Lossy;
 pub use rustix::process::Signal;

@@ -1,6 +1,7 @@
 //! Services without a packet filter: a proxy listens on the address of each. Changes when Services balance otherwise.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt::Debug;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -10,10 +11,12 @@ use bridge_runtime::tasks::spawn;
 use futures_util::StreamExt as _;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointSlice};
+use kube::runtime::reflector::store::Writer;
 use kube::runtime::reflector::{Store, store};
 use kube::runtime::{WatchStreamExt as _, watcher};
-use kube::{Api, Client};
+use kube::{Api, Client, Resource};
 use parking_lot::Mutex;
+use serde::de::DeserializeOwned;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -31,33 +34,16 @@ pub(crate) struct Directory {
 }
 
 impl Directory {
-    pub(crate) fn watch(client: &Client) -> Self {
+    /// Lists again whenever `anew` changes.
+    pub(crate) fn watch(client: &Client, anew: &watch::Sender<()>) -> Self {
         let (sender, changed) = watch::channel(());
         let (services, service_writer) = store();
         let (slices, slice_writer) = store();
-        let config = watcher::Config::default;
         let of_services =
-            watcher(Api::<Service>::all(client.clone()), config()).default_backoff().reflect(service_writer);
-        let of_slices = watcher(Api::<EndpointSlice>::all(client.clone()), config())
-            .default_backoff()
-            .reflect(slice_writer);
-        let more = sender.clone();
-        let watches = [
-            spawn(
-                "services",
-                of_services.for_each(move |_| {
-                    sender.send_replace(());
-                    std::future::ready(())
-                }),
-            ),
-            spawn(
-                "endpoints",
-                of_slices.for_each(move |_| {
-                    more.send_replace(());
-                    std::future::ready(())
-                }),
-            ),
-        ];
+            keep(Api::<Service>::all(client.clone()), service_writer, sender.clone(), anew.subscribe());
+        let of_slices =
+            keep(Api::<EndpointSlice>::all(client.clone()), slice_writer, sender, anew.subscribe());
+        let watches = [spawn("services", of_services), spawn("endpoints", of_slices)];
         Self { services, slices, changed, _watches: Arc::new(watches.map(AbortOnDropHandle::new)) }
     }
 
@@ -70,6 +56,29 @@ impl Directory {
         };
         let ready = of(is_ready);
         if ready.is_empty() { of(still_serves) } else { ready }
+    }
+}
+
+/// Keeps a store up to date.
+async fn keep<K>(api: Api<K>, mut store: Writer<K>, changed: watch::Sender<()>, mut anew: watch::Receiver<()>)
+where
+    K: Resource<DynamicType = ()> + Clone + Debug + DeserializeOwned + Send + Sync + 'static,
+{
+    let watch = || watcher(api.clone(), watcher::Config::default()).default_backoff().boxed();
+    let mut events = watch();
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(Ok(event)) => {
+                    store.apply_watcher_event(&event);
+                    changed.send_replace(());
+                }
+                // It goes on by itself.
+                Some(Err(_)) => {}
+                None => return,
+            },
+            Ok(()) = anew.changed() => events = watch(),
+        }
     }
 }
 
@@ -185,7 +194,7 @@ async fn serve(listener: TcpListener, directory: Directory, partitions: Partitio
 }
 
 async fn relay(mut client: TcpStream, endpoint: SocketAddr, mut path: Path) -> Result<()> {
-    path.open().await;
+    path.pass().await;
     let mut server = match TcpStream::connect(endpoint).await {
         Ok(server) => server,
         Err(error) => {
@@ -212,7 +221,7 @@ async fn carry(
     let mut buffer = vec![0; 16 * 1024];
     loop {
         let read = from.read(&mut buffer).await;
-        path.open().await;
+        path.pass().await;
         match read? {
             0 => return to.shutdown().await,
             length => to.write_all(&buffer[..length]).await?,

@@ -7,6 +7,8 @@
 mod api_server;
 #[path = "faults/control_plane.rs"]
 mod control_plane;
+#[path = "faults/credentials.rs"]
+mod credentials;
 #[path = "faults/definitions.rs"]
 mod definitions;
 #[path = "faults/deletion.rs"]
@@ -22,6 +24,10 @@ mod leader;
 mod mass_removal;
 #[path = "faults/no_operator.rs"]
 mod no_operator;
+#[path = "faults/restored.rs"]
+mod restored;
+#[path = "faults/slow_pod.rs"]
+mod slow_pod;
 #[path = "faults/standing.rs"]
 mod standing;
 
@@ -42,6 +48,8 @@ fn main() -> ExitCode {
             api_server::pods_serve_and_operators_catch_up_when_the_api_server_was_away,
             api_server::what_operators_did_not_see_happen_is_served_as_it_is,
             control_plane::operators_ask_for_little_when_a_busy_control_plane_restarts,
+            credentials::a_pod_shows_its_next_token_when_the_first_has_expired,
+            credentials::one_authority_follows_another_and_no_pod_restarts,
             definitions::an_older_definition_is_good_enough,
             definitions::backends_stay_while_their_definition_is_away,
             frozen_pod::a_frozen_pod_is_named_and_keeps_nobody_waiting,
@@ -49,6 +57,8 @@ fn main() -> ExitCode {
             leader::one_replica_writes_at_a_time_when_leaders_keep_dying,
             mass_removal::many_backends_are_let_go_of_only_when_they_stay_away,
             no_operator::new_pods_serve_what_was_saved_while_there_is_no_operator,
+            slow_pod::a_pod_with_a_bad_network_gets_what_is_newest_and_costs_nobody_anything,
+            restored::pods_serve_what_there_is_after_the_cluster_was_restored,
         ],
     )
 }

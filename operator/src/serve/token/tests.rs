@@ -57,3 +57,16 @@ fn the_token_of_a_pod_that_is_gone_or_of_another_gateway_is_worth_nothing() {
     assert!(put("p1", "g2").is_err(), "a pod of another gateway");
     assert!(check(&World::default(), &who).is_err());
 }
+
+#[test]
+fn a_token_is_not_remembered_for_longer_than_it_is_good() {
+    let now = Timestamp::from_second(1000).unwrap();
+    let until = |exp: i64| {
+        let claims = URL_SAFE_NO_PAD.encode(json!({ "exp": exp, "sub": "x" }).to_string());
+        good_for(&format!("header.{claims}.signature"), now)
+    };
+    assert_eq!(until(1020), Duration::from_secs(20));
+    assert_eq!(until(9000), CACHED);
+    assert_eq!(until(900), Duration::ZERO);
+    assert_eq!(good_for("opaque", now), CACHED);
+}

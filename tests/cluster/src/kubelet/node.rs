@@ -1,6 +1,6 @@
 //! A node: its object, its lease, and the pods bound to it. Changes when a node promises something else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{File, OpenOptions};
 use std::io::Write as _;
 use std::net::Ipv4Addr;
@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use futures_util::{StreamExt as _, pin_mut};
+use futures_util::StreamExt as _;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{self as core, Pod};
 use k8s_openapi::jiff::Timestamp;
@@ -116,6 +116,13 @@ impl Host {
         Ok(self.same(pod)?.sandbox.link.clone())
     }
 
+    /// Gives a pod other tokens, which are good for `lifetime`, or for as long as it asks for.
+    pub(crate) async fn renew_tokens(&self, pod: &Pod, lifetime: Option<Duration>) -> Result<()> {
+        let shared = self.same(pod)?;
+        let pod = shared.pod.lock().clone();
+        shared.volumes.renew_tokens(&pod, lifetime).await
+    }
+
     fn same(&self, pod: &Pod) -> Result<Arc<Shared>> {
         let uid = pod.metadata.uid.as_deref().unwrap_or_default();
         self.pods.lock().get(uid).cloned().context("this pod does not run")
@@ -150,6 +157,8 @@ pub(crate) struct Node {
     /// With the node's own identity, which sees only what its pods refer to.
     pub(crate) client: Client,
     pub(crate) host: Arc<Host>,
+    /// When it changes, pods are listed again.
+    pub(crate) anew: watch::Receiver<()>,
     /// For its server.
     pub(crate) identity: Identity,
     /// Of the cluster, PEM.
@@ -254,13 +263,17 @@ impl Node {
     async fn pods(self: &Arc<Self>) -> Result<()> {
         let api: Api<Pod> = Api::all(self.client.clone());
         let config = watcher::Config::default().fields(&format!("spec.nodeName={}", self.name));
-        let events = watcher::watcher(api, config).default_backoff();
-        pin_mut!(events);
+        let watch = || watcher::watcher(api.clone(), config.clone()).default_backoff().boxed();
+        let (mut events, mut anew) = (watch(), self.anew.clone());
         let mut workers: BTreeMap<String, watch::Sender<Arc<Pod>>> = BTreeMap::new();
-        let mut tasks = JoinSet::new();
+        let (mut tasks, mut listed) = (JoinSet::new(), BTreeSet::new());
         loop {
             let event = tokio::select! {
                 event = events.next() => event.context("a watch ends only with its task")?,
+                Ok(()) = anew.changed() => {
+                    events = watch();
+                    continue;
+                }
                 Some(ended) = tasks.join_next() => {
                     if let Ok((uid, Err(error))) = ended {
                         let uid: String = uid;
@@ -273,6 +286,7 @@ impl Node {
             match event {
                 Ok(Event::Apply(pod) | Event::InitApply(pod)) => {
                     let uid = pod.metadata.uid.clone().unwrap_or_default();
+                    listed.insert(uid.clone());
                     let pod = Arc::new(pod);
                     if let Some(worker) = workers.get(&uid) {
                         worker.send_replace(pod);
@@ -285,7 +299,8 @@ impl Node {
                 }
                 // A worker whose sender is gone ends its pod.
                 Ok(Event::Delete(pod)) => _ = workers.remove(&pod.metadata.uid.unwrap_or_default()),
-                Ok(Event::Init | Event::InitDone) => {}
+                Ok(Event::Init) => listed.clear(),
+                Ok(Event::InitDone) => workers.retain(|uid, _| listed.contains(uid)),
                 Err(error) => self.host.note(&format!("pods of {}: {error}", self.name)),
             }
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use k8s_openapi::api::authentication::v1::{BoundObjectReference, TokenRequest, TokenRequestSpec};
@@ -19,6 +20,7 @@ use parking_lot::Mutex;
 use super::fields;
 use super::payload::{self, File, Payload};
 use super::sandbox::{Mount, Sandbox};
+use super::token::shorten;
 
 /// The volumes of one pod.
 pub(super) struct Volumes {
@@ -28,12 +30,31 @@ pub(super) struct Volumes {
     host: std::net::Ipv4Addr,
     /// Tokens by volume and path, with the time of the next one.
     tokens: Mutex<BTreeMap<(String, String), (String, Timestamp)>>,
+    /// How long tokens are good for, if not for as long as the pod says.
+    lifetime: Mutex<Option<Duration>>,
+    /// Whoever makes the files holds it.
+    files: tokio::sync::Mutex<()>,
 }
 
 impl Volumes {
     pub(super) fn new(client: Client, sandbox: &Sandbox) -> Self {
         let Sandbox { address, host, .. } = *sandbox;
-        Self { client, dir: sandbox.dir.join("volumes"), address, host, tokens: Mutex::default() }
+        Self {
+            client,
+            dir: sandbox.dir.join("volumes"),
+            address,
+            host,
+            tokens: Mutex::default(),
+            lifetime: Mutex::default(),
+            files: tokio::sync::Mutex::default(),
+        }
+    }
+
+    /// Gives the pod other tokens at once, which are good for `lifetime`, as are those that follow them.
+    pub(super) async fn renew_tokens(&self, pod: &Pod, lifetime: Option<Duration>) -> Result<()> {
+        *self.lifetime.lock() = lifetime;
+        self.tokens.lock().clear();
+        self.sync(pod).await
     }
 
     /// Makes the folders, and replaces the files whose sources changed.
@@ -41,6 +62,7 @@ impl Volumes {
     /// # Errors
     /// When an object is missing that is not optional, or a kind of volume is not known here.
     pub(super) async fn sync(&self, pod: &Pod) -> Result<()> {
+        let _files = self.files.lock().await;
         for volume in pod.spec.iter().flat_map(|spec| spec.volumes.iter().flatten()) {
             self.one(pod, volume)
                 .await
@@ -168,10 +190,14 @@ impl Volumes {
         let issued: TokenRequest =
             api.create_subresource("token", account, &PostParams::default(), &request).await?;
         let status = issued.status.context("a token without a token")?;
-        let lasts = status.expiration_timestamp.0.duration_since(now);
+        let (mut token, mut lasts) = (status.token, status.expiration_timestamp.0.duration_since(now));
+        if let Some(lifetime) = *self.lifetime.lock() {
+            token = shorten(&token, lifetime, now)?;
+            lasts = SignedDuration::try_from(lifetime)?;
+        }
         let renewal = now + SignedDuration::from_secs(lasts.as_secs() * 4 / 5);
-        self.tokens.lock().insert(key, (status.token.clone(), renewal));
-        Ok(status.token)
+        self.tokens.lock().insert(key, (token.clone(), renewal));
+        Ok(token)
     }
 
     async fn config_map(

@@ -1,13 +1,17 @@
 //! The definitions of our resources go away, come back, or are older than the operator. Changes when it depends on them
 //! otherwise.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, Result, ensure};
 use bridge_api::v1alpha1::McpBackend;
-use bridge_cluster::Cluster;
+use bridge_cluster::{Cluster, PATIENCE};
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
+use tokio::time::{interval, timeout};
 
 use crate::installed::{backends, gateways, printed, until_backend};
 use crate::standing::{
@@ -20,17 +24,37 @@ fn definitions(cluster: &Cluster) -> Api<CustomResourceDefinition> {
     Api::all(cluster.client())
 }
 
+/// How often each operator has lost sight of the cluster and found it again.
+fn sights(cluster: &Cluster, operators: &[Pod]) -> Result<Vec<usize>> {
+    let of = |pod: &Pod| Ok(cluster.log(pod, "operator")?.matches("the cluster is seen again").count());
+    operators.iter().map(of).collect()
+}
+
+/// Waits until every operator has found it more often than before.
+async fn until_seen(cluster: &Cluster, operators: &[Pod], before: &[usize]) -> Result<()> {
+    let mut tick = interval(Duration::from_millis(50));
+    let seeing = async {
+        // Logs tell nobody when they grow.
+        while sights(cluster, operators)?.iter().zip(before).any(|(now, before)| now <= before) {
+            tick.tick().await;
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, seeing).await.context("the cluster is not seen again")?
+}
+
 pub(crate) async fn backends_stay_while_their_definition_is_away(cluster: &'static Cluster) -> Result<()> {
     let pods = stand(cluster).await?;
     cluster.apply(&backend(NAMESPACE, "second", "")).await?;
     until_served(&pods, "second").await?;
     let kept = cluster.kubectl(&["get", "mcpbackends", "-A", "-o", "json"]).await?;
-    let user = User::of(&pods, BACKEND);
+    let users = [BACKEND, "second"].map(|backend| User::of(&pods, backend));
+    let operators = operators(cluster).await?;
     // The API server deletes every object of the kind, and tells of each.
     definitions(cluster).delete(NAME, &DeleteParams::default()).await?;
     cluster.until(definitions(cluster), NAME, "is gone", |found| found.is_none()).await?;
-    for operator in operators(cluster).await? {
-        cluster.until_logged(&operator, "operator", "the definition is being deleted").await?;
+    for operator in &operators {
+        cluster.until_logged(operator, "operator", "the definition is being deleted").await?;
     }
     cluster
         .until(gateways(cluster, NAMESPACE), "main", "Programmed=OperatorDegraded", |found| {
@@ -39,6 +63,7 @@ pub(crate) async fn backends_stay_while_their_definition_is_away(cluster: &'stat
         })
         .await?;
     expect_served(&pods, "second").await?;
+    let before = sights(cluster, &operators)?;
 
     // All is applied again, as somebody does who sees the accident. Pods are not told of the time between.
     cluster.apply(&printed("crds")?).await?;
@@ -52,11 +77,14 @@ pub(crate) async fn backends_stay_while_their_definition_is_away(cluster: &'stat
             "metadata": { "name": metadata["name"], "namespace": metadata["namespace"], "labels": metadata["labels"] },
         });
         cluster.apply(&again.to_string()).await?;
+        // The first one is all that there is when operators look.
+        until_seen(cluster, &operators, &before).await?;
     }
     cluster.apply(&backend(NAMESPACE, "third", "")).await?;
     until_served(&pods, "third").await?;
-    expect_served(&pods, "second").await?;
-    user.end().await?;
+    for user in users {
+        user.end().await?;
+    }
     for name in ["second", "third"] {
         remove(cluster, &pods, name).await?;
     }

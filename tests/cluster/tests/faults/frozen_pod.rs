@@ -1,6 +1,4 @@
 //! A pod that does nothing any more. Changes when it is noticed otherwise.
-//!
-//! A lossy and slow link would be another row of this table; the kernels that we test on have no `netem`.
 
 use anyhow::{Result, ensure};
 use bridge_api::v1alpha1::McpGateway;

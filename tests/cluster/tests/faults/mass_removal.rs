@@ -12,13 +12,12 @@ use serde_json::{Value, json};
 use tokio::task::spawn_blocking;
 
 use crate::standing::{
-    BACKEND, NAMESPACE, User, backend, expect_served, metric, operators, remove, stand, until_gone,
+    BACKEND, HELD, NAMESPACE, User, all_of, backend, expect_served, operators, remove, stand, until_gone,
     until_more, until_served,
 };
 
 /// More than half of all that there are, those of other tests included.
 const MANY: usize = 30;
-const HELD: &str = "mcp_gateway_config_held_total";
 
 /// The JSON interface of etcd.
 async fn etcd(what: &'static str, body: Value) -> Result<Value> {
@@ -61,14 +60,6 @@ async fn until_held(pods: &[Pod], before: &[i64]) -> Result<()> {
     Ok(())
 }
 
-async fn held(pods: &[Pod]) -> Result<Vec<i64>> {
-    let mut all = Vec::new();
-    for pod in pods {
-        all.push(metric(pod, HELD).await?);
-    }
-    Ok(all)
-}
-
 pub(crate) async fn many_backends_are_let_go_of_only_when_they_stay_away(
     cluster: &'static Cluster,
 ) -> Result<()> {
@@ -89,7 +80,7 @@ pub(crate) async fn many_backends_are_let_go_of_only_when_they_stay_away(
     cluster.restart("kube-apiserver").await?;
     let taken = taken?;
     for operator in operators(cluster).await? {
-        cluster.until_logged(&operator, "operator", "a new list lacks most of what was there").await?;
+        cluster.until_logged(&operator, "operator", "a new list lacks what was there").await?;
     }
     put_back(&taken).await?;
     cluster.apply(&backend(NAMESPACE, "after-gap", "")).await?;
@@ -99,7 +90,7 @@ pub(crate) async fn many_backends_are_let_go_of_only_when_they_stay_away(
     }
 
     // They really go, all in one moment: pods wait whether somebody means it.
-    let before = held(&pods).await?;
+    let before = all_of(&pods, HELD).await?;
     take_away().await?;
     until_held(&pods, &before).await?;
     user.end().await?;

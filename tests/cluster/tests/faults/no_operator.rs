@@ -8,7 +8,7 @@ use kube::{Api, ResourceExt as _};
 
 use crate::installed::{SYSTEM, gateways};
 use crate::standing::{
-    BACKEND, NAMESPACE, backend, expect_served, metric, operators, pods, remove, stand, until_led,
+    BACKEND, CONNECTED, NAMESPACE, backend, expect_served, metric, operators, pods, remove, stand, until_led,
     until_metric, until_served,
 };
 
@@ -61,12 +61,12 @@ pub(crate) async fn new_pods_serve_what_was_saved_while_there_is_no_operator(
     ensure!(after.len() == before.len(), "{} pods", after.len());
     until_served(&after, BACKEND).await?;
     for pod in &after {
-        ensure!(metric(pod, "mcp_gateway_config_stream_connected").await? == 0, "there is an operator");
+        ensure!(metric(pod, CONNECTED).await? == 0, "there is an operator");
     }
 
     scale(cluster, 2).await?;
     until_led(cluster).await?;
-    until_metric(&after, "mcp_gateway_config_stream_connected", |value| value == 1).await?;
+    until_metric(&after, CONNECTED, |value| value == 1).await?;
     until_served(&after, "unseen").await?;
     remove(cluster, &after, "unseen").await
 }

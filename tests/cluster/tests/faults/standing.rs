@@ -23,6 +23,10 @@ use crate::installed::{self, SYSTEM, backends, until_backend, until_gateway};
 pub(crate) const NAMESPACE: &str = "faults";
 /// A backend that it has all the time.
 pub(crate) const BACKEND: &str = "steady";
+/// Series of a pod: whether it is connected to an operator.
+pub(crate) const CONNECTED: &str = "mcp_gateway_config_stream_connected";
+/// Series of a pod: changes that it held.
+pub(crate) const HELD: &str = "mcp_gateway_config_held_total";
 /// The API server, as pods reach it.
 pub(crate) const API_SERVER: (&str, &str) = ("default", "kubernetes");
 
@@ -194,6 +198,15 @@ pub(crate) async fn metric(pod: &Pod, series: &str) -> Result<i64> {
     let page = String::from_utf8(page.body)?;
     let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
     value.map_or(Ok(0), |value| value.parse().context("a number"))
+}
+
+/// A series of the metrics page of every pod.
+pub(crate) async fn all_of(pods: &[Pod], series: &str) -> Result<Vec<i64>> {
+    let mut all = Vec::new();
+    for pod in pods {
+        all.push(metric(pod, series).await?);
+    }
+    Ok(all)
 }
 
 async fn until_all<F>(pods: &[Pod], what: &str, holds: impl Fn(Pod) -> F) -> Result<()>
