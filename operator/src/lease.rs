@@ -367,6 +367,7 @@ mod tests {
         assert!(!claim.holds(start + Duration::from_secs(10)));
         // Whoever saw the renewal later than it began waits even longer.
         assert!(CLAIM + RETRY < DURATION);
+        assert!(crate::deadline::DEADLINE < DURATION);
         assert!(!Claim::default().holds(start));
     }
 }

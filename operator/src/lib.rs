@@ -11,6 +11,7 @@
 pub mod apply;
 pub mod args;
 pub mod compile;
+pub mod deadline;
 pub mod defaults;
 pub mod desired;
 pub mod engine;

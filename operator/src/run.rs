@@ -23,6 +23,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Run;
 use crate::compile::Options;
+use crate::deadline::bounded;
 use crate::desired::Installation;
 use crate::engine::{Engine, Event, View};
 use crate::lease::{Claim, Election};
@@ -113,6 +114,7 @@ impl std::fmt::Debug for Operator {
 impl Operator {
     /// Binds its ports, asks what it has to know, and starts everything.
     pub async fn start(args: &Run, client: Client) -> Result<Self, RunError> {
+        let client = bounded(&client);
         let (drain, stop) = (Drain::new(), CancellationToken::new());
         let readiness = Readiness::new(drain.clone());
         let gate = readiness.gate("watches");
