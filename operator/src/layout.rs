@@ -23,6 +23,11 @@ pub fn workload(gateway: &str) -> String {
     format!("{gateway}-mcpgw")
 }
 
+/// The gateway whose [`workload`] has this name.
+pub fn gateway(workload: &str) -> Option<&str> {
+    workload.strip_suffix("-mcpgw")
+}
+
 /// Name of the Deployment and Service of an isolated stdio backend.
 pub fn adapter(backend: &str) -> String {
     format!("mcpbe-{backend}")

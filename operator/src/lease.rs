@@ -49,6 +49,11 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// One that holds until then.
+    pub fn until(until: Instant) -> Self {
+        Self { until: Some(until) }
+    }
+
     /// When it may not be used any more, unless it is renewed.
     pub fn expires(&self) -> Option<Instant> {
         self.until
@@ -214,7 +219,7 @@ impl Election {
             Ok(true) => {
                 self.leader.send_replace(Leader::Me);
                 let had = claim.borrow().holds(before);
-                claim.send_replace(Claim { until: Some(before + CLAIM) });
+                claim.send_replace(Claim::until(before + CLAIM));
                 if !had {
                     tracing::info!(lease = self.name, "this replica writes");
                 }
