@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 pub use adapter::adapter;
 pub(crate) use adapter::replicas as adapter_replicas;
+pub(crate) use snapshot::read as read_snapshots;
 pub use snapshot::{TooLarge, snapshots};
 
 use crate::world::ObjectName;

@@ -3,6 +3,8 @@
 //! Each pass compares what should be with what the watches have seen, and writes the difference. A pass that fails is
 //! repeated; nothing is remembered that a new leader would need.
 
+mod backoff;
+mod cold;
 mod events;
 mod monitors;
 mod owned;
@@ -14,14 +16,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_api::condition::Accepted;
 use bridge_api::v1alpha1::McpGateway;
-use bridge_snapshot::push::Digest;
 use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Applier, ApplyError};
-use crate::compile::{Compilation, ServiceNote};
+use crate::compile::{Compilation, Finding, ServiceNote};
 use crate::desired::Installation;
 use crate::engine::View;
 use crate::lease::{Claim, fenced};
@@ -29,6 +31,8 @@ use crate::metrics::OperatorMetrics;
 use crate::status::lag;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
+use backoff::Backoff;
+use cold::Saving;
 use events::Events;
 use pace::Pace;
 use unseen::Unseen;
@@ -51,8 +55,11 @@ pub struct Writer {
     metrics: OperatorMetrics,
     view: watch::Receiver<Arc<View>>,
     claim: watch::Receiver<Claim>,
-    /// Gateways whose objects are in somebody's way, with the words for it.
-    conflicts: BTreeMap<ObjectName, String>,
+    /// Gateways that have an object which cannot be applied, and why, if a person has to do something about it.
+    conflicts: BTreeMap<ObjectName, Finding<Accepted>>,
+    /// The same of stdio backends.
+    stuck: BTreeMap<ObjectName, Finding<Accepted>>,
+    backoff: Backoff,
     pace: Pace,
     unseen: Unseen,
     clock: lag::Clock,
@@ -64,8 +71,8 @@ pub struct Writer {
     monitors_looked_at: Option<Instant>,
     /// Gateways, by uid, that are known to have no `ServiceMonitor`.
     unmonitored: BTreeSet<String>,
-    /// What the cold-start Secrets hold, and since when.
-    saved: BTreeMap<ObjectName, (Digest, Instant)>,
+    /// Configurations that were compared with the cold-start Secrets.
+    saved: BTreeMap<ObjectName, Saving>,
     /// What owners of Services were told.
     told: BTreeMap<ObjectName, BTreeSet<ServiceNote>>,
     /// When something put off is due.
@@ -99,6 +106,8 @@ impl Writer {
             view,
             claim,
             conflicts: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            backoff: Backoff::default(),
             pace: Pace::default(),
             unseen: Unseen::default(),
             clock: lag::Clock::default(),
@@ -135,6 +144,7 @@ impl Writer {
                 tokio::time::sleep(PACE).await;
             } else {
                 self.wake = None;
+                self.saved.clear();
             }
         }
     }
@@ -181,8 +191,12 @@ impl Writer {
         gateway: &Arc<McpGateway>,
     ) -> Result<(), ApplyError> {
         let objects = self.objects(view, name, gateway).await;
-        self.save(view, name, gateway).await?;
-        objects
+        let saved = self.save(view, name, gateway).await?;
+        match objects?.or(saved) {
+            Some(obstacle) => drop(self.conflicts.insert(name.clone(), obstacle)),
+            None => drop(self.conflicts.remove(name)),
+        }
+        Ok(())
     }
 
     fn done(&mut self, what: &'static str, name: &ObjectName, result: Result<(), ApplyError>) {
@@ -202,6 +216,12 @@ impl Writer {
     fn forget(&mut self, view: &View, compilation: &Compilation) {
         let gateways = &compilation.gateways;
         self.conflicts.retain(|name, _| gateways.contains_key(name));
+        self.stuck.retain(|name, _| compilation.backends.contains_key(name));
+        self.backoff.retain(|(kind, name)| match *kind {
+            "McpGateway" => gateways.contains_key(name),
+            _ => compilation.backends.contains_key(name),
+        });
+        self.applier.retain(&view.world);
         self.clock.retain(|name| gateways.contains_key(name));
         self.noted.retain(|name| gateways.contains_key(name));
         self.saved.retain(|name, _| gateways.contains_key(name));
