@@ -137,6 +137,8 @@ pub struct Installation {
     pub namespace: String,
     /// Whether `ServiceMonitor`s can be made.
     pub service_monitors: bool,
+    /// Whether it may look at some namespaces only, and not at what is defined in the cluster.
+    pub confined: bool,
 }
 
 /// Everything that a gateway owns but its Secrets, in the order of application. `replicas` is what the Deployment says

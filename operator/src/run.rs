@@ -141,6 +141,7 @@ impl Operator {
             port: pods.port(),
             namespace: args.namespace.clone(),
             service_monitors: own.is_none() && has_service_monitors(&client).await?,
+            confined: own.is_some(),
         };
         let (certificate, tls) = watch::channel(server_config(&kept.current, &names, today)?);
         let (authorities, trusted) = watch::channel(kept.bundle());

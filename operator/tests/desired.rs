@@ -22,6 +22,7 @@ fn installation() -> Installation {
         port: 9443,
         namespace: "mcp-system".to_owned(),
         service_monitors: true,
+        confined: false,
     }
 }
 
