@@ -9,6 +9,7 @@ mod events;
 mod monitors;
 mod owned;
 mod pace;
+mod services;
 mod status;
 mod unseen;
 
@@ -23,7 +24,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Applier, ApplyError};
-use crate::compile::{Compilation, Finding, ServiceNote};
+use crate::compile::{Compilation, Finding};
 use crate::desired::Installation;
 use crate::engine::View;
 use crate::lease::{Claim, fenced};
@@ -35,6 +36,7 @@ use backoff::Backoff;
 use cold::Saving;
 use events::Events;
 use pace::Pace;
+use services::Told;
 use unseen::Unseen;
 
 /// Everything is compared again after so long, in case a watch has missed something.
@@ -74,7 +76,7 @@ pub struct Writer {
     /// Configurations that were compared with the cold-start Secrets.
     saved: BTreeMap<ObjectName, Saving>,
     /// What owners of Services were told.
-    told: BTreeMap<ObjectName, BTreeSet<ServiceNote>>,
+    told: Told,
     /// When something put off is due.
     wake: Option<Instant>,
 }
@@ -116,7 +118,7 @@ impl Writer {
             monitors_looked_at: None,
             unmonitored: BTreeSet::new(),
             saved: BTreeMap::new(),
-            told: BTreeMap::new(),
+            told: Told::default(),
             wake: None,
         }
     }
@@ -145,6 +147,7 @@ impl Writer {
             } else {
                 self.wake = None;
                 self.saved.clear();
+                self.told.follow(self.view.borrow().compilation.as_ref());
             }
         }
     }
@@ -225,7 +228,6 @@ impl Writer {
         self.clock.retain(|name| gateways.contains_key(name));
         self.noted.retain(|name| gateways.contains_key(name));
         self.saved.retain(|name, _| gateways.contains_key(name));
-        self.told.retain(|name, _| compilation.services.contains_key(name));
         self.unseen.retain(&view.world);
         self.pace.retain(|name| gateways.contains_key(name) || compilation.backends.contains_key(name));
     }
