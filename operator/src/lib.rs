@@ -15,6 +15,7 @@ pub mod deadline;
 pub mod defaults;
 pub mod desired;
 pub mod engine;
+pub mod essential;
 pub mod fetch;
 pub mod layout;
 pub mod lease;
