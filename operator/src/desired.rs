@@ -123,6 +123,8 @@ impl Owned {
 /// What the installation of the operator gives to every gateway.
 #[derive(Debug, Clone)]
 pub struct Installation {
+    /// What no other installation is called: `namespace/service`.
+    pub name: String,
     /// Image of pods that name none, with its tag or digest.
     pub image: String,
     /// Version of the operator.

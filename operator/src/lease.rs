@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::layout::INSTALLATION;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 
@@ -27,8 +28,6 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Annotation of the Lease: where its holder is, as `host:port`.
 const ADDRESS: &str = "mcp.bridge/address";
-/// Annotation of the Lease: the installation that its holder belongs to.
-const INSTALLATION: &str = "mcp.bridge/installation";
 
 /// Who writes.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]

@@ -62,18 +62,18 @@ fn serve(args: &Run) -> ExitCode {
                 return ExitCode::FAILURE;
             }
         };
-        let rival = tokio::select! {
-            rival = operator.tend() => Some(rival),
+        let fatal = tokio::select! {
+            fatal = operator.tend() => Some(fatal),
             _ = shutdown.recv() => None,
         };
-        if let Some(rival) = &rival {
-            tracing::error!(%rival, "this installation ends");
+        if let Some(error) = &fatal {
+            tracing::error!(%error, "the operator ends");
         }
         let hurry = async move {
             shutdown.recv().await;
         };
         operator.stop(hurry).await;
-        if rival.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+        if fatal.is_some() { ExitCode::FAILURE } else { ExitCode::SUCCESS }
     })
 }
 

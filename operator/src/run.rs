@@ -26,11 +26,12 @@ use crate::compile::Options;
 use crate::deadline::bounded;
 use crate::desired::Installation;
 use crate::engine::{Engine, Event, View};
+use crate::essential::Essential;
 use crate::lease::{Claim, Election};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{TellError, Teller};
 use crate::serve::token::Reviewer;
-use crate::serve::{CertificateError, Server, server_config};
+use crate::serve::{CertificateError, Server, Succession, server_config};
 use crate::start::{StartError, authorities, epoch, has_service_monitors};
 use crate::watch::Scope;
 use crate::watch::pulse::Pulse;
@@ -48,6 +49,8 @@ const PARTING: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between looks at the age of what is known.
 const LOOK: Duration = Duration::from_secs(5);
+/// Between looks at the authorities that are kept.
+const SUCCESSION: Duration = Duration::from_mins(2);
 /// The operator's certificate is replaced so often.
 const RENEW: Duration = Duration::from_hours(24);
 
@@ -74,10 +77,16 @@ pub enum RunError {
     Metrics(#[from] MetricsError),
 }
 
-/// Another installation holds the Lease of the class, and only one may write.
+/// Why a running operator cannot go on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the installation {0} serves the same class; give one of them another --class, or remove one")]
-pub struct Rival(String);
+pub enum Fatal {
+    /// Another installation serves the class, and only one may write.
+    #[error("the installation {0} serves the same class; give one of them another --class, or remove one")]
+    Rival(String),
+    /// A task has ended that never should.
+    #[error("the task {0} has ended; it cannot go on without")]
+    Ended(&'static str),
+}
 
 /// A running operator.
 pub struct Operator {
@@ -85,6 +94,9 @@ pub struct Operator {
     pages: SocketAddr,
     client: Client,
     namespace: String,
+    succession: Succession,
+    /// The authority that signed last, and when.
+    signed: Option<(String, Instant)>,
     authorities: watch::Sender<String>,
     names: Vec<String>,
     certificate: watch::Sender<Arc<ServerConfig>>,
@@ -92,7 +104,9 @@ pub struct Operator {
     readiness: Readiness,
     gate: Option<Gate>,
     pulse: Pulse,
-    rivals: watch::Receiver<Option<String>>,
+    essential: Essential,
+    /// The other installation, as the Lease has it, and as the gateways have it.
+    rivals: [watch::Receiver<Option<String>>; 2],
     metrics: OperatorMetrics,
     events: mpsc::Sender<Event>,
     drain: Drain,
@@ -116,6 +130,7 @@ impl Operator {
     pub async fn start(args: &Run, client: Client) -> Result<Self, RunError> {
         let client = bounded(&client);
         let (drain, stop) = (Drain::new(), CancellationToken::new());
+        let essential = Essential::default();
         let readiness = Readiness::new(drain.clone());
         let gate = readiness.gate("watches");
         let metrics = Metrics::new()?;
@@ -133,7 +148,9 @@ impl Operator {
         let kept = authorities(&client, &args.namespace, today).await?;
         let own = (!args.namespaces.is_empty()).then_some(&*args.namespace);
         let (names, epoch) = (args.names(pods.port()), epoch(&client, own).await?);
+        let installed = format!("{}/{}", args.namespace, args.service);
         let installation = Installation {
+            name: installed.clone(),
             image: args.image.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             operators: args.operators(pods.port()),
@@ -157,14 +174,14 @@ impl Operator {
             allow_insecure_backends: args.allow_insecure_backends,
         };
         let (engine, view) = Engine::new(options, epoch, (&started, pulse.clone()), measured.clone(), random);
-        let index = tasks::spawn("index", engine.run(changes, told, stop.clone()));
+        let index = essential.spawn("index", engine.run(changes, told, stop.clone()));
 
         let account = ObjectName::new(&*args.namespace, &*args.account);
         let reviewer = Box::new(Reviewer::new(client.clone(), view.clone(), &account));
         let leaving = CancellationToken::new();
         let ends = (leaving.clone(), stop.clone());
         let server = Server::new(listener, tls, reviewer, (events.clone(), measured.clone()), random, ends);
-        tasks::spawn("pods", server.run());
+        drop(essential.spawn("pods", server.run()));
         let fetching =
             fetch::run(client.clone(), args.watch_all_secrets, view.clone(), events.clone(), stop.clone());
         tasks::spawn("fetch", fetching);
@@ -174,14 +191,13 @@ impl Operator {
         let lease = ObjectName::new(&*args.namespace, format!("mcp-bridge-operator.{}", args.class));
         // A name that even a restart of this replica does not share.
         let me = format!("{replica}_{:016x}", random());
-        let installed = format!("{}/{}", args.namespace, args.service);
         let address = SocketAddr::new(args.address, pods.port()).to_string();
         let election = Election::new(client.clone(), &lease, (me, address, installed), pulse.clone());
         let rivals = election.rivals();
         let host = names.first().map(String::as_str).unwrap_or_default();
         let teller = Teller::new(replica.clone(), args.token_file.clone(), host, trusted.clone())?;
         tasks::spawn("teller", teller.run(view.clone(), election.leader(), stop.clone()));
-        let election = tasks::spawn("election", election.run(claimed, leaving.clone()));
+        let election = essential.spawn("election", election.run(claimed, leaving.clone()));
         let writer = Writer::new(
             &client,
             (installation, trusted),
@@ -190,12 +206,15 @@ impl Operator {
             view.clone(),
             (claim, pulse.clone()),
         );
-        let writer = tasks::spawn("writer", writer.run(leaving.clone()));
+        let rivals = [rivals, writer.rivals()];
+        let writer = essential.spawn("writer", writer.run(leaving.clone()));
         Ok(Self {
             pods,
             pages,
             client,
             namespace: args.namespace.clone(),
+            succession: Succession::new(kept),
+            signed: None,
             authorities,
             names,
             certificate,
@@ -203,6 +222,7 @@ impl Operator {
             readiness,
             gate: Some(gate),
             pulse,
+            essential,
             rivals,
             metrics: measured,
             events,
@@ -229,37 +249,41 @@ impl Operator {
         self.authorities.borrow().clone()
     }
 
-    /// Does what comes with time, until another installation turns out to serve the same class. May be dropped and called
-    /// again.
-    pub async fn tend(&mut self) -> Rival {
-        let (mut renew, mut look) = (tokio::time::interval(RENEW), tokio::time::interval(LOOK));
+    /// Does what comes with time, until the operator cannot go on. May be dropped and called again.
+    pub async fn tend(&mut self) -> Fatal {
+        let (mut renew, mut look) = (tokio::time::interval(SUCCESSION), tokio::time::interval(LOOK));
         loop {
+            let [by_lease, by_gateways] = &mut self.rivals;
             tokio::select! {
+                name = self.essential.ended() => return Fatal::Ended(name),
                 _ = renew.tick() => match tokio::time::timeout(PATIENCE, self.renew(today())).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::error!(%error, "the certificate is not renewed; the one before stays"),
                     Err(_) => tracing::error!("the certificate is not renewed in time; the one before stays"),
                 },
-                // The election ends only when the operator stops.
-                Ok(()) = self.rivals.changed() => {
-                    let rival = self.rivals.borrow_and_update().clone();
-                    if let Some(rival) = rival {
-                        return Rival(rival);
-                    }
-                }
+                Ok(()) = by_lease.changed() => {}
+                Ok(()) = by_gateways.changed() => {}
                 _ = look.tick() => self.look(Instant::now()),
-                seen = self.view.changed(), if self.gate.is_some() => if seen.is_ok() {
-                    self.look(Instant::now());
-                },
+                Ok(()) = self.view.changed(), if self.gate.is_some() => self.look(Instant::now()),
+            }
+            let rival = self.rivals.iter_mut().find_map(|rivals| rivals.borrow_and_update().clone());
+            if let Some(rival) = rival {
+                return Fatal::Rival(rival);
             }
         }
     }
 
-    /// A new certificate, by whichever authority signs `today`.
-    async fn renew(&self, today: Date) -> Result<(), StartError> {
-        let kept = authorities(&self.client, &self.namespace, today).await?;
-        self.certificate.send_replace(server_config(&kept.current, &self.names, today)?);
-        let bundle = kept.bundle();
+    /// Looks which authority signs `today`; a new certificate by it once a day, and whenever it is another.
+    async fn renew(&mut self, today: Date) -> Result<(), StartError> {
+        let (kept, now) = (authorities(&self.client, &self.namespace, today).await?, Instant::now());
+        self.succession.saw(kept, now);
+        let signs = self.succession.signs();
+        let fresh = |(by, at): &(String, Instant)| *by == signs.certificate && now < *at + RENEW;
+        if !self.signed.as_ref().is_some_and(fresh) {
+            self.certificate.send_replace(server_config(signs, &self.names, today)?);
+            self.signed = Some((signs.certificate.clone(), now));
+        }
+        let bundle = self.succession.bundle();
         self.authorities.send_if_modified(|before| {
             let different = *before != bundle;
             before.clone_from(&bundle);

@@ -9,6 +9,7 @@ mod events;
 mod monitors;
 mod owned;
 mod pace;
+mod rival;
 mod services;
 mod status;
 mod unseen;
@@ -57,6 +58,8 @@ pub struct Writer {
     metrics: OperatorMetrics,
     view: watch::Receiver<Arc<View>>,
     claim: watch::Receiver<Claim>,
+    /// Another installation of the class, while it keeps this one from writing.
+    rivals: watch::Sender<Option<String>>,
     /// Gateways that have an object which cannot be applied, and why, if a person has to do something about it.
     conflicts: BTreeMap<ObjectName, Finding<Accepted>>,
     /// The same of stdio backends.
@@ -107,6 +110,7 @@ impl Writer {
             metrics,
             view,
             claim,
+            rivals: watch::Sender::new(None),
             conflicts: BTreeMap::new(),
             stuck: BTreeMap::new(),
             backoff: Backoff::default(),
@@ -121,6 +125,11 @@ impl Writer {
             told: Told::default(),
             wake: None,
         }
+    }
+
+    /// The other installation to which the gateways belong, if they do.
+    pub fn rivals(&self) -> watch::Receiver<Option<String>> {
+        self.rivals.subscribe()
     }
 
     /// Runs until `stop`.
@@ -157,6 +166,10 @@ impl Writer {
         self.wake = None;
         let view = Arc::clone(&self.view.borrow_and_update());
         let Some(compilation) = view.compilation.clone().filter(|_| !view.sight.is_blind()) else { return };
+        if let Some(rival) = rival::rival(&view.world, compilation.gateways.keys(), &self.installation.name) {
+            drop(self.rivals.send_replace(Some(rival)));
+            return;
+        }
         self.installation.authorities.clone_from(&self.authorities.borrow());
         let said = self.listen(&view, &compilation, Instant::now()).await;
         let mut statuses = Vec::new();
