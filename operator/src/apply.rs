@@ -17,9 +17,10 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use crate::desired::{Owned, OwnedKind};
+use crate::layout;
 use crate::lease::Claim;
 use crate::watch::pulse::Pulse;
-use crate::world::ObjectName;
+use crate::world::{ObjectName, World};
 
 pub use compare::contains;
 pub use drift::Correction;
@@ -119,6 +120,29 @@ pub enum ApplyError {
     },
 }
 
+impl ApplyError {
+    /// What the API server says of a document that it does not take, however often it is sent: for whoever wrote the
+    /// specification.
+    pub fn refusal(&self) -> Option<String> {
+        let Self::Api { kind, name, source } = self else { return None };
+        let kube::Error::Api(status) = &**source else { return None };
+        // The answer to a document that does not fit the schema of its kind.
+        let unfit = status.code == 500 && status.message.starts_with("failed to create typed patch object");
+        if !unfit && !matches!(status.code, 400 | 403 | 413 | 422) {
+            return None;
+        }
+        // It may quote what is secret.
+        let why = if *kind == OwnedKind::Secret { &status.reason } else { &status.message };
+        let kind = kind.resource().kind;
+        let mut text = format!("{kind} {name} is refused: {why}").replace(char::is_control, " ");
+        text.truncate(text.floor_char_boundary(REFUSAL));
+        Some(text)
+    }
+}
+
+/// Longest text about a refusal, in bytes.
+const REFUSAL: usize = 1024;
+
 /// An object that no watch knows is looked at again after so long.
 const LOOK: Duration = Duration::from_mins(10);
 
@@ -130,8 +154,9 @@ pub struct Applier {
     client: Client,
     claim: watch::Receiver<Claim>,
     pulse: Pulse,
-    /// What an object was when applying changed nothing: its document and its resource version. The API server writes some
-    /// values in another way than we do, for example `0.5` CPUs, and is not to be asked again and again.
+    /// Objects about which nothing is left to do until a watch shows another version: the document, and the version that is
+    /// shown. A watch lags behind what was written, and the API server writes some values in another way than we do, for
+    /// example `0.5` CPUs.
     settled: HashMap<Object, (String, String)>,
     /// What an object that no watch knows was to be when it was last looked at and was so, and when that was.
     looked: HashMap<Object, (String, Instant)>,
@@ -170,8 +195,8 @@ impl Applier {
         let fail = |source| fail(desired.kind, &desired.name, source);
         let key = (desired.kind, desired.name.clone());
         let hash = desired.hash().to_owned();
-        // No watch knows ServiceAccounts; what is asked for them once must not be asked at every change of anything.
-        let unwatched = desired.kind == OwnedKind::ServiceAccount;
+        // What is asked for once about an object that no watch knows must not be asked at every change of anything.
+        let unwatched = is_unwatched(desired.kind);
         if unwatched && self.looked.get(&key).is_some_and(|(of, at)| *of == hash && now < *at + LOOK) {
             return Ok(Outcome::Nothing);
         }
@@ -191,23 +216,30 @@ impl Applier {
             Decision::Foreign => return Ok(Outcome::Foreign),
             Decision::Apply => {}
         }
-        let before = live.and_then(ResourceExt::resource_version).unwrap_or_default();
-        if self.settled.get(&key).is_some_and(|(of, version)| (of, version) == (&hash, &before)) {
+        let settled =
+            cached.and_then(|cached| cached.resource_version()).map(|version| (hash.clone(), version));
+        if settled.is_some() && self.settled.get(&key) == settled.as_ref() {
             return Ok(Outcome::Nothing);
         }
         let changed = live.map(|live| changed_by_others(&wanted, live)).unwrap_or_default();
         if let Some(due) = self.drift.wait(&key, &changed, now) {
             return Ok(Outcome::Later(due));
         }
-        // A watch may lag behind what another replica has written, so the object itself is asked.
+        // A watch lags behind what this or another replica has written, so the object itself is asked.
         let newest = match cached {
             Some(_) => self.look(desired.kind, &desired.name).await?,
             None => looked_at,
         };
-        if let Some(newest) = &newest {
-            if decide(&wanted, Some(newest)) == Decision::Foreign {
-                return Ok(Outcome::Foreign);
+        match decide(&wanted, newest.as_ref()) {
+            Decision::Foreign => return Ok(Outcome::Foreign),
+            Decision::Nothing => {
+                self.settled.extend(settled.map(|settled| (key, settled)));
+                return Ok(Outcome::Nothing);
             }
+            Decision::Apply => {}
+        }
+        let changed = newest.as_ref().map(|newest| changed_by_others(&wanted, newest)).unwrap_or_default();
+        if let Some(newest) = &newest {
             fence(desired.kind, &desired.name, desired.generation, newest)?;
         }
         self.check()?;
@@ -216,10 +248,15 @@ impl Applier {
             Err(kube::Error::Api(status)) if status.code == 409 => return Ok(Outcome::Later(now + AGAIN)),
             sent => sent.map_err(fail)?,
         };
-        if applied.resource_version().as_ref() == Some(&before) {
-            self.settled.insert(key, (hash, before));
+        if unwatched {
+            self.looked.insert(key.clone(), (hash, now));
+        }
+        self.settled.extend(settled.map(|settled| (key.clone(), settled)));
+        let before = newest.as_ref().and_then(ResourceExt::resource_version);
+        if applied.resource_version() == before {
             return Ok(Outcome::Applied { correction: None, yielded });
         }
+        // What was sent was for this version alone, so no change of somebody's is counted twice.
         let correction = (!changed.is_empty()).then(|| self.drift.corrected(&key, &changed, now));
         Ok(Outcome::Applied { correction, yielded })
     }
@@ -315,6 +352,21 @@ impl Applier {
         }
     }
 
+    /// Forgets objects that are gone.
+    pub fn retain(&mut self, world: &World) {
+        let exists = |object: &Object| {
+            let (kind, name) = object;
+            let gateway = layout::gateway(&name.name).filter(|_| is_unwatched(*kind));
+            let gateway = gateway.map(|gateway| ObjectName::new(&*name.namespace, gateway));
+            gateway
+                .map_or_else(|| world.owned.contains_key(object), |name| world.gateways.contains_key(&name))
+        };
+        self.settled.retain(|object, _| exists(object));
+        self.looked.retain(|object, _| exists(object));
+        self.drift.retain(exists);
+        self.yielded.retain(exists);
+    }
+
     /// Whether this replica may write at this moment.
     pub fn check(&self) -> Result<(), ApplyError> {
         let now = Instant::now();
@@ -327,6 +379,11 @@ impl Applier {
     fn api(&self, kind: OwnedKind, name: &ObjectName) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &name.namespace, &kind.resource())
     }
+}
+
+/// Whether no watch knows objects of a kind.
+const fn is_unwatched(kind: OwnedKind) -> bool {
+    matches!(kind, OwnedKind::ServiceAccount | OwnedKind::ServiceMonitor)
 }
 
 /// Fields of ours that are not as they were applied. A document that is new is no quarrel with anybody.

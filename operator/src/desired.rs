@@ -22,6 +22,7 @@ use serde_json::{Value, json};
 
 pub use adapter::adapter;
 pub(crate) use adapter::replicas as adapter_replicas;
+pub(crate) use snapshot::read as read_snapshots;
 pub use snapshot::{TooLarge, snapshots};
 
 use crate::world::ObjectName;
@@ -122,6 +123,8 @@ impl Owned {
 /// What the installation of the operator gives to every gateway.
 #[derive(Debug, Clone)]
 pub struct Installation {
+    /// What no other installation is called: `namespace/service`.
+    pub name: String,
     /// Image of pods that name none, with its tag or digest.
     pub image: String,
     /// Version of the operator.
@@ -136,6 +139,8 @@ pub struct Installation {
     pub namespace: String,
     /// Whether `ServiceMonitor`s can be made.
     pub service_monitors: bool,
+    /// Whether it may look at some namespaces only, and not at what is defined in the cluster.
+    pub confined: bool,
 }
 
 /// Everything that a gateway owns but its Secrets, in the order of application. `replicas` is what the Deployment says

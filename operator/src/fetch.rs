@@ -19,6 +19,8 @@ use crate::engine::{Event, Fetched, View};
 const AGAIN: Duration = Duration::from_mins(1);
 /// Something that was not there is looked for again after so long.
 const MISSING: Duration = Duration::from_secs(5);
+/// What could not be read is asked for again after so long, twice as long each time, up to [`AGAIN`].
+const FAILED: Duration = Duration::from_secs(1);
 /// Requests at once.
 const AT_ONCE: usize = 8;
 
@@ -26,8 +28,10 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     at: Instant,
-    /// The resource version; absent when there was nothing.
+    /// The resource version; absent when there was nothing, or nothing was read yet.
     version: Option<String>,
+    /// Times that it could not be read since then.
+    failures: u32,
 }
 
 /// Reads what is referred to until `stop`.
@@ -77,7 +81,12 @@ fn due(view: &View, all_watched: bool, seen: &mut BTreeMap<Reference, Seen>, now
 }
 
 fn again(seen: &Seen) -> Instant {
-    seen.at + if seen.version.is_some() { AGAIN } else { MISSING }
+    let pause = match (seen.failures, &seen.version) {
+        (0, Some(_)) => AGAIN,
+        (0, None) => MISSING,
+        (failures, _) => FAILED.saturating_mul(2_u32.saturating_pow(failures - 1)).min(AGAIN),
+    };
+    seen.at + pause
 }
 
 fn next(seen: &BTreeMap<Reference, Seen>) -> Option<Instant> {
@@ -92,7 +101,7 @@ fn is_watched(view: &View, reference: &Reference) -> bool {
     labels.is_some_and(|labels| labels.get(WATCH_LABEL).is_some_and(|value| value == "true"))
 }
 
-async fn read(client: &Client, reference: Reference) -> Option<Fetched> {
+async fn read(client: &Client, reference: Reference) -> Result<Fetched, Reference> {
     let read = match &reference {
         Reference::Secret(name) => {
             let api: Api<Secret> = Api::namespaced(client.clone(), &name.namespace);
@@ -103,20 +112,29 @@ async fn read(client: &Client, reference: Reference) -> Option<Fetched> {
             api.get_opt(&name.name).await.map(|found| Fetched::ConfigMap(name.clone(), found.map(Arc::new)))
         }
     };
-    match read {
-        Ok(fetched) => Some(fetched),
-        // What is known stays: not being able to look is no proof that it is gone.
-        Err(error) => {
-            tracing::warn!(?reference, %error, "cannot be read");
-            None
-        }
-    }
+    read.map_err(|error| {
+        tracing::warn!(?reference, %error, "cannot be read");
+        reference
+    })
 }
 
 /// What is different from the last time.
-fn news(read: Vec<Option<Fetched>>, seen: &mut BTreeMap<Reference, Seen>, at: Instant) -> Vec<Fetched> {
+fn news(
+    read: Vec<Result<Fetched, Reference>>,
+    seen: &mut BTreeMap<Reference, Seen>,
+    at: Instant,
+) -> Vec<Fetched> {
     let mut fresh = Vec::new();
-    for fetched in read.into_iter().flatten() {
+    for fetched in read {
+        let fetched = match fetched {
+            Ok(fetched) => fetched,
+            // What is known stays: not being able to look is no proof that it is gone.
+            Err(reference) => {
+                let failed = seen.entry(reference).or_insert(Seen { at, version: None, failures: 0 });
+                (failed.at, failed.failures) = (at, failed.failures.saturating_add(1));
+                continue;
+            }
+        };
         let version = match &fetched {
             Fetched::Secret(_, found) => {
                 found.as_ref().map(|object| object.resource_version().unwrap_or_default())
@@ -125,10 +143,41 @@ fn news(read: Vec<Option<Fetched>>, seen: &mut BTreeMap<Reference, Seen>, at: In
                 found.as_ref().map(|object| object.resource_version().unwrap_or_default())
             }
         };
-        let before = seen.insert(fetched.reference(), Seen { at, version: version.clone() });
+        let before = seen.insert(fetched.reference(), Seen { at, version: version.clone(), failures: 0 });
         if before.and_then(|before| before.version) != version {
             fresh.push(fetched);
         }
     }
     fresh
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::world::ObjectName;
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_read_is_asked_for_less_and_less_often_and_what_is_known_stays() {
+        let (mut seen, start) = (BTreeMap::new(), Instant::now());
+        let name = ObjectName::new("here", "s");
+        let reference = Reference::Secret(name.clone());
+        let mut secret = Secret::default();
+        secret.metadata.resource_version = Some("7".to_owned());
+        let found = || Ok(Fetched::Secret(name.clone(), Some(Box::new(secret.clone()))));
+        assert_eq!(news(vec![found()], &mut seen, start).len(), 1);
+        assert_eq!(next(&seen), Some(start + AGAIN));
+        let waits: Vec<_> = (0..8)
+            .map(|_| {
+                assert!(news(vec![Err(reference.clone())], &mut seen, start).is_empty());
+                (next(&seen).unwrap() - start).as_secs()
+            })
+            .collect();
+        assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
+        assert!(news(vec![found()], &mut seen, start).is_empty(), "it is what was known");
+        assert_eq!(next(&seen), Some(start + AGAIN));
+        let mut never = BTreeMap::new();
+        news(vec![Err(reference)], &mut never, start);
+        assert_eq!(news(vec![found()], &mut never, start).len(), 1);
+    }
 }

@@ -11,6 +11,8 @@ pub const SNAPSHOT_DIR: &str = "/etc/mcp-bridge/snapshot";
 pub const TOKEN_DIR: &str = "/var/run/secrets/mcp.bridge";
 /// Where the pod keeps its last good configuration, in memory.
 pub const STATE_DIR: &str = "/var/run/mcp-bridge";
+/// Annotation of the Lease and of bootstrap `ConfigMap`s: the installation that wrote them, as `namespace/service`.
+pub const INSTALLATION: &str = "mcp.bridge/installation";
 /// Audience of the token that the pod shows to the operator.
 pub const AUDIENCE: &str = "mcp-bridge-operator";
 /// Port of the pages for health in a pod.
@@ -21,6 +23,16 @@ pub const ADAPTER_PORT: u16 = 8080;
 /// Name of the gateway's `ServiceAccount`, Deployment and of most other objects.
 pub fn workload(gateway: &str) -> String {
     format!("{gateway}-mcpgw")
+}
+
+/// Name of the bootstrap `ConfigMap`.
+pub fn bootstrap(gateway: &str) -> String {
+    format!("{}-bootstrap", workload(gateway))
+}
+
+/// The gateway whose [`workload`] has this name.
+pub fn gateway(workload: &str) -> Option<&str> {
+    workload.strip_suffix("-mcpgw")
 }
 
 /// Name of the Deployment and Service of an isolated stdio backend.

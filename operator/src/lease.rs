@@ -15,6 +15,7 @@ use kube::{Api, Client};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
+use crate::layout::INSTALLATION;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 
@@ -27,8 +28,6 @@ const RETRY: Duration = Duration::from_secs(2);
 
 /// Annotation of the Lease: where its holder is, as `host:port`.
 const ADDRESS: &str = "mcp.bridge/address";
-/// Annotation of the Lease: the installation that its holder belongs to.
-const INSTALLATION: &str = "mcp.bridge/installation";
 /// Annotation of the Lease: which history of the cluster this is. Whoever notices that another one has begun writes it.
 const HISTORY: &str = "mcp.bridge/history";
 
@@ -53,6 +52,9 @@ pub enum Ending {
     /// The Lease is older than it was: so is everything else, and watches that go on where they were see none of it.
     #[error("the cluster was restored to an earlier state; whatever is known of it is to be read again")]
     Restored,
+    /// A task has ended that never should.
+    #[error("the task {0} has ended; it cannot go on without")]
+    Ended(&'static str),
 }
 
 /// The right to write.
@@ -62,6 +64,11 @@ pub struct Claim {
 }
 
 impl Claim {
+    /// One that holds until then.
+    pub fn until(until: Instant) -> Self {
+        Self { until: Some(until) }
+    }
+
     /// When it may not be used any more, unless it is renewed.
     pub fn expires(&self) -> Option<Instant> {
         self.until
@@ -262,7 +269,7 @@ impl Election {
             Ok(Turn::Mine) => {
                 self.leader.send_replace(Leader::Me);
                 let had = claim.borrow().holds(before);
-                claim.send_replace(Claim { until: Some(before + CLAIM) });
+                claim.send_replace(Claim::until(before + CLAIM));
                 if !had {
                     tracing::info!(lease = self.name, "this replica writes");
                 }

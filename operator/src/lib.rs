@@ -11,9 +11,11 @@
 pub mod apply;
 pub mod args;
 pub mod compile;
+pub mod deadline;
 pub mod defaults;
 pub mod desired;
 pub mod engine;
+pub mod essential;
 pub mod fetch;
 pub mod layout;
 pub mod lease;

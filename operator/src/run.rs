@@ -23,13 +23,15 @@ use tokio_util::sync::CancellationToken;
 
 use crate::args::Run;
 use crate::compile::Options;
+use crate::deadline::bounded;
 use crate::desired::Installation;
 use crate::engine::{Engine, Event, View};
+use crate::essential::Essential;
 use crate::lease::{Claim, Election, Ending};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{TellError, Teller};
 use crate::serve::token::Reviewer;
-use crate::serve::{CertificateError, Server, server_config};
+use crate::serve::{CertificateError, Server, Succession, server_config};
 use crate::start::{StartError, authorities, epoch, has_service_monitors, history};
 use crate::watch::Scope;
 use crate::watch::pulse::Pulse;
@@ -47,6 +49,8 @@ const PARTING: Duration = Duration::from_secs(2);
 const PATIENCE: Duration = Duration::from_secs(10);
 /// Between looks at the age of what is known.
 const LOOK: Duration = Duration::from_secs(5);
+/// Between looks at the authorities that are kept.
+const SUCCESSION: Duration = Duration::from_mins(2);
 /// The operator's certificate is replaced so often.
 const RENEW: Duration = Duration::from_hours(24);
 
@@ -79,6 +83,9 @@ pub struct Operator {
     pages: SocketAddr,
     client: Client,
     namespace: String,
+    succession: Succession,
+    /// The authority that signed last, and when.
+    signed: Option<(String, Instant)>,
     authorities: watch::Sender<String>,
     names: Vec<String>,
     certificate: watch::Sender<Arc<ServerConfig>>,
@@ -86,7 +93,10 @@ pub struct Operator {
     readiness: Readiness,
     gate: Option<Gate>,
     pulse: Pulse,
+    essential: Essential,
     ending: watch::Receiver<Option<Ending>>,
+    /// Another installation, as the gateways have it.
+    rivals: watch::Receiver<Option<String>>,
     metrics: OperatorMetrics,
     events: mpsc::Sender<Event>,
     drain: Drain,
@@ -108,7 +118,9 @@ impl std::fmt::Debug for Operator {
 impl Operator {
     /// Binds its ports, asks what it has to know, and starts everything.
     pub async fn start(args: &Run, client: Client) -> Result<Self, RunError> {
+        let client = bounded(&client);
         let (drain, stop) = (Drain::new(), CancellationToken::new());
+        let essential = Essential::default();
         let readiness = Readiness::new(drain.clone());
         let gate = readiness.gate("watches");
         let metrics = Metrics::new()?;
@@ -128,7 +140,9 @@ impl Operator {
         let lease = ObjectName::new(&*args.namespace, format!("mcp-bridge-operator.{}", args.class));
         let history = history(&client, &lease).await?;
         let (names, epoch) = (args.names(pods.port()), epoch(&client, own, history.as_deref()).await?);
+        let installed = format!("{}/{}", args.namespace, args.service);
         let installation = Installation {
+            name: installed.clone(),
             image: args.image.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             operators: args.operators(pods.port()),
@@ -136,6 +150,7 @@ impl Operator {
             port: pods.port(),
             namespace: args.namespace.clone(),
             service_monitors: own.is_none() && has_service_monitors(&client).await?,
+            confined: own.is_some(),
         };
         let (certificate, tls) = watch::channel(server_config(&kept.current, &names, today)?);
         let (authorities, trusted) = watch::channel(kept.bundle());
@@ -151,14 +166,14 @@ impl Operator {
             allow_insecure_backends: args.allow_insecure_backends,
         };
         let (engine, view) = Engine::new(options, epoch, (&started, pulse.clone()), measured.clone(), random);
-        let index = tasks::spawn("index", engine.run(changes, told, stop.clone()));
+        let index = essential.spawn("index", engine.run(changes, told, stop.clone()));
 
         let account = ObjectName::new(&*args.namespace, &*args.account);
         let reviewer = Box::new(Reviewer::new(client.clone(), view.clone(), &account));
         let leaving = CancellationToken::new();
         let ends = (leaving.clone(), stop.clone());
         let server = Server::new(listener, tls, reviewer, (events.clone(), measured.clone()), random, ends);
-        tasks::spawn("pods", server.run());
+        drop(essential.spawn("pods", server.run()));
         let fetching =
             fetch::run(client.clone(), args.watch_all_secrets, view.clone(), events.clone(), stop.clone());
         tasks::spawn("fetch", fetching);
@@ -167,7 +182,6 @@ impl Operator {
         let replica = args.replica.clone().unwrap_or_else(|| format!("mcp-operator-{:016x}", random()));
         // A name that even a restart of this replica does not share.
         let me = format!("{replica}_{:016x}", random());
-        let installed = format!("{}/{}", args.namespace, args.service);
         let address = SocketAddr::new(args.address, pods.port()).to_string();
         let us = (me, address, installed);
         let election = Election::new(client.clone(), (&lease, history), us, pulse.clone());
@@ -175,7 +189,7 @@ impl Operator {
         let host = names.first().map(String::as_str).unwrap_or_default();
         let teller = Teller::new(replica.clone(), args.token_file.clone(), host, trusted.clone())?;
         tasks::spawn("teller", teller.run(view.clone(), election.leader(), stop.clone()));
-        let election = tasks::spawn("election", election.run(claimed, leaving.clone()));
+        let election = essential.spawn("election", election.run(claimed, leaving.clone()));
         let writer = Writer::new(
             &client,
             (installation, trusted),
@@ -184,12 +198,15 @@ impl Operator {
             view.clone(),
             (claim, pulse.clone()),
         );
-        let writer = tasks::spawn("writer", writer.run(leaving.clone()));
+        let rivals = writer.rivals();
+        let writer = essential.spawn("writer", writer.run(leaving.clone()));
         Ok(Self {
             pods,
             pages,
             client,
             namespace: args.namespace.clone(),
+            succession: Succession::new(kept),
+            signed: None,
             authorities,
             names,
             certificate,
@@ -197,7 +214,9 @@ impl Operator {
             readiness,
             gate: Some(gate),
             pulse,
+            essential,
             ending,
+            rivals,
             metrics: measured,
             events,
             drain,
@@ -225,34 +244,40 @@ impl Operator {
 
     /// Does what comes with time, until there is a reason to end. May be dropped and called again.
     pub async fn tend(&mut self) -> Ending {
-        let (mut renew, mut look) = (tokio::time::interval(RENEW), tokio::time::interval(LOOK));
+        let (mut renew, mut look) = (tokio::time::interval(SUCCESSION), tokio::time::interval(LOOK));
         loop {
             tokio::select! {
+                name = self.essential.ended() => return Ending::Ended(name),
                 _ = renew.tick() => match tokio::time::timeout(PATIENCE, self.renew(today())).await {
                     Ok(Ok(())) => {}
                     Ok(Err(error)) => tracing::error!(%error, "the certificate is not renewed; the one before stays"),
                     Err(_) => tracing::error!("the certificate is not renewed in time; the one before stays"),
                 },
-                // The election ends only when the operator stops.
-                Ok(()) = self.ending.changed() => {
-                    let ending = self.ending.borrow_and_update().clone();
-                    if let Some(ending) = ending {
-                        return ending;
-                    }
-                }
+                // The election and the writer end only when the operator stops.
+                Ok(()) = self.ending.changed() => {}
+                Ok(()) = self.rivals.changed() => {}
                 _ = look.tick() => self.look(Instant::now()),
-                seen = self.view.changed(), if self.gate.is_some() => if seen.is_ok() {
-                    self.look(Instant::now());
-                },
+                Ok(()) = self.view.changed(), if self.gate.is_some() => self.look(Instant::now()),
+            }
+            let rival = self.rivals.borrow_and_update().clone().map(Ending::Rival);
+            let ending = self.ending.borrow_and_update().clone();
+            if let Some(ending) = ending.or(rival) {
+                return ending;
             }
         }
     }
 
-    /// A new certificate, by whichever authority signs `today`.
-    async fn renew(&self, today: Date) -> Result<(), StartError> {
-        let kept = authorities(&self.client, &self.namespace, today).await?;
-        self.certificate.send_replace(server_config(&kept.current, &self.names, today)?);
-        let bundle = kept.bundle();
+    /// Looks which authority signs `today`; a new certificate by it once a day, and whenever it is another.
+    async fn renew(&mut self, today: Date) -> Result<(), StartError> {
+        let (kept, now) = (authorities(&self.client, &self.namespace, today).await?, Instant::now());
+        self.succession.saw(kept, now);
+        let signs = self.succession.signs();
+        let fresh = |(by, at): &(String, Instant)| *by == signs.certificate && now < *at + RENEW;
+        if !self.signed.as_ref().is_some_and(fresh) {
+            self.certificate.send_replace(server_config(signs, &self.names, today)?);
+            self.signed = Some((signs.certificate.clone(), now));
+        }
+        let bundle = self.succession.bundle();
         self.authorities.send_if_modified(|before| {
             let different = *before != bundle;
             before.clone_from(&bundle);

@@ -8,6 +8,7 @@ mod certificate;
 mod handshake;
 pub mod peer;
 mod stream;
+mod succession;
 pub mod token;
 
 use std::convert::Infallible;
@@ -32,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use authorities::Authorities;
 pub use certificate::{Authority, CertificateError, server_config};
+pub use succession::Succession;
 
 use crate::engine::Event;
 use crate::metrics::OperatorMetrics;

@@ -3,10 +3,14 @@
 //! Each pass compares what should be with what the watches have seen, and writes the difference. A pass that fails is
 //! repeated; nothing is remembered that a new leader would need.
 
+mod backoff;
+mod cold;
 mod events;
 mod monitors;
 mod owned;
 mod pace;
+mod rival;
+mod services;
 mod status;
 mod unseen;
 
@@ -14,14 +18,14 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_api::condition::Accepted;
 use bridge_api::v1alpha1::McpGateway;
-use bridge_snapshot::push::Digest;
 use kube::Client;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::apply::{Applier, ApplyError};
-use crate::compile::{Compilation, ServiceNote};
+use crate::compile::{Compilation, Finding};
 use crate::desired::Installation;
 use crate::engine::View;
 use crate::lease::{Claim, fenced};
@@ -29,8 +33,11 @@ use crate::metrics::OperatorMetrics;
 use crate::status::lag;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
+use backoff::Backoff;
+use cold::Saving;
 use events::Events;
 use pace::Pace;
+use services::Told;
 use unseen::Unseen;
 
 /// Everything is compared again after so long, in case a watch has missed something.
@@ -55,8 +62,13 @@ pub struct Writer {
     metrics: OperatorMetrics,
     view: watch::Receiver<Arc<View>>,
     claim: watch::Receiver<Claim>,
-    /// Gateways whose objects are in somebody's way, with the words for it.
-    conflicts: BTreeMap<ObjectName, String>,
+    /// Another installation of the class, while it keeps this one from writing.
+    rivals: watch::Sender<Option<String>>,
+    /// Gateways that have an object which cannot be applied, and why, if a person has to do something about it.
+    conflicts: BTreeMap<ObjectName, Finding<Accepted>>,
+    /// The same of stdio backends.
+    stuck: BTreeMap<ObjectName, Finding<Accepted>>,
+    backoff: Backoff,
     pace: Pace,
     unseen: Unseen,
     clock: lag::Clock,
@@ -68,10 +80,10 @@ pub struct Writer {
     monitors_looked_at: Option<Instant>,
     /// Gateways, by uid, that are known to have no `ServiceMonitor`.
     unmonitored: BTreeSet<String>,
-    /// What the cold-start Secrets hold, and since when.
-    saved: BTreeMap<ObjectName, (Digest, Instant)>,
+    /// Configurations that were compared with the cold-start Secrets.
+    saved: BTreeMap<ObjectName, Saving>,
     /// What owners of Services were told.
-    told: BTreeMap<ObjectName, BTreeSet<ServiceNote>>,
+    told: Told,
     /// When something put off is due.
     wake: Option<Instant>,
 }
@@ -102,7 +114,10 @@ impl Writer {
             metrics,
             view,
             claim,
+            rivals: watch::Sender::new(None),
             conflicts: BTreeMap::new(),
+            stuck: BTreeMap::new(),
+            backoff: Backoff::default(),
             pace: Pace::default(),
             unseen: Unseen::default(),
             clock: lag::Clock::default(),
@@ -111,9 +126,14 @@ impl Writer {
             monitors_looked_at: None,
             unmonitored: BTreeSet::new(),
             saved: BTreeMap::new(),
-            told: BTreeMap::new(),
+            told: Told::default(),
             wake: None,
         }
+    }
+
+    /// The other installation to which the gateways belong, if they do.
+    pub fn rivals(&self) -> watch::Receiver<Option<String>> {
+        self.rivals.subscribe()
     }
 
     /// Runs until `stop`.
@@ -140,6 +160,8 @@ impl Writer {
                 tokio::time::sleep((began.elapsed() * SHARE).clamp(PACE, MOST)).await;
             } else {
                 self.wake = None;
+                self.saved.clear();
+                self.told.follow(self.view.borrow().compilation.as_ref());
             }
         }
     }
@@ -149,6 +171,10 @@ impl Writer {
         self.wake = None;
         let view = Arc::clone(&self.view.borrow_and_update());
         let Some(compilation) = view.compilation.clone().filter(|_| !view.sight.is_blind()) else { return };
+        if let Some(rival) = rival::rival(&view.world, compilation.gateways.keys(), &self.installation.name) {
+            drop(self.rivals.send_replace(Some(rival)));
+            return;
+        }
         self.installation.authorities.clone_from(&self.authorities.borrow());
         let said = self.listen(&view, &compilation, Instant::now()).await;
         let fleets = said.fleets(&view);
@@ -187,8 +213,12 @@ impl Writer {
         gateway: &Arc<McpGateway>,
     ) -> Result<(), ApplyError> {
         let objects = self.objects(view, name, gateway).await;
-        self.save(view, name, gateway).await?;
-        objects
+        let saved = self.save(view, name, gateway).await?;
+        match objects?.or(saved) {
+            Some(obstacle) => drop(self.conflicts.insert(name.clone(), obstacle)),
+            None => drop(self.conflicts.remove(name)),
+        }
+        Ok(())
     }
 
     fn done(&mut self, what: &'static str, name: &ObjectName, result: Result<(), ApplyError>) {
@@ -208,10 +238,15 @@ impl Writer {
     fn forget(&mut self, view: &View, compilation: &Compilation) {
         let gateways = &compilation.gateways;
         self.conflicts.retain(|name, _| gateways.contains_key(name));
+        self.stuck.retain(|name, _| compilation.backends.contains_key(name));
+        self.backoff.retain(|(kind, name)| match *kind {
+            "McpGateway" => gateways.contains_key(name),
+            _ => compilation.backends.contains_key(name),
+        });
+        self.applier.retain(&view.world);
         self.clock.retain(|name| gateways.contains_key(name));
         self.noted.retain(|name| gateways.contains_key(name));
         self.saved.retain(|name, _| gateways.contains_key(name));
-        self.told.retain(|name, _| compilation.services.contains_key(name));
         self.unseen.retain(&view.world);
         self.pace.retain(|name| gateways.contains_key(name) || compilation.backends.contains_key(name));
     }

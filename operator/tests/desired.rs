@@ -15,6 +15,7 @@ const BACKENDS: &str = include_str!("../../deploy/examples/kubernetes/backends.y
 
 fn installation() -> Installation {
     Installation {
+        name: "mcp-system/mcp-bridge-operator".to_owned(),
         image: "registry.example:5000/mcp-gateway:1.0".to_owned(),
         version: "1.0".to_owned(),
         operators: vec!["mcp-bridge-operator.mcp-system.svc:9443".to_owned()],
@@ -22,6 +23,7 @@ fn installation() -> Installation {
         port: 9443,
         namespace: "mcp-system".to_owned(),
         service_monitors: true,
+        confined: false,
     }
 }
 

@@ -6,6 +6,8 @@
 #[path = "end_to_end/around.rs"]
 mod around;
 mod kit;
+#[path = "end_to_end/writes.rs"]
+mod writes;
 
 use std::path::PathBuf;
 use std::sync::LazyLock;

@@ -8,7 +8,7 @@ mod kit;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use bridge_api::condition::{ConditionType, words};
+use bridge_api::condition::{Accepted, ConditionType, words};
 use bridge_api::v1alpha1::McpGateway;
 use bridge_api::v1alpha1::backend::{DetectedProtocol, McpBackendStatus};
 use bridge_snapshot::push::{
@@ -19,7 +19,7 @@ use k8s_openapi::api::core::v1::{Pod, Service};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kit::{options, world};
-use mcp_operator::compile::{Compilation, Memo, compile};
+use mcp_operator::compile::{Compilation, Finding, Memo, compile};
 use mcp_operator::status::{
     BackendFacts, Fleet, GatewayFacts, GatewayOfBackend, Lag, Lags, PodFact, PodFacts, Published, backend,
     behind, gateway,
@@ -36,7 +36,7 @@ struct Case {
     facts: PodFacts,
     deployment: Option<Deployment>,
     service: Option<Service>,
-    conflict: Option<&'static str>,
+    conflict: Option<Finding<Accepted>>,
     lags: Lags,
     blind: bool,
     others: bool,
@@ -147,7 +147,7 @@ impl Case {
             fleet: &Fleet::new(&self.pods, &self.facts, &self.lags, &self.published),
             deployment: self.deployment.as_ref(),
             service: self.service.as_ref(),
-            conflict: self.conflict,
+            conflict: self.conflict.as_ref(),
             scaled_by_others: self.others,
             blind: self.blind,
         };
@@ -308,7 +308,9 @@ fn degraded_says_what_is_less_than_it_should_be() {
 #[test]
 fn a_conflict_of_names_is_told_in_accepted() {
     plain()
-        .change(|case| case.conflict = Some("Service here/main is taken"))
+        .change(|case| {
+            case.conflict = Some(Finding::new(Accepted::NameConflict, "Service here/main is taken"));
+        })
         .is(ConditionType::Accepted, "NameConflict");
 }
 

@@ -57,6 +57,11 @@ impl Drift {
         }
         told
     }
+
+    /// Forgets objects that are gone.
+    pub(super) fn retain(&mut self, exists: impl Fn(&Object) -> bool) {
+        self.corrected.retain(|object, _| exists(object));
+    }
 }
 
 #[cfg(test)]

@@ -53,6 +53,11 @@ impl Yielded {
         }
         fields
     }
+
+    /// Forgets objects that are gone.
+    pub(super) fn retain(&mut self, exists: impl Fn(&Object) -> bool) {
+        self.0.retain(|object, _| exists(object));
+    }
 }
 
 #[cfg(test)]

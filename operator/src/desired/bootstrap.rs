@@ -31,9 +31,14 @@ pub(super) fn text(subject: &Subject<'_>) -> String {
 }
 
 pub(super) fn config_map(subject: &Subject<'_>, text: &str) -> Owned {
-    let name = format!("{}-bootstrap", subject.workload());
+    let name = layout::bootstrap(&subject.name.name);
     let data = json!({ FILE: text, AUTHORITIES: subject.installation.authorities });
-    subject.own(OwnedKind::ConfigMap, &name, &json!({ "data": data }))
+    let annotations = json!({ layout::INSTALLATION: subject.installation.name });
+    subject.own(
+        OwnedKind::ConfigMap,
+        &name,
+        &json!({ "metadata": { "annotations": annotations }, "data": data }),
+    )
 }
 
 /// Port of the metrics page.

@@ -1,6 +1,8 @@
 //! The cold-start Secrets: the configuration from which a new pod starts while no operator answers. Changes with the format
 //! that pods read.
 
+use std::collections::BTreeMap;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bridge_api::v1alpha1::McpGateway;
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::{Installation, Owned, OwnedKind, Subject};
 use crate::layout;
+use crate::world::ObjectName;
 
 /// Bytes in one Secret, of which etcd takes about 1 MiB with everything around them.
 const PART: usize = 700 * 1024;
@@ -41,4 +44,15 @@ pub fn snapshots(
         subject.own(OwnedKind::Secret, &name, &json!({ "type": "mcp.bridge/snapshot", "data": data }))
     });
     Ok(parts.collect())
+}
+
+/// The configuration in the `data` of Secrets; `None` when they hold none, or not all of one of this gateway.
+pub(crate) fn read<'a>(gateway: &ObjectName, parts: impl Iterator<Item = &'a Value>) -> Option<Saved> {
+    let files = parts.filter_map(Value::as_object).flatten();
+    let files: BTreeMap<_, _> = files
+        .map(|(file, text)| Some((file, STANDARD.decode(text.as_str()?).ok()?)))
+        .collect::<Option<_>>()?;
+    let text: Vec<u8> = files.into_values().flatten().collect();
+    let saved: Saved = serde_json::from_slice(&text).ok()?;
+    saved.verify(&gateway.to_string()).ok().map(|()| saved)
 }

@@ -69,6 +69,7 @@ fn a_holder_stops_before_anybody_else_begins() {
     assert!(!claim.holds(start + Duration::from_secs(10)));
     // Whoever saw the renewal later than it began waits even longer.
     assert!(CLAIM + RETRY < DURATION);
+    assert!(crate::deadline::DEADLINE < DURATION);
     assert!(!Claim::default().holds(start));
 }
 

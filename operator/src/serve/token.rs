@@ -178,7 +178,7 @@ fn peer(status: &TokenReviewStatus) -> Result<Peer, String> {
     let user = status.user.as_ref();
     let name = user.and_then(|user| user.username.as_deref()).unwrap_or_default();
     let account = name.strip_prefix("system:serviceaccount:").and_then(|rest| rest.split_once(':'));
-    let of_gateway = account.and_then(|(namespace, name)| Some((namespace, name.strip_suffix("-mcpgw")?)));
+    let of_gateway = account.and_then(|(namespace, name)| Some((namespace, layout::gateway(name)?)));
     let (namespace, gateway) = of_gateway.ok_or_else(|| format!("{name} is no account of a gateway"))?;
     let extra = |key: &str| {
         let values = user.and_then(|user| user.extra.as_ref()?.get(key));

@@ -14,7 +14,7 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 use super::{Conditions, Fleet, count, not_in_force};
-use crate::compile::GatewayPlan;
+use crate::compile::{Finding, GatewayPlan};
 use crate::desired::replicas::{Wanted, wanted};
 
 /// Everything that the status of a gateway depends on.
@@ -30,8 +30,8 @@ pub struct GatewayFacts<'a> {
     pub deployment: Option<&'a Deployment>,
     /// Its Service for clients.
     pub service: Option<&'a Service>,
-    /// An object of somebody else's that is in the way.
-    pub conflict: Option<&'a str>,
+    /// Why one of its objects cannot be applied, if a person has to do something about it.
+    pub conflict: Option<&'a Finding<Accepted>>,
     /// Whether somebody else's autoscaler scales the Deployment.
     pub scaled_by_others: bool,
     /// Whether the operator's own view of the cluster is old.
@@ -47,7 +47,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
     let progress = facts.fleet.progress();
     let mut conditions = Conditions::new(generation, previous, now);
     match facts.conflict {
-        Some(conflict) => conditions.push(Accepted::NameConflict, conflict),
+        Some(conflict) => conditions.push(conflict.reason, &*conflict.message),
         None => conditions.push(plan.accepted.reason, &*plan.accepted.message),
     }
     conditions.push(plan.resolved.reason, &*plan.resolved.message);

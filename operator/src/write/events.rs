@@ -8,13 +8,10 @@ use bridge_api::event::EventReason;
 use bridge_api::meta::MANAGER;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::Client;
 use kube::runtime::events::{Event, EventType, Recorder, Reporter};
-use kube::{Client, Resource as _};
 
-use super::Writer;
 use crate::apply::Correction;
-use crate::compile::Compilation;
-use crate::engine::View;
 
 /// Longest note that the API server takes.
 const NOTE: usize = 1024;
@@ -130,24 +127,6 @@ fn reason(condition: &Condition) -> Option<EventReason> {
         "Rejected" if is(ConditionType::Programmed) => Some(EventReason::ConfigRejected),
         _ if is(ConditionType::Programmed) && holds => Some(EventReason::Programmed),
         _ => None,
-    }
-}
-
-impl Writer {
-    /// Tells owners of Services what is new.
-    pub(super) async fn tell_services(&mut self, view: &View, compilation: &Compilation) {
-        for (name, notes) in &compilation.services {
-            let Some(service) = view.world.services.get(name) else { continue };
-            let told = self.told.get(name).cloned().unwrap_or_default();
-            for note in notes.difference(&told) {
-                if self.applier.check().is_err() {
-                    return;
-                }
-                let service = service.object_ref(&());
-                self.events.publish(&service, note.reason, note.warning, &note.message).await;
-            }
-            self.told.insert(name.clone(), notes.clone());
-        }
     }
 }
 

@@ -19,7 +19,7 @@ const AGAIN: Duration = Duration::from_mins(1);
 impl Writer {
     /// Looks for the definition when a gateway wants a monitor and there was none.
     pub(super) async fn find_monitors(&mut self, gateway: &McpGateway, now: Instant) {
-        if !wanted(gateway) || self.installation.service_monitors {
+        if !wanted(gateway) || self.installation.service_monitors || self.installation.confined {
             return;
         }
         if self.monitors_looked_at.is_none_or(|at| now >= at + AGAIN) {

@@ -2,38 +2,38 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use bridge_api::condition::Accepted;
 use bridge_api::event::EventReason;
 use bridge_api::v1alpha1::gateway::StdioPolicy;
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
-use bridge_snapshot::push::Saved;
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::core::DynamicObject;
 use kube::{Resource as _, ResourceExt as _};
 
 use super::Writer;
+use super::backoff::Failure;
+use super::pace::Subject;
 use crate::apply::{ApplyError, Outcome};
-use crate::compile::Compilation;
+use crate::compile::{Compilation, Finding};
 use crate::desired::replicas::{self, Autoscaler, Hold, Scaler};
-use crate::desired::{Owned, OwnedKind, adapter, owned, snapshots};
+use crate::desired::{Owned, OwnedKind, adapter, owned};
 use crate::engine::View;
 use crate::layout;
 use crate::world::{ObjectName, World};
 
-/// Cold-start Secrets are written at most so often.
-const SAVE: Duration = Duration::from_secs(30);
-
 impl Writer {
-    /// Everything that a gateway owns but its cold-start Secrets.
+    /// Everything that a gateway owns but its cold-start Secrets; gives what is in the way.
     pub(super) async fn objects(
         &mut self,
         view: &View,
         name: &ObjectName,
         gateway: &Arc<McpGateway>,
-    ) -> Result<(), ApplyError> {
-        let world = &view.world;
+    ) -> Result<Option<Finding<Accepted>>, ApplyError> {
+        let (world, reference) = (&view.world, gateway.object_ref(&()));
         let workload = ObjectName::new(&*name.namespace, layout::workload(&name.name));
         let deployment: Option<Deployment> = world.owned_as(OwnedKind::Deployment, &workload);
         let autoscaler = autoscaler(world, gateway, &workload);
@@ -45,117 +45,119 @@ impl Writer {
         let scaled = step.scaler == Scaler::Apply;
         self.find_monitors(gateway, Instant::now()).await;
         let wanted = owned(gateway, &self.installation, step.replicas, scaled);
-        let conflict = self.apply_all(world, &wanted, &gateway.object_ref(&())).await?;
-        match conflict {
-            Some(conflict) => drop(self.conflicts.insert(name.clone(), conflict)),
-            None => drop(self.conflicts.remove(name)),
-        }
-        if step.hold == Hold::Release {
+        let applied = self.apply_all(world, &wanted, &reference).await?;
+        // The number of pods must never be nobody's.
+        if step.hold == Hold::Release && !applied.failed {
             self.applier.hold(&workload, None, gateway.metadata.generation).await?;
         }
-        self.remove_others(world, &gateway.metadata, &wanted).await?;
+        let kept: BTreeSet<_> = wanted.iter().map(|desired| (desired.kind, &desired.name)).collect();
+        // Cold-start Secrets have a pace of their own.
+        let keep = |kind, name: &_| kind == OwnedKind::Secret || kept.contains(&(kind, name));
+        self.remove_others(world, &gateway.metadata, &reference, keep).await?;
         self.remove_monitor(gateway, &wanted).await?;
         if let Some(decider) = step.handed {
             let note = format!("the number of pods is now the {decider}'s to decide");
-            self.events.send(&gateway.object_ref(&()), EventReason::ScaledBy, &note).await;
+            self.events.send(&reference, EventReason::ScaledBy, &note).await;
         }
-        Ok(())
+        Ok(applied.obstacle)
     }
 
-    /// Applies documents in their order; what stands in the way, if anything does.
-    async fn apply_all(
+    /// Applies documents in their order. One that cannot be applied keeps no other from being applied.
+    pub(super) async fn apply_all(
         &mut self,
         world: &World,
         wanted: &[Owned],
         of: &ObjectReference,
-    ) -> Result<Option<String>, ApplyError> {
-        let mut conflict = None;
+    ) -> Result<Applied, ApplyError> {
+        let mut all = Applied::default();
         for desired in wanted {
-            let cached = world.owned.get(&(desired.kind, desired.name.clone()));
+            let now = Instant::now();
+            let object = (desired.kind, desired.name.clone());
+            let attempt = (desired.hash().to_owned(), desired.generation);
+            if let Some(Failure { due, obstacle, .. }) = self.backoff.holds(&object, &attempt, now) {
+                let (due, obstacle) = (*due, obstacle.clone());
+                all.fail(obstacle);
+                self.wake_at(due);
+                continue;
+            }
             let kind = desired.kind.resource().kind;
-            match self.applier.apply(desired, cached, Instant::now()).await? {
-                Outcome::Nothing => {}
-                Outcome::Applied { correction, yielded } => {
-                    self.metrics.wrote("object", true);
-                    if let Some(correction) = correction {
-                        self.events.corrected(of, &format!("{kind} {}", desired.name), &correction).await;
-                    }
-                    for (field, message) in yielded {
-                        let note = format!("{kind} {}: {field} is left as it is: {message}", desired.name);
-                        self.events.send(of, EventReason::FieldConflict, &note).await;
-                    }
-                }
-                Outcome::Later(due) => self.wake_at(due),
-                Outcome::Foreign => {
+            let obstacle = match self.applier.apply(desired, world.owned.get(&object), now).await {
+                Ok(Outcome::Foreign) => {
                     let message = format!("{kind} {} exists and belongs to somebody else", desired.name);
-                    conflict.get_or_insert(message);
+                    Some(Finding::new(Accepted::NameConflict, message))
+                }
+                Ok(outcome) => {
+                    self.backoff.worked(&object);
+                    self.tell(&format!("{kind} {}", desired.name), outcome, of).await;
+                    continue;
+                }
+                Err(error @ (ApplyError::NotLeader | ApplyError::Blind)) => return Err(error),
+                Err(error) => {
+                    self.metrics.wrote("object", false);
+                    tracing::warn!(%error, "cannot write; tried again");
+                    error.refusal().map(|why| Finding::new(Accepted::Invalid, why))
+                }
+            };
+            all.fail(obstacle.clone());
+            let due = self.backoff.failed((object, attempt), subject(of), obstacle, now);
+            self.wake_at(due);
+        }
+        Ok(all)
+    }
+
+    /// Tells what became of an object.
+    async fn tell(&mut self, what: &str, outcome: Outcome, of: &ObjectReference) {
+        match outcome {
+            Outcome::Nothing | Outcome::Foreign => {}
+            Outcome::Later(due) => self.wake_at(due),
+            Outcome::Applied { correction, yielded } => {
+                self.metrics.wrote("object", true);
+                if let Some(correction) = correction {
+                    self.events.corrected(of, what, &correction).await;
+                }
+                for (field, message) in yielded {
+                    let note = format!("{what}: {field} is left as it is: {message}");
+                    self.events.send(of, EventReason::FieldConflict, &note).await;
                 }
             }
         }
-        Ok(conflict)
     }
 
-    /// Deletes what belongs to `owner` and is not wanted any more.
-    async fn remove_others(
+    /// Deletes what belongs to `owner` and is not to be kept any more.
+    pub(super) async fn remove_others(
         &mut self,
         world: &World,
         owner: &ObjectMeta,
-        wanted: &[Owned],
+        of: &ObjectReference,
+        keep: impl Fn(OwnedKind, &ObjectName) -> bool,
     ) -> Result<(), ApplyError> {
-        let kept: BTreeSet<_> = wanted.iter().map(|desired| (desired.kind, &desired.name)).collect();
-        for ((kind, name), object) in &world.owned {
-            let ours =
-                object.owner_references().iter().any(|reference| Some(&reference.uid) == owner.uid.as_ref());
-            // Cold-start Secrets have a pace of their own.
-            if ours && *kind != OwnedKind::Secret && !kept.contains(&(*kind, name)) {
-                tracing::info!(?kind, %name, "deleted, because nothing asks for it");
-                self.applier.delete(*kind, name, (object, owner.generation)).await?;
+        let namespace = owner.namespace.as_deref().unwrap_or_default();
+        for kind in OwnedKind::ALL {
+            let ours = of_owner(world, kind, namespace, owner.uid.as_deref().unwrap_or_default());
+            for (name, object) in ours.filter(|(name, _)| !keep(kind, name)) {
+                let now = Instant::now();
+                let key = (kind, name.clone());
+                let attempt = (object.resource_version().unwrap_or_default(), owner.generation);
+                if let Some(Failure { due, .. }) = self.backoff.holds(&key, &attempt, now) {
+                    let due = *due;
+                    self.wake_at(due);
+                    continue;
+                }
+                match self.applier.delete(kind, name, (object, owner.generation)).await {
+                    Ok(()) => {
+                        tracing::info!(?kind, %name, "deleted, because nothing asks for it");
+                        self.backoff.worked(&key);
+                    }
+                    Err(error @ (ApplyError::NotLeader | ApplyError::Blind)) => return Err(error),
+                    Err(error) => {
+                        self.metrics.wrote("object", false);
+                        tracing::warn!(%error, "cannot delete; tried again");
+                        let due = self.backoff.failed((key, attempt), subject(of), None, now);
+                        self.wake_at(due);
+                    }
+                }
             }
         }
-        Ok(())
-    }
-
-    /// The cold-start Secrets, when what they hold has changed and the last change is long enough ago.
-    pub(super) async fn save(
-        &mut self,
-        view: &View,
-        name: &ObjectName,
-        gateway: &McpGateway,
-    ) -> Result<(), ApplyError> {
-        let Some((epoch, revision, entries)) =
-            view.saved.get(name).filter(|(.., entries)| !entries.is_empty())
-        else {
-            return Ok(());
-        };
-        let now = Instant::now();
-        let saved = Saved::new(name.to_string(), &**epoch, *revision, entries.to_vec());
-        if let Some((digest, at)) = self.saved.get(name) {
-            if *digest == saved.digest {
-                return Ok(());
-            }
-            if now < *at + SAVE {
-                let due = *at + SAVE;
-                self.wake_at(due);
-                return Ok(());
-            }
-        }
-        let parts = match snapshots(gateway, &self.installation, &saved) {
-            Ok(parts) => parts,
-            Err(error) => {
-                tracing::error!(gateway = %name, %error, "no cold start");
-                return Ok(());
-            }
-        };
-        self.apply_all(&view.world, &parts, &gateway.object_ref(&())).await?;
-        let kept: BTreeSet<_> = parts.iter().map(|part| &part.name).collect();
-        let uid = gateway.uid().unwrap_or_default();
-        for ((kind, part), object) in &view.world.owned {
-            let ours = object.owner_references().iter().any(|reference| reference.uid == uid);
-            if ours && *kind == OwnedKind::Secret && !kept.contains(part) {
-                self.applier.delete(*kind, part, (object, gateway.metadata.generation)).await?;
-            }
-        }
-        self.saved.insert(name.clone(), (saved.digest, now));
         Ok(())
     }
 
@@ -166,21 +168,64 @@ impl Writer {
         compilation: &Compilation,
         backend: &Arc<McpBackend>,
     ) -> Result<(), ApplyError> {
+        let name = ObjectName::of(&**backend);
         if backend.spec.stdio.is_none() || backend.metadata.deletion_timestamp.is_some() {
+            self.stuck.remove(&name);
             return Ok(());
         }
-        let name = ObjectName::of(&**backend);
         let accepted = compilation.backends.get(&name).into_iter().flat_map(|verdict| &verdict.gateways);
         let isolated = accepted.filter(|(_, accepted)| accepted.holds()).any(|(gateway, _)| {
             let policy = view.world.gateways.get(gateway).and_then(|gateway| gateway.spec.stdio_policy);
             policy.unwrap_or(StdioPolicy::Isolated) == StdioPolicy::Isolated
         });
         let wanted = if isolated { adapter(backend, &self.installation) } else { Vec::new() };
-        if let Some(conflict) = self.apply_all(&view.world, &wanted, &backend.object_ref(&())).await? {
-            tracing::warn!(backend = %name, conflict, "a stdio backend cannot run");
+        let reference = backend.object_ref(&());
+        match self.apply_all(&view.world, &wanted, &reference).await?.obstacle {
+            Some(obstacle) => drop(self.stuck.insert(name, obstacle)),
+            None => drop(self.stuck.remove(&name)),
         }
-        self.remove_others(&view.world, &backend.metadata, &wanted).await
+        let kept: BTreeSet<_> = wanted.iter().map(|desired| (desired.kind, &desired.name)).collect();
+        let keep = |kind, name: &_| kept.contains(&(kind, name));
+        self.remove_others(&view.world, &backend.metadata, &reference, keep).await
     }
+}
+
+/// What became of several objects.
+#[derive(Debug, Default)]
+pub(super) struct Applied {
+    /// What a person has to do something about, if anything: the first of them.
+    pub(super) obstacle: Option<Finding<Accepted>>,
+    /// Whether one of them could not be applied.
+    failed: bool,
+}
+
+impl Applied {
+    fn fail(&mut self, obstacle: Option<Finding<Accepted>>) {
+        self.failed = true;
+        if self.obstacle.is_none() {
+            self.obstacle = obstacle;
+        }
+    }
+}
+
+fn subject(of: &ObjectReference) -> Subject {
+    let kind = if of.kind.as_deref() == Some("McpGateway") { "McpGateway" } else { "McpBackend" };
+    (kind, ObjectName::new(of.namespace.clone().unwrap_or_default(), of.name.clone().unwrap_or_default()))
+}
+
+/// The objects of one kind that an owner has in its namespace.
+pub(super) fn of_owner<'a>(
+    world: &'a World,
+    kind: OwnedKind,
+    namespace: &'a str,
+    uid: &'a str,
+) -> impl Iterator<Item = (&'a ObjectName, &'a Arc<DynamicObject>)> {
+    world
+        .owned
+        .range((kind, ObjectName::new(namespace, ""))..)
+        .take_while(move |((of, name), _)| *of == kind && name.namespace == namespace)
+        .filter(move |(_, object)| object.owner_references().iter().any(|owner| owner.uid == uid))
+        .map(|((_, name), object)| (name, object))
 }
 
 /// Whose autoscaler scales the Deployment.

@@ -1,5 +1,6 @@
 //! Status to the API server, no more often than somebody would read it. Changes when status is written differently.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Instant;
 
@@ -22,7 +23,7 @@ use super::Writer;
 use super::owned::autoscaler;
 use super::pace::Urgency;
 use crate::apply::ApplyError;
-use crate::compile::Compilation;
+use crate::compile::{BackendVerdict, Compilation};
 use crate::desired::OwnedKind;
 use crate::desired::replicas::Autoscaler;
 use crate::engine::View;
@@ -144,7 +145,7 @@ impl Writer {
             fleet: fleets.get(name)?,
             deployment: deployment.as_ref(),
             service: service.as_ref(),
-            conflict: self.conflicts.get(name).map(String::as_str),
+            conflict: self.conflicts.get(name),
             scaled_by_others: autoscaler(&view.world, object, &workload) == Autoscaler::Foreign,
             blind: !view.sight.is_clear(),
         };
@@ -166,6 +167,10 @@ impl Writer {
         if object.metadata.deletion_timestamp.is_some() {
             return None;
         }
+        let verdict = &*match self.stuck.get(name) {
+            Some(accepted) => Cow::Owned(BackendVerdict { accepted: accepted.clone(), ..verdict.clone() }),
+            None => Cow::Borrowed(verdict),
+        };
         let object = &*self.unseen.newest("McpBackend", object);
         let gateways: Vec<_> = verdict
             .gateways

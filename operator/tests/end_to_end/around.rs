@@ -12,7 +12,7 @@ use crate::kit::api::Api;
 use crate::kit::pod::Pod;
 use crate::{
     BACKENDS, DEPLOYMENTS, GATEWAYS, Running, args, args_with, backend, cluster, condition, definition,
-    eventually, run_pod, urls, wait_condition,
+    eventually, gateway, run_pod, urls, wait_condition,
 };
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,9 +84,41 @@ async fn an_operator_of_a_cluster_that_was_restored_ends_and_the_next_one_begins
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_installation_in_another_namespace_takes_over_only_from_one_that_has_gone() {
+    const SLICES: &str = "discovery.k8s.io/v1/endpointslices";
+    let api = cluster();
+    api.put(&json!({"apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice", "addressType": "IPv4",
+        "metadata": {"name": "x", "namespace": "system", "labels": {"kubernetes.io/service-name": "mcp-bridge-operator"}},
+        "endpoints": [{"addresses": ["10.0.0.1"], "conditions": {"ready": true}}]}));
+    let first = Running::start(&api).await;
+    let operators = |api: &Api| {
+        let map = api.get("/v1/configmaps", "here", "main-mcpgw-bootstrap")?;
+        Some(map["metadata"]["annotations"]["mcp.bridge/installation"].as_str()?.to_owned())
+    };
+    assert_eq!(eventually("the bootstrap", || operators(&api)).await, "system/mcp-bridge-operator");
+    wait_condition(&api, GATEWAYS, "main", "Accepted", "Accepted").await;
+    let args = Run { namespace: "elsewhere".to_owned(), ..args() };
+    let mut second = Operator::start(&args, api.client()).await.unwrap();
+    let fatal = tokio::time::timeout(Duration::from_secs(30), second.tend()).await.unwrap();
+    assert!(fatal.to_string().contains("system/mcp-bridge-operator serves the same class"), "{fatal}");
+    second.stop(std::future::ready(())).await;
+    assert_eq!(operators(&api).unwrap(), "system/mcp-bridge-operator");
+    first.stop().await;
+    api.remove(SLICES, "system", "x");
+    let mut second = Operator::start(&args, api.client()).await.unwrap();
+    let moved = || operators(&api).filter(|installation| installation == "elsewhere/mcp-bridge-operator");
+    tokio::select! {
+        fatal = second.tend() => panic!("{fatal}"),
+        _ = eventually("the second one", moved) => {}
+    }
+    second.stop(std::future::ready(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn whoever_is_confined_to_a_namespace_asks_for_nothing_elsewhere() {
     let api = cluster();
     api.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "system"}}));
+    api.put(&gateway(&json!({"observability": {"metrics": {"serviceMonitor": {"enabled": true}}}})));
     let mut operator = Operator::start(&args_with("--namespaces here,there"), api.client()).await.unwrap();
     let tending = async { drop(operator.tend().await) };
     tokio::select! {
@@ -94,13 +126,7 @@ async fn whoever_is_confined_to_a_namespace_asks_for_nothing_elsewhere() {
         _ = eventually("the Deployment", || api.get(DEPLOYMENTS, "here", "main-mcpgw")) => {}
     }
     operator.stop(std::future::ready(())).await;
-    let allowed = [
-        "/namespaces/here/",
-        "/namespaces/there/",
-        "/namespaces/system",
-        "/tokenreviews",
-        "/customresourcedefinitions/",
-    ];
+    let allowed = ["/namespaces/here/", "/namespaces/there/", "/namespaces/system", "/tokenreviews"];
     for line in api.requests() {
         assert!(allowed.iter().any(|path| line.contains(path)), "{line}");
     }

@@ -87,6 +87,13 @@ impl Api {
         self.0.lock().object(&(collection.to_owned(), namespace.to_owned(), name.to_owned()))
     }
 
+    /// The objects of a collection in a namespace.
+    pub(crate) fn all(&self, collection: &str, namespace: &str) -> Vec<Value> {
+        let state = self.0.lock();
+        let keys = state.objects.keys().filter(|key| (&*key.0, &*key.1) == (collection, namespace));
+        keys.filter_map(|key| state.object(key)).collect()
+    }
+
     /// Makes a token good.
     pub(crate) fn token(&self, token: &str, user: Value) {
         self.0.lock().tokens.insert(token.to_owned(), user);
