@@ -8,6 +8,7 @@ mod attach;
 mod backend;
 mod credentials;
 mod endpoints;
+mod environment;
 mod filters;
 mod finding;
 mod gateway;
@@ -17,6 +18,7 @@ mod refs;
 mod services;
 mod target;
 mod tls;
+mod unused;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -114,6 +116,8 @@ pub struct BackendVerdict {
     pub total: usize,
     /// Of these, ready.
     pub ready: usize,
+    /// Versions of the Secrets in the environment of its pods, once all are there; for stdio servers in pods of their own.
+    pub environment: Option<BTreeSet<String>>,
 }
 
 /// Compiles everything. It fails only if a value cannot be encoded, and none of ours can fail to be.
@@ -159,6 +163,8 @@ fn plan(
     let (mut resources, mut secrets) = (Vec::new(), base.secrets);
     let (mut attached, mut left_out) = (BTreeMap::new(), 0);
     let mut owners: BTreeMap<String, ObjectName> = BTreeMap::new();
+    // Of names that only defective backends have. The next backend gets such a name; a Service, which nothing guards, does not.
+    let mut claimed: BTreeMap<String, ObjectName> = BTreeMap::new();
     for (backend_name, backend) in backends {
         let namespace = backend::tool_namespace(backend);
         let Some(verdict) = compilation.backends.get_mut(*backend_name) else { continue };
@@ -171,9 +177,13 @@ fn plan(
                 ),
             )
         } else {
-            owners.insert(namespace.clone(), (*backend_name).clone());
-            match backend::compile(lookup, options, gateway, backend) {
-                Ok(_) if backend.spec.state == BackendState::Disabled => {
+            let compiled = backend::compile(lookup, options, gateway, backend);
+            // One whose references are missing is as good as served: it must not find its name taken when they come.
+            let names = if matches!(compiled, Err(Problem::Spec(_))) { &mut claimed } else { &mut owners };
+            names.entry(namespace.clone()).or_insert_with(|| (*backend_name).clone());
+            match compiled {
+                Ok(compiled) if backend.spec.state == BackendState::Disabled => {
+                    verdict.environment = compiled.environment;
                     Finding::new(Accepted::Accepted, "spec.state is Disabled; no pod knows it")
                 }
                 Ok(compiled) => {
@@ -181,6 +191,7 @@ fn plan(
                     let (backend, total) = (Some((*backend_name).clone()), compiled.total);
                     attached.insert(namespace.clone(), Attached { backend, total, ready });
                     (verdict.total, verdict.ready) = (total, ready);
+                    verdict.environment = compiled.environment;
                     for (secret, values) in compiled.secrets {
                         secrets.entry(secret).or_default().data.extend(values.data);
                     }
@@ -203,8 +214,10 @@ fn plan(
         };
         verdict.gateways.insert(name.clone(), accepted);
     }
-    let found = services::discover(lookup.world(), name, gateway, |namespace| owners.get(namespace).cloned());
-    let services = found.backends.values().map(|backend| backend.services.len()).sum();
+    let found = services::discover(lookup.world(), options, name, gateway, |namespace| {
+        owners.get(namespace).or_else(|| claimed.get(namespace)).cloned()
+    });
+    let services = found.backends.values().map(|backend| backend.services).sum();
     for (namespace, backend) in found.backends {
         let ready = backend.endpoints.targets.len();
         attached.insert(namespace.clone(), Attached { backend: None, total: backend.total, ready });
@@ -248,6 +261,7 @@ impl BackendVerdict {
             gateways: BTreeMap::new(),
             total: 0,
             ready: 0,
+            environment: None,
         }
     }
 
