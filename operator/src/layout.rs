@@ -32,6 +32,11 @@ pub fn adapter(backend: &str) -> String {
     format!("mcpbe-{backend}")
 }
 
+/// Name of the Lease by which the operators of a class agree who writes.
+pub fn lease(class: &str) -> String {
+    format!("mcp-bridge-operator.{class}")
+}
+
 /// Name of a cold-start Secret.
 pub fn snapshot(gateway: &str, part: usize) -> String {
     format!("{gateway}-mcpgw-snapshot-{part}")

@@ -35,7 +35,7 @@ use crate::watch::Scope;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 use crate::write::Writer;
-use crate::{fetch, watch as watches};
+use crate::{fetch, layout, watch as watches};
 
 /// Changes and messages that wait for the index. Whoever finds a queue full waits.
 const QUEUE: usize = 1024;
@@ -168,7 +168,7 @@ impl Operator {
 
         let (claimed, claim) = watch::channel(Claim::default());
         let replica = args.replica.clone().unwrap_or_else(|| format!("mcp-operator-{:016x}", random()));
-        let lease = ObjectName::new(&*args.namespace, format!("mcp-bridge-operator.{}", args.class));
+        let lease = ObjectName::new(&*args.namespace, layout::lease(&args.class));
         // A name that even a restart of this replica does not share.
         let me = format!("{replica}_{:016x}", random());
         let installed = format!("{}/{}", args.namespace, args.service);

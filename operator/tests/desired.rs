@@ -60,7 +60,7 @@ fn a_gateway_with_everything_owns_what_was_reviewed() {
         "imagePullSecrets": [{"name": "pull"}],
         "service": {"type": "LoadBalancer", "annotations": {"a": "b"}, "labels": {"l": "m", "mcp.bridge/gateway": "stolen"}, "ipFamilies": ["IPv6", "IPv4"]},
         "networkPolicy": {"enabled": true, "extraEgress": [{"to": []}]},
-        "observability": {"metrics": {"port": 9999, "serviceMonitor": {"enabled": true, "interval": "30s", "labels": {"release": "p"}}}, "logging": {"level": "debug", "format": "text"}},
+        "observability": {"metrics": {"port": 9999, "serviceMonitor": {"enabled": true, "interval": "30s", "labels": {"release": "p", "mcp.bridge/gateway": "stolen"}}}, "logging": {"level": "debug", "format": "text"}},
         "drain": {"minSeconds": 0, "timeoutSeconds": 10},
         "disruption": {"minAvailable": "50%"},
         "podTemplate": {"metadata": {"labels": {"team": "x", "mcp.bridge/gateway-uid": "stolen"}}, "spec": {"nodeSelector": {"disk": "ssd"}, "serviceAccountName": "stolen", "volumes": [{"name": "operator-token", "emptyDir": {}}], "containers": [{"name": "gateway", "env": [{"name": "X", "value": "1"}]}]}},
@@ -254,12 +254,12 @@ fn parts_of_a_snapshot_are_put_together_by_name() {
 
 #[test]
 fn the_roles_are_those_that_were_reviewed() {
-    assert_golden("rbac.json", &mcp_operator::rbac::manifests("mcp-system", &[]).into());
+    assert_golden("rbac.json", &mcp_operator::rbac::manifests("mcp-system", "mcp-bridge", &[]).into());
 }
 
 #[test]
 fn whoever_is_confined_to_namespaces_may_do_nothing_elsewhere() {
-    let confined = mcp_operator::rbac::manifests("mcp-system", &["a".to_owned(), "b".to_owned()]);
+    let confined = mcp_operator::rbac::manifests("mcp-system", "edge", &["a".to_owned(), "b".to_owned()]);
     let roles = |kind: &str| confined.iter().filter(|role| role["kind"] == kind).collect::<Vec<_>>();
     let cluster = roles("ClusterRole");
     assert_eq!(cluster.len(), 1);
@@ -267,5 +267,16 @@ fn whoever_is_confined_to_namespaces_may_do_nothing_elsewhere() {
     assert_eq!(cluster[0]["rules"][0]["resources"], json!(["tokenreviews"]));
     let of: Vec<_> = roles("Role").iter().map(|role| role["metadata"]["namespace"].clone()).collect();
     assert_eq!(of, ["a", "b", "mcp-system"]);
+    let leases = |role: &Value| {
+        let rules = role["rules"].as_array().into_iter().flatten();
+        rules.filter(|rule| rule["resources"] == json!(["leases"])).cloned().collect::<Vec<_>>()
+    };
+    let leases: Vec<_> = confined.iter().flat_map(leases).collect();
+    let named = leases.iter().filter(|rule| rule["verbs"] != json!(["create"]));
+    assert!(
+        named.clone().count() == 1
+            && named.clone().all(|rule| rule["resourceNames"] == json!(["mcp-bridge-operator.edge"])),
+        "{leases:?}"
+    );
     assert_golden("rbac-confined.json", &confined.into());
 }

@@ -166,10 +166,10 @@ pub struct Backoff {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {
-    /// Time to connect, for example 5s. Default: 5s.
+    /// Time to connect and to agree on a session, for example 5s. Default: 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<TimeSpan>,
-    /// Time until the handshake of a session is answered, for example 30s. Without effect in this version: request bounds it.
+    /// Time until the handshake of a session is answered, for example 30s. Without effect in this version: connect bounds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initialize: Option<TimeSpan>,
     /// Time until a request is answered, for example 60s. Progress starts it again. Default: 60s.
