@@ -27,6 +27,9 @@ pub enum Command {
         /// Namespace of the operator.
         #[arg(long, default_value = "mcp-system")]
         namespace: String,
+        /// Class of the gateways that it serves, as with `run`.
+        #[arg(long, default_value = DEFAULT_CLASS)]
+        class: String,
         /// Namespaces that it is confined to, separated by commas, as with `run`.
         #[arg(long, value_delimiter = ',')]
         namespaces: Vec<String>,

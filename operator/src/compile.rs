@@ -8,6 +8,7 @@ mod attach;
 mod backend;
 mod credentials;
 mod endpoints;
+mod environment;
 mod filters;
 mod finding;
 mod gateway;
@@ -18,6 +19,7 @@ mod refs;
 mod services;
 mod target;
 mod tls;
+mod unused;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
@@ -118,6 +120,8 @@ pub struct BackendVerdict {
     pub total: usize,
     /// Of these, ready.
     pub ready: usize,
+    /// Versions of the Secrets in the environment of its pods, once all are there; for stdio servers in pods of their own.
+    pub environment: Option<BTreeSet<String>>,
 }
 
 /// Compiles everything; what `memo` knows of the time before is not compiled again. It fails only if a value cannot be
@@ -173,6 +177,8 @@ fn plan(
     let (mut entries, mut secrets) = (BTreeMap::new(), base.secrets.clone());
     let (mut attached, mut left_out) = (BTreeMap::new(), 0);
     let mut owners: BTreeMap<String, ObjectName> = BTreeMap::new();
+    // Of names that only defective backends have. The next backend gets such a name; a Service, which nothing guards, does not.
+    let mut claimed: BTreeMap<String, ObjectName> = BTreeMap::new();
     for (backend_name, backend) in backends {
         let namespace = backend::tool_namespace(backend);
         let Some(verdict) = compilation.backends.get_mut(*backend_name) else { continue };
@@ -185,12 +191,15 @@ fn plan(
                 ),
             )
         } else {
-            owners.insert(namespace.clone(), (*backend_name).clone());
             let make = || encoded(world, options, gateway, backend);
             let (outcome, seen) = now.backend(before, world, (*backend_name, *backend), make)?;
             compilation.references.extend(seen.iter().filter_map(Seen::reference));
+            // One whose references are missing is as good as served: it must not find its name taken when they come.
+            let names = if matches!(*outcome, Err(Problem::Spec(_))) { &mut claimed } else { &mut owners };
+            names.entry(namespace.clone()).or_insert_with(|| (*backend_name).clone());
             match &*outcome {
-                Ok(_) if backend.spec.state == BackendState::Disabled => {
+                Ok(compiled) if backend.spec.state == BackendState::Disabled => {
+                    verdict.environment.clone_from(&compiled.environment);
                     Finding::new(Accepted::Accepted, "spec.state is Disabled; no pod knows it")
                 }
                 Ok(compiled) => {
@@ -198,6 +207,7 @@ fn plan(
                     attached
                         .insert(namespace, Attached { backend: Some((*backend_name).clone()), total, ready });
                     (verdict.total, verdict.ready) = (total, ready);
+                    verdict.environment.clone_from(&compiled.environment);
                     for (secret, values) in &compiled.secrets {
                         secrets.entry(secret.clone()).or_default().data.extend(values.data.clone());
                     }
@@ -219,8 +229,10 @@ fn plan(
         };
         verdict.gateways.insert(name.clone(), accepted);
     }
-    let found = services::discover(world, name, gateway, |namespace| owners.get(namespace).cloned());
-    let services = found.backends.values().map(|backend| backend.services.len()).sum();
+    let found = services::discover(world, options, name, gateway, |namespace| {
+        owners.get(namespace).or_else(|| claimed.get(namespace)).cloned()
+    });
+    let services = found.backends.values().map(|backend| backend.services).sum();
     let mut resources = Vec::new();
     for (namespace, backend) in found.backends {
         let ready = backend.endpoints.targets.len();
@@ -271,6 +283,7 @@ fn encoded(
                 total: compiled.total,
                 ready,
                 without_effect: compiled.without_effect,
+                environment: compiled.environment,
             })
         }
         Err(problem) => Err(problem),
@@ -294,6 +307,7 @@ impl BackendVerdict {
             gateways: BTreeMap::new(),
             total: 0,
             ready: 0,
+            environment: None,
         }
     }
 

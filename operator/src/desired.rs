@@ -203,7 +203,7 @@ impl<'a> Subject<'a> {
             "app.kubernetes.io/instance": self.name.name,
             "app.kubernetes.io/component": "data-plane",
             "app.kubernetes.io/managed-by": MANAGER,
-            "app.kubernetes.io/version": self.installation.version,
+            pods::VERSION_LABEL: self.installation.version,
             GATEWAY_LABEL: self.name.name,
             GATEWAY_UID_LABEL: self.uid,
         })

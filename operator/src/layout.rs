@@ -1,7 +1,11 @@
 //! Where things are in a pod of a gateway, and how its objects are called: what the compiled configuration, the pod
 //! template and the data plane have to agree on. Changes when one of them moves.
 
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use bridge_api::v1alpha1::McpGatewaySpec;
 use bridge_api::v1alpha1::common::CaRef;
+use bridge_api::v1alpha1::gateway::IpFamily;
 
 /// The bootstrap `ConfigMap`.
 pub const BOOTSTRAP_DIR: &str = "/etc/mcp-bridge/bootstrap";
@@ -40,9 +44,23 @@ pub fn adapter(backend: &str) -> String {
     format!("mcpbe-{backend}")
 }
 
+/// Name of the Lease by which the operators of a class agree who writes.
+pub fn lease(class: &str) -> String {
+    format!("mcp-bridge-operator.{class}")
+}
+
 /// Name of a cold-start Secret.
 pub fn snapshot(gateway: &str, part: usize) -> String {
     format!("{gateway}-mcpgw-snapshot-{part}")
+}
+
+/// Every address of a pod. A socket of the unspecified address of IPv6 takes both families; a gateway that is to have IPv4
+/// alone says so.
+pub fn unspecified(spec: &McpGatewaySpec) -> IpAddr {
+    match spec.service.as_ref().and_then(|service| service.ip_families.as_deref()) {
+        Some([IpFamily::IPv4]) => Ipv4Addr::UNSPECIFIED.into(),
+        _ => Ipv6Addr::UNSPECIFIED.into(),
+    }
 }
 
 /// The key of a reference to authorities.

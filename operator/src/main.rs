@@ -21,9 +21,9 @@ fn main() -> ExitCode {
             Ok(files) => print(&files.into_iter().map(|(_, text)| text).collect::<Vec<_>>().join("---\n")),
             Err(error) => complain(&error.to_string()),
         },
-        Command::Rbac { namespace, namespaces } => {
+        Command::Rbac { namespace, class, namespaces } => {
             // JSON is YAML.
-            let documents = rbac::manifests(&namespace, &namespaces)
+            let documents = rbac::manifests(&namespace, &class, &namespaces)
                 .into_iter()
                 .map(|document| format!("{document:#}\n"));
             print(&documents.collect::<Vec<_>>().join("---\n"))

@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use crate::layout;
+
 /// One row.
 struct Rule {
     groups: &'static [&'static str],
@@ -64,8 +66,6 @@ const WORKLOADS: &[Rule] = &[
 /// What it does in its own namespace.
 const OWN: &[Rule] = &[
     rule(&["coordination.k8s.io"], &["leases"], &["create"]),
-    // Another class has another name, so the names cannot be listed here.
-    rule(&["coordination.k8s.io"], &["leases"], &["get", "update"]),
     rule(&[""], &["secrets"], &["create"]),
     Rule { groups: &[""], resources: &["secrets"], names: &[AUTHORITY], verbs: &["get", "patch"] },
 ];
@@ -76,9 +76,12 @@ const TOKENS: &[Rule] = &[rule(&["authentication.k8s.io"], &["tokenreviews"], &[
 /// Resources of the whole cluster.
 const UNCONFINED: [&str; 3] = ["namespaces", "tokenreviews", "customresourcedefinitions"];
 
-/// The roles and their bindings to the account `mcp-bridge-operator` of a namespace: for the whole cluster, or for some
-/// namespaces.
-pub fn manifests(namespace: &str, confined: &[String]) -> Vec<Value> {
+/// The Lease of a class, which is there when it has been created; no name can be asked for before (Kubernetes, RBAC).
+const LEASE: Rule = rule(&["coordination.k8s.io"], &["leases"], &["get", "update"]);
+
+/// The roles and their bindings to the account `mcp-bridge-operator` of a namespace, of an operator of `class`: for the whole
+/// cluster, or for some namespaces.
+pub fn manifests(namespace: &str, class: &str, confined: &[String]) -> Vec<Value> {
     let name = "mcp-bridge-operator";
     let mut all = vec![json!({
         "apiVersion": "v1",
@@ -87,6 +90,7 @@ pub fn manifests(namespace: &str, confined: &[String]) -> Vec<Value> {
     })];
     let documents = |rules: &[Rule]| rules.iter().map(Rule::document).collect::<Vec<_>>();
     let mut own = documents(OWN);
+    own.push(LEASE.named(&layout::lease(class)));
     if confined.is_empty() {
         all.extend(granted(namespace, name, None, &documents(CLUSTER)));
         all.extend(granted(namespace, &format!("{name}-workloads"), None, &documents(WORKLOADS)));
@@ -97,10 +101,7 @@ pub fn manifests(namespace: &str, confined: &[String]) -> Vec<Value> {
             // Beside the role for the operator's own namespace, which may be one of them.
             all.extend(granted(namespace, &format!("{name}-served"), Some(served), &rules));
         }
-        let rule = Rule { groups: &[""], resources: &["namespaces"], names: &[], verbs: &["get"] };
-        let mut rule = rule.document();
-        rule["resourceNames"] = json!([namespace]);
-        own.push(rule);
+        own.push(rule(&[""], &["namespaces"], &["get"]).named(namespace));
     }
     all.extend(granted(namespace, name, Some(namespace), &own));
     all
@@ -139,6 +140,13 @@ impl Rule {
         }
         document["resources"] = json!(left);
         Some(document)
+    }
+
+    /// For one object, whose name is not known here.
+    fn named(&self, name: &str) -> Value {
+        let mut document = self.document();
+        document["resourceNames"] = json!([name]);
+        document
     }
 
     fn document(&self) -> Value {

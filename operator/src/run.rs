@@ -37,7 +37,7 @@ use crate::watch::Scope;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
 use crate::write::Writer;
-use crate::{fetch, watch as watches};
+use crate::{fetch, layout, watch as watches};
 
 /// Changes and messages that wait for the index. Whoever finds a queue full waits.
 const QUEUE: usize = 1024;
@@ -137,7 +137,7 @@ impl Operator {
         let today = today();
         let kept = authorities(&client, &args.namespace, today).await?;
         let own = (!args.namespaces.is_empty()).then_some(&*args.namespace);
-        let lease = ObjectName::new(&*args.namespace, format!("mcp-bridge-operator.{}", args.class));
+        let lease = ObjectName::new(&*args.namespace, layout::lease(&args.class));
         let history = history(&client, &lease).await?;
         let (names, epoch) = (args.names(pods.port()), epoch(&client, own, history.as_deref()).await?);
         let installed = format!("{}/{}", args.namespace, args.service);

@@ -6,12 +6,18 @@
 mod kit;
 #[path = "compile/memo.rs"]
 mod memo;
+#[path = "compile/places.rs"]
+mod places;
 #[path = "compile/rotation.rs"]
 mod rotation;
 #[path = "compile/services.rs"]
 mod services;
+#[path = "compile/stdio.rs"]
+mod stdio;
 #[path = "compile/tls.rs"]
 mod tls;
+#[path = "compile/unused.rs"]
+mod unused;
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_snapshot::push::{Key, Resource, ResourceType, assemble};
@@ -345,6 +351,11 @@ fn a_backend_does_not_lead_to_the_pod_itself() {
         "0.0.0.0",
         "a.localhost.",
         "metadata.google.internal",
+        "metadata",
+        "METADATA.goog.",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        "168.63.129.16",
     ] {
         let spec = json!({"endpoints": [{"url": format!("http://{host}:80/mcp")}]});
         let (reason, message) = accepted(&world(&[OPEN, &backend("b", &spec)]), "b");

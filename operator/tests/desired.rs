@@ -4,6 +4,8 @@
 
 mod kit;
 
+use std::collections::BTreeSet;
+
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
 use bridge_snapshot::push::{Entry, Key, ResourceType, Saved};
 use kit::assert_golden;
@@ -60,7 +62,7 @@ fn a_gateway_with_everything_owns_what_was_reviewed() {
         "imagePullSecrets": [{"name": "pull"}],
         "service": {"type": "LoadBalancer", "annotations": {"a": "b"}, "labels": {"l": "m", "mcp.bridge/gateway": "stolen"}, "ipFamilies": ["IPv6", "IPv4"]},
         "networkPolicy": {"enabled": true, "extraEgress": [{"to": []}]},
-        "observability": {"metrics": {"port": 9999, "serviceMonitor": {"enabled": true, "interval": "30s", "labels": {"release": "p"}}}, "logging": {"level": "debug", "format": "text"}},
+        "observability": {"metrics": {"port": 9999, "serviceMonitor": {"enabled": true, "interval": "30s", "labels": {"release": "p", "mcp.bridge/gateway": "stolen"}}}, "logging": {"level": "debug", "format": "text"}},
         "drain": {"minSeconds": 0, "timeoutSeconds": 10},
         "disruption": {"minAvailable": "50%"},
         "podTemplate": {"metadata": {"labels": {"team": "x", "mcp.bridge/gateway-uid": "stolen"}}, "spec": {"nodeSelector": {"disk": "ssd"}, "serviceAccountName": "stolen", "volumes": [{"name": "operator-token", "emptyDir": {}}], "containers": [{"name": "gateway", "env": [{"name": "X", "value": "1"}]}]}},
@@ -73,7 +75,84 @@ fn a_stdio_backend_gets_pods_of_its_own() {
     let document = BACKENDS.split("\n---\n").last().unwrap();
     let mut backend: McpBackend = serde_saphyr::from_str(document).unwrap();
     backend.metadata.uid = Some("0000-weather".to_owned());
-    assert_golden("owned-adapter.json", &documents(&adapter(&backend, &installation())));
+    let objects = adapter(&backend, &[&gateway(&json!({}))], &BTreeSet::new(), &installation());
+    assert_golden("owned-adapter.json", &documents(&objects));
+}
+
+/// The pod template of a stdio backend in namespace `here`.
+fn adapter_pods(stdio: &Value, gateway: &McpGateway, environment: &[&str]) -> Value {
+    let mut all = json!({"command": ["x"], "image": "x:1"});
+    all.as_object_mut().unwrap().extend(stdio.as_object().unwrap().clone());
+    let backend = json!({"apiVersion": "mcp.bridge/v1alpha1", "kind": "McpBackend",
+        "metadata": {"name": "b", "namespace": "here", "uid": "u2"}, "spec": {"protocol": "Stdio", "stdio": all}});
+    let environment = environment.iter().map(ToString::to_string).collect();
+    let objects =
+        adapter(&serde_json::from_value(backend).unwrap(), &[gateway], &environment, &installation());
+    find(&objects, OwnedKind::Deployment).unwrap()["spec"]["template"].clone()
+}
+
+#[test]
+fn pods_of_a_stdio_backend_are_replaced_with_what_they_read() {
+    let of = |environment: &[&str]| adapter_pods(&json!({}), &gateway(&json!({})), environment);
+    assert_ne!(of(&["s u 1"]), of(&["s u 2"]));
+    assert_eq!(of(&["s u 1"]), of(&["s u 1"]));
+    assert_eq!(of(&[])["metadata"].get("annotations"), None);
+}
+
+#[test]
+fn a_security_context_of_the_user_keeps_what_it_does_not_say() {
+    let own = json!({"securityContext": {"readOnlyRootFilesystem": false}});
+    let pods = adapter_pods(&own, &gateway(&json!({})), &[]);
+    let expected = json!({"allowPrivilegeEscalation": false, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": false});
+    assert_eq!(pods["spec"]["containers"][0]["securityContext"], expected);
+}
+
+#[test]
+fn images_of_a_stdio_backend_are_pulled_with_its_secrets_and_those_of_its_gateway() {
+    let own = json!({"imagePullSecrets": [{"name": "own"}]});
+    let mut gateway = gateway(&json!({"imagePullSecrets": [{"name": "gateways"}]}));
+    let names = |gateway: &McpGateway| adapter_pods(&own, gateway, &[])["spec"]["imagePullSecrets"].clone();
+    assert_eq!(names(&gateway), json!([{"name": "gateways"}, {"name": "own"}]));
+    gateway.metadata.namespace = Some("elsewhere".to_owned());
+    assert_eq!(names(&gateway), json!([{"name": "own"}]), "no pod reads Secrets of another namespace");
+}
+
+#[test]
+fn a_pod_has_its_time_to_drain_after_its_time_to_wait() {
+    for (drain, seconds) in [
+        (json!(null), 5 + 60 + 15),
+        (json!({"minSeconds": 60, "timeoutSeconds": 60}), 60 + 60 + 15),
+        (json!({"minSeconds": 0, "timeoutSeconds": 10}), 10 + 15),
+    ] {
+        let all = objects(&json!({ "drain": drain }));
+        let pod = &find(&all, OwnedKind::Deployment).unwrap()["spec"]["template"]["spec"];
+        assert_eq!(pod["terminationGracePeriodSeconds"], seconds, "{drain}");
+    }
+}
+
+#[test]
+fn a_newer_operator_with_the_same_image_replaces_no_pods() {
+    let template = |installation: &Installation| {
+        let all = owned(&gateway(&json!({})), installation, Some(2), false);
+        find(&all, OwnedKind::Deployment).unwrap()["spec"]["template"].clone()
+    };
+    let newer = Installation { version: "2.0".to_owned(), ..installation() };
+    assert_eq!(template(&newer), template(&installation()));
+}
+
+#[test]
+fn pages_are_open_for_the_families_that_the_gateway_is_to_have() {
+    for (families, address) in [
+        (json!(null), "[::]:8081"),
+        (json!(["IPv4", "IPv6"]), "[::]:8081"),
+        (json!(["IPv6"]), "[::]:8081"),
+        (json!(["IPv4"]), "0.0.0.0:8081"),
+    ] {
+        let all = objects(&json!({"service": {"ipFamilies": families}}));
+        let text = find(&all, OwnedKind::ConfigMap).unwrap()["data"]["bootstrap.yaml"].as_str().unwrap();
+        let file: Value = serde_json::from_str(text).unwrap();
+        assert_eq!(file["health"], address, "{families}");
+    }
 }
 
 #[test]
@@ -177,12 +256,12 @@ fn parts_of_a_snapshot_are_put_together_by_name() {
 
 #[test]
 fn the_roles_are_those_that_were_reviewed() {
-    assert_golden("rbac.json", &mcp_operator::rbac::manifests("mcp-system", &[]).into());
+    assert_golden("rbac.json", &mcp_operator::rbac::manifests("mcp-system", "mcp-bridge", &[]).into());
 }
 
 #[test]
 fn whoever_is_confined_to_namespaces_may_do_nothing_elsewhere() {
-    let confined = mcp_operator::rbac::manifests("mcp-system", &["a".to_owned(), "b".to_owned()]);
+    let confined = mcp_operator::rbac::manifests("mcp-system", "edge", &["a".to_owned(), "b".to_owned()]);
     let roles = |kind: &str| confined.iter().filter(|role| role["kind"] == kind).collect::<Vec<_>>();
     let cluster = roles("ClusterRole");
     assert_eq!(cluster.len(), 1);
@@ -190,5 +269,9 @@ fn whoever_is_confined_to_namespaces_may_do_nothing_elsewhere() {
     assert_eq!(cluster[0]["rules"][0]["resources"], json!(["tokenreviews"]));
     let of: Vec<_> = roles("Role").iter().map(|role| role["metadata"]["namespace"].clone()).collect();
     assert_eq!(of, ["a", "b", "mcp-system"]);
+    let granted = confined.iter().flat_map(|role| role["rules"].as_array().into_iter().flatten());
+    let leases: Vec<_> = granted.filter(|rule| rule["resources"] == json!(["leases"])).collect();
+    let names: Vec<_> = leases.iter().filter_map(|rule| rule.get("resourceNames")).collect();
+    assert_eq!((leases.len(), names), (2, vec![&json!(["mcp-bridge-operator.edge"])]));
     assert_golden("rbac-confined.json", &confined.into());
 }

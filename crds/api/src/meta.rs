@@ -13,6 +13,8 @@ pub const APPLIED_HASH: &str = "mcp.bridge/applied-hash";
 pub const GENERATION: &str = "mcp.bridge/generation";
 /// Annotation of the pod template: hash of what needs a restart.
 pub const BOOTSTRAP_HASH: &str = "mcp.bridge/bootstrap-hash";
+/// Annotation of the pod template of a stdio backend: hash of the versions of the Secrets in its environment.
+pub const ENVIRONMENT_HASH: &str = "mcp.bridge/environment-hash";
 
 /// Field manager of owned objects.
 pub const MANAGER: &str = "mcp-bridge-operator";

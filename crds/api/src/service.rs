@@ -37,16 +37,25 @@ pub const GATEWAY: &str = "mcp.bridge/gateway";
 pub const MEANINGS: [(&str, &str); 10] = [
     (
         ENABLED,
-        "`true`, exactly, makes the Service a backend. So does the label of this name, unless the gateway says otherwise.",
+        "`true`, exactly, makes the Service a backend. So does the label of this name where there is no such annotation, unless the gateway says otherwise.",
     ),
-    (NAMESPACE, "Tool namespace under which clients know it. Required."),
-    (TOOLS, "JSON list of its tools: names, or objects with `name`, `description` and `inputSchema`."),
+    (
+        NAMESPACE,
+        "Tool namespace under which clients know it. Required. Services of one Kubernetes namespace may share one; of Services of several the oldest has it.",
+    ),
+    (
+        TOOLS,
+        "JSON list of its tools: names, or objects with `name`, `description` and `inputSchema`. Without effect in this version: the server is asked.",
+    ),
     (PROTOCOL, "What it speaks: http, https, ws, wss, sse, tcp or auto."),
     (PATH, "Path of the URL. Default: that of the protocol."),
     (PORT, "Port of the Service by number or name. Default: the one named `mcp`, or the only one."),
-    (WEIGHT, "Share of requests among the Services of one tool namespace, 0 to 1000. Default: 100."),
-    (HEALTH_CHECK_PATH, "Path of a health check by HTTP."),
-    (HEALTH_CHECK_INTERVAL, "Time between health checks, 1s to 1h."),
+    (
+        WEIGHT,
+        "Share of requests among the Services of one tool namespace, 0 to 1000. 0 takes the Service out; the other numbers are without effect in this version: endpoints are taken in turn.",
+    ),
+    (HEALTH_CHECK_PATH, "Path of a health check by HTTP. Without effect in this version."),
+    (HEALTH_CHECK_INTERVAL, "Time between health checks, 1s to 1h. Without effect in this version."),
     (GATEWAY, "The only gateway that takes it, as name or namespace/name."),
 ];
 
@@ -113,6 +122,9 @@ choice! {
     }
 }
 
+/// Findings about one Service. What else is wrong is told when these are corrected.
+const MOST_FINDINGS: usize = 16;
+
 /// An annotation that cannot be used as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
@@ -131,14 +143,15 @@ pub struct Reading {
     pub findings: Vec<Finding>,
 }
 
-/// Reads the annotations of a Service. Its labels count only for [`ENABLED`], and not at all with `annotation_only`.
+/// Reads the annotations of a Service. Its labels count only for [`ENABLED`], where there is no such annotation, and not at
+/// all with `annotation_only`.
 pub fn read(
     annotations: &BTreeMap<String, String>,
     labels: &BTreeMap<String, String>,
     annotation_only: bool,
 ) -> Reading {
-    let on = |map: &BTreeMap<String, String>| map.get(ENABLED).is_some_and(|value| value == "true");
-    if !(on(annotations) || !annotation_only && on(labels)) {
+    let label = labels.get(ENABLED).filter(|_| !annotation_only);
+    if annotations.get(ENABLED).or(label).is_none_or(|value| value != "true") {
         return Reading::default();
     }
     let mut reader = Reader { annotations, findings: Vec::new() };
@@ -164,6 +177,7 @@ pub fn read(
         reader.find(name, "no such annotation; it has no effect");
     }
     let backend = namespace.map(|_| Annotated { protocol, ..backend });
+    reader.findings.truncate(MOST_FINDINGS);
     Reading { backend, findings: reader.findings }
 }
 

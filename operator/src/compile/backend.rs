@@ -1,11 +1,11 @@
 //! One `McpBackend` at one gateway: what the pods get, or why it is left out. Changes when a property of backends reaches
 //! the data plane.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use bridge_api::condition::{Accepted, ResolvedRefs};
-use bridge_api::v1alpha1::backend::{BackendProtocol, BackendTlsMode, SessionMode, Stdio};
+use bridge_api::v1alpha1::backend::{BackendProtocol, SessionMode, Stdio};
 use bridge_api::v1alpha1::common::TimeSpan;
 use bridge_api::v1alpha1::gateway::StdioPolicy;
 use bridge_api::v1alpha1::traffic::TrafficPolicy;
@@ -18,11 +18,13 @@ use kube::ResourceExt as _;
 use super::Options;
 use super::credentials::{Credentials, Secrets};
 use super::endpoints::{Places, places, port};
+use super::environment::environment;
 use super::filters::exposure;
 use super::finding::Problem;
 use super::refs::Lookup;
 use super::target::{Shape, parse};
 use super::tls;
+use super::unused::of_backend as unused_fields;
 use crate::world::ObjectName;
 use crate::{defaults, layout};
 
@@ -35,6 +37,8 @@ pub(super) struct Compiled {
     pub(super) secrets: Secrets,
     /// Endpoints, ready or not.
     pub(super) total: usize,
+    /// Versions of the Secrets in the environment of its pods, for a stdio server that has some.
+    pub(super) environment: Option<BTreeSet<String>>,
     /// Harmless fields that this version does not act on.
     pub(super) without_effect: Vec<&'static str>,
 }
@@ -56,19 +60,29 @@ pub(super) fn compile(
     let defaults = gateway.spec.routing.as_ref().and_then(|routing| routing.defaults.as_ref());
     let traffic = defaults.map_or_else(|| spec.traffic.clone(), |defaults| spec.traffic.or(defaults));
     let name = tool_namespace(backend);
-    let without_effect = unused_fields(spec, &traffic);
     let stdio = gateway.spec.stdio_policy.unwrap_or(StdioPolicy::Isolated);
+    let without_effect = unused_fields(spec, &traffic, stdio);
     match (&spec.stdio, stdio) {
         (Some(_), StdioPolicy::Forbid) => Err(Problem::spec(
             Accepted::StdioForbidden,
             format_args!("spec.stdioPolicy of gateway {} is Forbid", ObjectName::of(gateway)),
         )),
+        // Such a child can do whatever the gateway can.
+        (Some(_), StdioPolicy::InProcess) if gateway.namespace() != backend.namespace() => {
+            Err(Problem::spec(
+                Accepted::StdioForbidden,
+                format_args!(
+                    "spec.stdioPolicy of gateway {} is InProcess, which is for backends of its own namespace alone",
+                    ObjectName::of(gateway)
+                ),
+            ))
+        }
         (Some(child), StdioPolicy::InProcess) => {
             let credentials = Credentials::of_child(lookup, &namespace, child)?;
             let mut part = part(&name, process(child), credentials.list, spec, &traffic);
             part.backend.exposure = exposure;
             let secrets = credentials.secrets;
-            Ok(Compiled { part, endpoints: None, secrets, total: 1, without_effect })
+            Ok(Compiled { part, endpoints: None, secrets, total: 1, environment: None, without_effect })
         }
         (Some(child), StdioPolicy::Isolated) if child.image.is_none() => Err(Problem::spec(
             Accepted::Invalid,
@@ -76,6 +90,8 @@ pub(super) fn compile(
         )),
         _ => {
             let credentials = Credentials::of(lookup, &namespace, spec)?;
+            let environment = spec.stdio.as_ref().map(|stdio| environment(lookup, &namespace, stdio));
+            let environment = environment.transpose()?;
             let shape = Shape {
                 protocol: spec.protocol,
                 path: spec.path.clone(),
@@ -89,7 +105,7 @@ pub(super) fn compile(
             part.backend.exposure = exposure;
             part.backend.tls = tls;
             let endpoints = Some(Endpoints { targets });
-            Ok(Compiled { part: stable(part), endpoints, secrets, total, without_effect })
+            Ok(Compiled { part: stable(part), endpoints, secrets, total, environment, without_effect })
         }
     }
 }
@@ -121,21 +137,11 @@ fn targets(
     mut shape: Shape,
 ) -> Result<(Vec<Target>, usize), Problem> {
     let spec = &backend.spec;
-    let mode = spec.tls.as_ref().and_then(|tls| tls.mode);
     if let Some(all) = &spec.endpoints {
         let (mut ranked, mut total) = (Vec::new(), 0);
         for endpoint in all {
             let (mut place, protocol) = parse(&endpoint.url.0, options.allow_local_endpoints)?;
-            match mode {
-                Some(BackendTlsMode::Disabled) if place.encrypted => {
-                    return Err(Problem::spec(
-                        Accepted::Invalid,
-                        "spec.tls.mode: Disabled contradicts the URL of an endpoint",
-                    ));
-                }
-                Some(mode) => place.encrypted = mode != BackendTlsMode::Disabled,
-                None => {}
-            }
+            place.encrypted = tls::encrypts_url(spec, place.encrypted)?;
             if spec.protocol == BackendProtocol::Auto {
                 shape.protocol = protocol.unwrap_or(BackendProtocol::Auto);
             }
@@ -155,10 +161,12 @@ fn targets(
                 format_args!("spec.serviceRef.name: Service {name} does not exist"),
             )
         })?;
-        let port = port(&name, service, Some(&reference.port))
-            .map_err(|problem| problem.at("spec.serviceRef.port"))?;
-        let encrypted = mode.is_some_and(|mode| mode != BackendTlsMode::Disabled);
-        return Ok(at_all(&shape, &places(lookup, &name, port, encrypted)));
+        let port =
+            port(&name, service, Some(&reference.port)).map_err(|problem| problem.at("spec.serviceRef"))?;
+        let places = places(lookup, &name, port, tls::encrypts_service(spec));
+        let places =
+            places.checked(options.allow_local_endpoints).map_err(|problem| problem.at("spec.serviceRef"))?;
+        return Ok(at_all(&shape, &places));
     }
     if spec.stdio.is_some() {
         let name = ObjectName::new(namespace, layout::adapter(&backend.name_any()));
@@ -167,7 +175,10 @@ fn targets(
             port: layout::ADAPTER_PORT.into(),
             ..ServicePort::default()
         };
-        return Ok(at_all(&shape, &places(lookup, &name, &port, false)));
+        let places = places(lookup, &name, &port, false);
+        let places =
+            places.checked(options.allow_local_endpoints).map_err(|problem| problem.at("spec.stdio"))?;
+        return Ok(at_all(&shape, &places));
     }
     Err(Problem::spec(
         Accepted::UnsupportedProtocol,
@@ -230,28 +241,4 @@ pub(super) fn backend_of(name: &str, target: Target, traffic: &TrafficPolicy) ->
         exposure: Exposure::default(),
         tls: None,
     }
-}
-
-fn unused_fields(spec: &McpBackendSpec, traffic: &TrafficPolicy) -> Vec<&'static str> {
-    let timeouts = traffic.timeouts.as_ref();
-    let pool = traffic.connection_pool.as_ref();
-    let fields = [
-        (spec.headers.as_ref().is_some_and(|all| all.forward.is_some()), "headers.forward"),
-        (spec.state == bridge_api::v1alpha1::backend::BackendState::Draining, "state: Draining"),
-        (spec.endpoints.iter().flatten().any(|all| all.priority.is_some()), "endpoints[].priority"),
-        (spec.endpoints.iter().flatten().any(|all| all.zone.is_some()), "endpoints[].zone"),
-        (traffic.load_balancing.is_some(), "loadBalancing"),
-        (traffic.circuit_breaker.is_some(), "circuitBreaker"),
-        (traffic.retries.is_some(), "retries"),
-        (traffic.health_check.is_some(), "healthCheck"),
-        (
-            timeouts.is_some_and(|all| all.initialize.is_some() || all.idle.is_some()),
-            "timeouts.initialize, .idle",
-        ),
-        (
-            pool.is_some_and(|all| all.max_idle.is_some() || all.max_per_session.is_some()),
-            "connectionPool.maxIdle, .maxPerSession",
-        ),
-    ];
-    fields.into_iter().filter_map(|(set, field)| set.then_some(field)).collect()
 }

@@ -13,6 +13,7 @@ use super::credentials::Secrets;
 use super::finding::{Finding, Problem, without_effect};
 use super::listeners::{ListenerVerdict, listener};
 use super::refs::Lookup;
+use super::unused::of_gateway as unused_fields;
 use crate::{defaults, layout};
 
 /// A gateway without its backends, and what there is to say about it.
@@ -134,26 +135,4 @@ fn sessions(gateway: &McpGateway) -> Sessions {
         max_sessions: most
             .map_or(defaults.max_sessions, |most| usize::try_from(most).unwrap_or(defaults.max_sessions)),
     }
-}
-
-/// Fields that this version does not act on, and may leave alone without danger.
-fn unused_fields(gateway: &McpGateway) -> Vec<&'static str> {
-    let spec = &gateway.spec;
-    let rate = spec.rate_limit.as_ref();
-    let routing = spec.routing.as_ref();
-    let naming = routing.and_then(|routing| routing.naming.as_ref());
-    let observability = spec.observability.as_ref();
-    let fields = [
-        (spec.session.as_ref().is_some_and(|session| session.redis.is_some()), "session.redis"),
-        (rate.is_some_and(|rate| rate.per_user.is_some()), "rateLimit.perUser"),
-        (rate.is_some_and(|rate| rate.global.is_some()), "rateLimit.global"),
-        (rate.is_some_and(|rate| rate.store.is_some()), "rateLimit.store"),
-        (routing.is_some_and(|routing| routing.strategy.is_some()), "routing.strategy"),
-        (routing.is_some_and(|routing| routing.failure_mode.is_some()), "routing.failureMode"),
-        (naming.is_some_and(|naming| naming.separator.is_some()), "routing.naming.separator"),
-        (naming.is_some_and(|naming| naming.on_conflict.is_some()), "routing.naming.onConflict"),
-        (spec.discovery.as_ref().is_some_and(|all| all.consul.is_some()), "discovery.consul"),
-        (observability.is_some_and(|all| all.tracing.is_some()), "observability.tracing"),
-    ];
-    fields.into_iter().filter_map(|(set, field)| set.then_some(field)).collect()
 }

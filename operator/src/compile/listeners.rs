@@ -1,19 +1,17 @@
 //! Ports for clients. Changes when a frontend or one of its settings is added.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use bridge_api::condition::ResolvedRefs;
 use bridge_api::v1alpha1::McpGatewaySpec;
-use bridge_api::v1alpha1::gateway::{
-    IpFamily, Listener, ListenerProtocol, ListenerTls, ListenerTlsMode, TlsVersion,
-};
+use bridge_api::v1alpha1::gateway::{Listener, ListenerProtocol, ListenerTls, ListenerTlsMode, TlsVersion};
 use bridge_snapshot::{ClientAuth, Protocol, SsePaths, Tls};
 
 use super::credentials::Secrets;
 use super::finding::{Finding, Problem};
 use super::material;
 use super::refs::Lookup;
-use crate::defaults;
+use crate::{defaults, layout};
 
 /// Keys of a Secret of type `kubernetes.io/tls`.
 const TLS_CERTIFICATE: &str = "tls.crt";
@@ -58,11 +56,10 @@ pub(super) fn listener(
     };
     let limits = spec.limits.as_ref();
     let connections = limits.and_then(|limits| limits.max_connections).unwrap_or(defaults::MAX_CONNECTIONS);
-    let by_address = spec.rate_limit.as_ref().and_then(|limit| limit.per_ip_connections);
-    let per_ip = limits.and_then(|limits| limits.max_connections_per_ip).or(by_address);
+    let per_ip = limits.and_then(|limits| limits.max_connections_per_ip);
     let compiled = bridge_snapshot::Listener {
         name: listener.name.clone(),
-        address: SocketAddr::new(unspecified(spec), listener.port),
+        address: SocketAddr::new(layout::unspecified(spec), listener.port),
         protocols: protocols(listener),
         tls,
         allowed_origins: origins,
@@ -146,15 +143,6 @@ fn without_effect(listener: &Listener) -> Vec<&'static str> {
         (tls.is_some_and(|tls| tls.cipher_suites.is_some()), "listeners[].tls.cipherSuites"),
     ];
     settings.into_iter().filter_map(|(set, field)| set.then_some(field)).collect()
-}
-
-/// Every address of the pod, of the families that the Service has.
-fn unspecified(spec: &McpGatewaySpec) -> IpAddr {
-    let families = spec.service.as_ref().and_then(|service| service.ip_families.as_deref());
-    match families.and_then(<[_]>::first) {
-        Some(IpFamily::IPv6) => Ipv6Addr::UNSPECIFIED.into(),
-        Some(IpFamily::IPv4) | None => Ipv4Addr::UNSPECIFIED.into(),
-    }
 }
 
 fn count(number: u32) -> usize {

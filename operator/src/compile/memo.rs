@@ -1,7 +1,7 @@
 //! What was compiled before, for as long as everything that it was made of is the same. Changes when the outcome depends on
 //! another kind of object. A change of one backend among ten thousand is to cost the compilation of one.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
@@ -48,6 +48,7 @@ pub(super) struct Encoded {
     pub(super) total: usize,
     pub(super) ready: usize,
     pub(super) without_effect: Vec<&'static str>,
+    pub(super) environment: Option<BTreeSet<String>>,
 }
 
 /// An object that was looked up, as it was. Another one, or the same one with another content, is another allocation.

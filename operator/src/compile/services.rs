@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use bridge_api::event::EventReason;
+use bridge_api::meta::GATEWAY_UID_LABEL;
 use bridge_api::service::{self, Annotated, ServiceProtocol};
 use bridge_api::v1alpha1::McpGateway;
 use bridge_api::v1alpha1::backend::BackendProtocol;
@@ -13,11 +14,13 @@ use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
+use super::Options;
 use super::attach::takes_service;
 use super::backend::backend_of;
 use super::endpoints::{places, port};
 use super::refs::Lookup;
 use super::target::Shape;
+use super::unused;
 use crate::world::{ObjectName, World};
 
 /// Something that the owner of a Service should know.
@@ -50,7 +53,9 @@ pub(super) struct Discovered {
 /// A backend that nobody wrote a resource for.
 #[derive(Debug)]
 pub(super) struct Virtual {
-    pub(super) services: Vec<ObjectName>,
+    /// The Service that decides for the others.
+    oldest: ObjectName,
+    pub(super) services: usize,
     pub(super) part: BackendPart,
     pub(super) endpoints: Endpoints,
     pub(super) total: usize,
@@ -65,6 +70,7 @@ struct Candidate<'a> {
 /// Reads the Services that the gateway takes. A tool namespace that is in `taken` belongs to an `McpBackend`.
 pub(super) fn discover(
     world: &World,
+    options: &Options,
     gateway_name: &ObjectName,
     gateway: &McpGateway,
     taken: impl Fn(&str) -> Option<ObjectName>,
@@ -85,14 +91,24 @@ pub(super) fn discover(
             found.note(name, EventReason::InvalidAnnotation, message);
         }
         match reading.backend {
-            Some(annotated) => candidates.push(Candidate { name, service, annotated }),
+            Some(_) if service.labels().contains_key(GATEWAY_UID_LABEL) => {
+                let message = format!("{}: a gateway is no backend of a gateway", service::ENABLED);
+                found.ignore(name, EventReason::InvalidAnnotation, message);
+            }
+            Some(annotated) => {
+                for annotation in unused::of_service(&annotated) {
+                    let message = format!("{annotation}: without effect in this version");
+                    found.note(name, EventReason::InvalidAnnotation, message);
+                }
+                candidates.push(Candidate { name, service, annotated });
+            }
             None => found.ignored += 1,
         }
     }
     // The oldest Service decides what the others of its tool namespace have to speak.
     candidates.sort_by_key(|candidate| (age(candidate.service), candidate.name.clone()));
     for candidate in candidates {
-        found.add(world, gateway, candidate, &taken);
+        found.add(world, options, gateway, candidate, &taken);
     }
     found
 }
@@ -110,6 +126,7 @@ impl Discovered {
     fn add(
         &mut self,
         world: &World,
+        options: &Options,
         gateway: &McpGateway,
         candidate: Candidate<'_>,
         taken: &impl Fn(&str) -> Option<ObjectName>,
@@ -130,22 +147,36 @@ impl Discovered {
         let shape = Shape { protocol, path: annotated.path.clone(), headers: BTreeMap::new() };
         // Discovery is not remembered, so nobody needs to know what was looked up.
         let places = places(&mut Lookup::new(world), name, port, encrypted);
+        let places = match places.checked(options.allow_local_endpoints) {
+            Ok(places) => places,
+            Err(problem) => return self.ignore(name, EventReason::RefInvalid, problem.message()),
+        };
         // No share of the requests means no endpoint.
         let served = if annotated.weight == Some(0) { &[][..] } else { &places.ready };
         let targets: Vec<Target> = served.iter().map(|place| shape.at(place)).collect();
         let message = format!("served as {tool_namespace}");
         match self.backends.get_mut(&tool_namespace) {
-            Some(first) if !same_kind(&first.part.backend.target, &shape) => {
-                let oldest = first.services.first().map(ToString::to_string).unwrap_or_default();
+            // Calls to one team's servers are for that team alone.
+            Some(first) if first.oldest.namespace != name.namespace => {
                 let problem = format!(
-                    "{}: Service {oldest} is older, has the same {} and speaks another protocol; the Service is not served",
+                    "{}: Service {} of another Kubernetes namespace is older and has {tool_namespace}; the Service is not \
+                     served",
+                    service::NAMESPACE,
+                    first.oldest
+                );
+                self.ignore(name, EventReason::InvalidAnnotation, problem);
+            }
+            Some(first) if !same_kind(&first.part.backend.target, &shape) => {
+                let problem = format!(
+                    "{}: Service {} is older, has the same {} and speaks another protocol; the Service is not served",
                     service::PROTOCOL,
+                    first.oldest,
                     service::NAMESPACE
                 );
                 self.ignore(name, EventReason::InvalidAnnotation, problem);
             }
             Some(first) => {
-                first.services.push(name.clone());
+                first.services += 1;
                 first.endpoints.targets.extend(targets);
                 first.total += places.total;
                 self.note(name, EventReason::DiscoveredService, message);
@@ -156,10 +187,10 @@ impl Discovered {
                 let backend = backend_of(&tool_namespace, super::backend::nowhere(protocol), &traffic);
                 let compiled = BackendPart { backend, credentials: Vec::new(), rank: 0 };
                 let endpoints = Endpoints { targets };
-                let services = vec![name.clone()];
+                let (oldest, total) = (name.clone(), places.total);
                 self.backends.insert(
                     tool_namespace,
-                    Virtual { services, part: compiled, endpoints, total: places.total },
+                    Virtual { oldest, services: 1, part: compiled, endpoints, total },
                 );
                 self.note(name, EventReason::DiscoveredService, message);
             }

@@ -2,7 +2,7 @@
 //! when a protocol is added.
 
 use std::collections::BTreeMap;
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use bridge_api::condition::Accepted;
 use bridge_api::v1alpha1::backend::BackendProtocol;
@@ -105,23 +105,31 @@ pub(super) fn parse(url: &str, allow_local: bool) -> Result<(Place, Option<Backe
     Ok((place, protocol))
 }
 
+/// Metadata services that are not on the link: Alibaba Cloud, Azure.
+const METADATA_V4: [Ipv4Addr; 2] = [Ipv4Addr::new(100, 100, 100, 200), Ipv4Addr::new(168, 63, 129, 16)];
+/// That of AWS: `fd00:ec2::254`.
+const METADATA_V6: Ipv6Addr = Ipv6Addr::new(0xfd00, 0x0ec2, 0, 0, 0, 0, 0, 0x254);
+/// That of Google Cloud, which others imitate.
+const METADATA_NAMES: [&str; 3] = ["metadata", "metadata.goog", "metadata.google.internal"];
+
 /// Whether a host is the pod itself, its link, or the metadata service of a cloud: places that the pod reaches and the
 /// author of a backend must not reach through it.
-fn is_local(host: &str) -> bool {
+pub(super) fn is_local(host: &str) -> bool {
     let bare = host.trim_matches(['[', ']']).trim_end_matches('.').to_ascii_lowercase();
     match bare.parse::<IpAddr>() {
         Ok(address) => match address.to_canonical() {
-            IpAddr::V4(v4) => v4.is_loopback() || v4.is_link_local() || v4.is_unspecified(),
-            IpAddr::V6(v6) => v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified(),
+            IpAddr::V4(v4) => {
+                v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || METADATA_V4.contains(&v4)
+            }
+            IpAddr::V6(v6) => {
+                v6.is_loopback() || v6.is_unicast_link_local() || v6.is_unspecified() || v6 == METADATA_V6
+            }
         },
         Err(_name) => {
             // `127.1` and `0x7f000001` are no addresses here, but resolvers take them for some.
             let last = bare.rsplit('.').next().unwrap_or_default();
             let numeric = last.starts_with("0x") || last.bytes().all(|byte| byte.is_ascii_digit());
-            numeric
-                || bare == "localhost"
-                || bare.ends_with(".localhost")
-                || bare == "metadata.google.internal"
+            numeric || bare == "localhost" || bare.ends_with(".localhost") || METADATA_NAMES.contains(&&*bare)
         }
     }
 }

@@ -46,6 +46,31 @@ pub(super) fn upstream(
     Ok((settings != UpstreamTls::default()).then_some(settings))
 }
 
+/// Whether the connections to a Service are encrypted. A Service has no URL that says so; whoever writes about certificates
+/// does.
+pub(super) fn encrypts_service(spec: &McpBackendSpec) -> bool {
+    spec.tls.as_ref().is_some_and(|tls| tls.mode != Some(BackendTlsMode::Disabled))
+}
+
+/// Whether the connections to a URL are encrypted, one whose scheme says `by_scheme`.
+pub(super) fn encrypts_url(spec: &McpBackendSpec, by_scheme: bool) -> Result<bool, Problem> {
+    let Some(tls) = &spec.tls else { return Ok(by_scheme) };
+    let checks = tls.ca_ref.is_some() || tls.server_name.is_some() || tls.insecure_skip_verify.is_some();
+    match tls.mode {
+        Some(BackendTlsMode::Disabled) if by_scheme => Err(Problem::spec(
+            Accepted::Invalid,
+            "spec.tls.mode: Disabled contradicts the URL of an endpoint",
+        )),
+        Some(mode) => Ok(mode != BackendTlsMode::Disabled),
+        None if checks && !by_scheme => Err(Problem::spec(
+            Accepted::Invalid,
+            "spec.tls: the URL of an endpoint is not encrypted, so no certificate would be checked; write an encrypted \
+             one, or mode: Simple",
+        )),
+        None => Ok(by_scheme),
+    }
+}
+
 /// Whether any certificate passes.
 pub(crate) fn is_insecure(tls: &BackendTls) -> bool {
     tls.insecure_skip_verify == Some(true)

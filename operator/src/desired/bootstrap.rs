@@ -1,5 +1,7 @@
 //! What a pod knows before it has a configuration. Changes with the data plane's bootstrap file.
 
+use std::net::SocketAddr;
+
 use bridge_api::v1alpha1::gateway::LogFormat;
 use serde_json::json;
 
@@ -16,6 +18,7 @@ pub(super) fn text(subject: &Subject<'_>) -> String {
     let observability = subject.gateway.spec.observability.as_ref();
     let logging = observability.and_then(|all| all.logging.as_ref());
     let format = logging.and_then(|logging| logging.format).unwrap_or(LogFormat::Json);
+    let address = layout::unspecified(&subject.gateway.spec);
     let file = json!({
         "gateway": subject.name.to_string(),
         "operators": subject.installation.operators,
@@ -23,8 +26,8 @@ pub(super) fn text(subject: &Subject<'_>) -> String {
         "token_file": format!("{}/token", layout::TOKEN_DIR),
         "state_dir": layout::STATE_DIR,
         "cold_start": layout::SNAPSHOT_DIR,
-        "metrics": format!("0.0.0.0:{}", metrics_port(subject)),
-        "health": format!("0.0.0.0:{}", layout::HEALTH_PORT),
+        "metrics": SocketAddr::new(address, metrics_port(subject)),
+        "health": SocketAddr::new(address, layout::HEALTH_PORT),
         "log_format": format.as_str(),
     });
     format!("{file:#}\n")

@@ -112,6 +112,7 @@ pub(super) fn service_monitor(subject: &Subject<'_>) -> Option<Owned> {
     });
     if let Some(labels) = &own.labels {
         merge(&mut body, &json!({ "metadata": { "labels": labels } }));
+        merge(&mut body, &json!({ "metadata": { "labels": subject.labels() } }));
     }
     Some(subject.own(OwnedKind::ServiceMonitor, &subject.workload(), &body))
 }

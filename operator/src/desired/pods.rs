@@ -14,6 +14,8 @@ use super::snapshot::MOST_PARTS;
 use super::{Owned, OwnedKind, Subject, bootstrap};
 use crate::{defaults, layout};
 
+/// Label of objects: version of the operator that made them.
+pub(super) const VERSION_LABEL: &str = "app.kubernetes.io/version";
 /// Name of the container that serves.
 const CONTAINER: &str = "gateway";
 /// Name of the volume with the token for operators.
@@ -56,7 +58,8 @@ fn template(subject: &Subject<'_>) -> Value {
         "serviceAccountName": subject.workload(),
         "automountServiceAccountToken": false,
         "enableServiceLinks": false,
-        "terminationGracePeriodSeconds": timeout + defaults::DRAIN_GRACE,
+        // It begins before the wait of `preStop`, and the pod's own time after it.
+        "terminationGracePeriodSeconds": wait(subject) + timeout + defaults::DRAIN_GRACE,
         "securityContext": pod_security(),
         "topologySpreadConstraints": [spread("topology.kubernetes.io/zone"), spread("kubernetes.io/hostname")],
         "containers": [container(subject, &Value::Array(mounts))],
@@ -66,7 +69,10 @@ fn template(subject: &Subject<'_>) -> Value {
         let names: Vec<_> = secrets.iter().map(|secret| json!({ "name": secret.name })).collect();
         merge(&mut pod, &json!({ "imagePullSecrets": names }));
     }
-    let mut template = json!({ "metadata": { "labels": subject.labels() }, "spec": pod });
+    let mut labels = subject.labels();
+    // A newer operator is no reason for new pods.
+    merge(&mut labels, &json!({ VERSION_LABEL: null }));
+    let mut template = json!({ "metadata": { "labels": labels }, "spec": pod });
     if let Some(own) = &spec.pod_template {
         let guarded = template.clone();
         merge(&mut template, &json!(own));
@@ -90,9 +96,15 @@ fn restore(template: &mut Value, guarded: &Value) {
     merge(template, &fixed);
 }
 
+/// Seconds for which a pod that leaves serves as before.
+fn wait(subject: &Subject<'_>) -> u32 {
+    let drain = subject.gateway.spec.drain.as_ref();
+    drain.and_then(|drain| drain.min_seconds).unwrap_or(defaults::DRAIN_MIN)
+}
+
 fn container(subject: &Subject<'_>, mounts: &Value) -> Value {
     let spec = &subject.gateway.spec;
-    let wait = spec.drain.as_ref().and_then(|drain| drain.min_seconds).unwrap_or(defaults::DRAIN_MIN);
+    let wait = wait(subject);
     let listeners = spec.listeners.iter().map(|listener| (&*listener.name, listener.port));
     let pages = [("metrics", bootstrap::metrics_port(subject)), ("health", layout::HEALTH_PORT)];
     let ports: Vec<_> = listeners

@@ -174,11 +174,21 @@ impl Writer {
             return Ok(());
         }
         let accepted = compilation.backends.get(&name).into_iter().flat_map(|verdict| &verdict.gateways);
-        let isolated = accepted.filter(|(_, accepted)| accepted.holds()).any(|(gateway, _)| {
-            let policy = view.world.gateways.get(gateway).and_then(|gateway| gateway.spec.stdio_policy);
-            policy.unwrap_or(StdioPolicy::Isolated) == StdioPolicy::Isolated
-        });
-        let wanted = if isolated { adapter(backend, &self.installation) } else { Vec::new() };
+        let gateways = accepted.filter(|(_, accepted)| accepted.holds());
+        let gateways =
+            gateways.filter_map(|(gateway, _)| view.world.gateways.get(gateway).map(AsRef::as_ref));
+        let gateways: Vec<&McpGateway> = gateways
+            .filter(|gateway| {
+                gateway.spec.stdio_policy.unwrap_or(StdioPolicy::Isolated) == StdioPolicy::Isolated
+            })
+            .collect();
+        let verdict = compilation.backends.get(&name);
+        let wanted = match verdict.and_then(|verdict| verdict.environment.as_ref()) {
+            _ if gateways.is_empty() => Vec::new(),
+            Some(environment) => adapter(backend, &gateways, environment, &self.installation),
+            // New pods could not start; those that run stay until what they refer to is there again.
+            None => return Ok(()),
+        };
         let reference = backend.object_ref(&());
         match self.apply_all(&view.world, &wanted, &reference).await?.obstacle {
             Some(obstacle) => drop(self.stuck.insert(name, obstacle)),

@@ -67,6 +67,48 @@ fn a_service_gives_way_to_a_backend_and_says_what_is_wrong_with_it() {
 }
 
 #[test]
+fn services_of_another_namespace_get_no_share_of_a_teams_calls() {
+    let all = gateway(&json!({"discovery": {"services": {"namespaces": {"from": "All"}}}}));
+    let theirs = annotated("bb", "2026-01-02T00:00:00Z", &json!({})).replace("\"here\"", "\"there\"");
+    let compilation = world(&[&all, &annotated("a", "2026-01-01T00:00:00Z", &json!({})), &theirs]);
+    let backends = snapshot(&compilation).backends;
+    assert_eq!((backends.len(), backends[0].targets().count()), (1, 1));
+    let told = &compilation.services[&ObjectName::new("there", "bb")];
+    assert!(told.iter().any(|note| note.warning && note.message.contains("Service here/a")), "{told:?}");
+    assert_eq!(compilation.gateways[&main_gateway()].ignored, 1);
+}
+
+#[test]
+fn a_gateway_does_not_find_itself_or_another() {
+    let mut own: Value = serde_json::from_str(
+        annotated("a", "2026-01-01T00:00:00Z", &json!({})).split("\n---\n").next().unwrap(),
+    )
+    .unwrap();
+    own["metadata"]["labels"] = json!({"mcp.bridge/gateway-uid": "u1"});
+    let compilation = world(&[OPEN, &own.to_string()]);
+    assert_eq!(snapshot(&compilation).backends.len(), 0);
+    assert!(
+        notes(&compilation, "a")[0].contains("a gateway is no backend"),
+        "{:?}",
+        notes(&compilation, "a")
+    );
+}
+
+#[test]
+fn a_service_with_a_name_or_an_address_out_of_reach_is_not_served() {
+    let service = annotated("a", "2026-01-01T00:00:00Z", &json!({}));
+    for (from, to, words) in [
+        ("10.0.0.1", "169.254.169.254", "addresses of the pod itself"),
+        (r#""spec":{"#, r#""spec":{"type":"ExternalName","externalName":"x","#, "is an ExternalName"),
+    ] {
+        let compilation = world(&[OPEN, &service.replace(from, to)]);
+        assert_eq!(snapshot(&compilation).backends.len(), 0, "{to}");
+        let told = notes(&compilation, "a");
+        assert!(told.iter().any(|note| note.starts_with("RefInvalid") && note.contains(words)), "{told:?}");
+    }
+}
+
+#[test]
 fn a_gateway_takes_from_the_namespaces_that_it_selects() {
     let spec = json!({
         "backends": {"namespaces": {"from": "Selector", "selector": {"matchLabels": {"tenant": "yes"}}}},

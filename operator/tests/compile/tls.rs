@@ -79,6 +79,29 @@ fn pods_of_a_service_are_known_by_its_name() {
 }
 
 #[test]
+fn whoever_writes_about_certificates_means_encryption() {
+    let service = "kind: Service\nmetadata: {name: s, namespace: here}\nspec: {ports: [{port: 443}]}";
+    let slice = json!({"kind": "EndpointSlice", "addressType": "IPv4", "ports": [{"port": 8443}],
+        "metadata": {"name": "s-1", "namespace": "here", "labels": {"kubernetes.io/service-name": "s"}},
+        "endpoints": [{"addresses": ["10.0.0.1"]}]})
+    .to_string();
+    let (cert, _) = pair();
+    let ca = object("ConfigMap", "ca", &json!({"ca.crt": cert}));
+    for tls in [json!({"caRef": {"name": "ca"}}), json!({"serverName": "x"}), json!({})] {
+        let spec = json!({"serviceRef": {"name": "s", "port": 443}, "tls": tls});
+        let compilation = world(&[OPEN, service, &slice, &ca, &backend("b", &spec)]);
+        let plan = &compilation.gateways[&main_gateway()];
+        let places = plan.entries[&Key::new(ResourceType::Endpoints, "b")].body();
+        assert!(places.contains("https://s.here.svc:443/"), "{tls}: {places}");
+    }
+    for url in ["http://mcp.example.com", "HTTP://mcp.example.com"] {
+        let spec = json!({"endpoints": [{ "url": url }], "tls": {"caRef": {"name": "ca"}}});
+        let found = super::accepted(&world(&[OPEN, &ca, &backend("b", &spec)]), "b");
+        assert_eq!(found.0, bridge_api::condition::Accepted::Invalid, "{url}: {}", found.1);
+    }
+}
+
+#[test]
 fn what_cannot_be_used_is_told_and_the_backend_is_left_out() {
     let (cert, key) = pair();
     let (other, _) = pair();

@@ -239,12 +239,15 @@ fn definitions() -> Result<Vec<(String, String)>> {
 /// The rules of the operator's roles.
 fn rules() -> Result<Vec<(String, String)>> {
     let all = roles()?;
+    let confined = documents(&said(&["rbac", "--namespaces", "served"])?)?;
     let files = [
-        ("cluster", "ClusterRole mcp-bridge-operator"),
-        ("workloads", "ClusterRole mcp-bridge-operator-workloads"),
-        ("own", "Role mcp-bridge-operator"),
+        ("cluster", &all, "ClusterRole mcp-bridge-operator"),
+        ("workloads", &all, "ClusterRole mcp-bridge-operator-workloads"),
+        ("own", &all, "Role mcp-bridge-operator"),
+        ("tokens", &confined, "ClusterRole mcp-bridge-operator-tokens"),
+        ("served", &confined, "Role mcp-bridge-operator-served"),
     ];
-    let files = files.map(|(file, role)| {
+    let files = files.map(|(file, all, role)| {
         let role = all.iter().find(|object| identity(object) == role).with_context(|| role.to_owned())?;
         let rules = serde_saphyr::to_string(&role["rules"])?;
         let text = format!("# Written by `make charts` from operator/src/rbac.rs. Do not edit.\n{rules}");

@@ -30,6 +30,8 @@ fn a_service_is_a_backend_when_it_says_so_exactly() {
     assert!(served(&on, &none, true));
     assert!(served(&namespace, &on, false), "by label");
     assert!(!served(&namespace, &on, true), "labels do not count");
+    let off = map(&[(ENABLED, "false"), (NAMESPACE, "tools")]);
+    assert!(!served(&off, &on, false), "who writes an annotation means it");
     for value in ["True", "1", "yes", "", " true"] {
         let off = map(&[(ENABLED, value), (NAMESPACE, "tools")]);
         assert_eq!(read(&off, &none, false), Reading::default(), "{value}");

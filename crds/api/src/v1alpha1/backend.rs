@@ -46,6 +46,7 @@ use crate::choice::choice;
     printcolumn = r#"{"name": "Available", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Available\")].status", "description": "Whether most pods have a healthy endpoint."}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
     validation = ("size(self.metadata.name) <= 57", "metadata.name must have at most 57 characters; the names of the backend's objects are made from it"),
+    validation = ("!has(self.spec.stdio) || !self.metadata.name.contains('.')", "metadata.name must have no dot with stdio, because no name of a Service has one"),
     validation = ("has(self.spec.toolNamespace) || !self.metadata.name.contains('.')", "spec.toolNamespace is required when metadata.name has a dot, because tool namespaces have none")
 )]
 #[serde(rename_all = "camelCase")]
@@ -60,6 +61,12 @@ use crate::choice::choice;
 #[x_kube(validation = (
     "!has(self.stdio) || !has(self.tls)",
     "tls has no meaning with stdio: a child process has no connection"
+))]
+#[x_kube(validation = (
+    "!has(self.tls) || has(self.tls.mode) || !has(self.endpoints) || \
+     !(has(self.tls.caRef) || has(self.tls.serverName) || has(self.tls.insecureSkipVerify)) || \
+     self.endpoints.all(e, !e.url.startsWith('http://') && !e.url.startsWith('ws://') && !e.url.startsWith('tcp://'))",
+    "tls without a mode leaves http://, ws:// and tcp:// in plain text and checks no certificate; write https://, wss:// or tls://, or mode: Simple"
 ))]
 #[x_kube(validation = (
     "!has(self.path) || !(self.protocol in ['TCP', 'Stdio'])",
@@ -123,7 +130,7 @@ pub struct McpBackendSpec {
     /// A program that speaks on its standard streams.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdio: Option<Stdio>,
-    /// A service in Consul. The gateway's discovery.consul says which Consul.
+    /// A service in Consul. This version cannot do it, and does not serve the backend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consul: Option<ConsulService>,
     /// Path of the server, for endpoints whose URL has none. Default: /mcp for StreamableHTTP, /sse for SSE, / for
@@ -144,13 +151,13 @@ pub struct McpBackendSpec {
         "toolNamespace cannot be changed, because that would rename tools under their clients"
     ))]
     pub tool_namespace: Option<String>,
-    /// Encryption of the connections. Default: as the URL says.
+    /// Encryption of the connections. Default: as the URL says, and none to a serviceRef.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tls: Option<BackendTls>,
-    /// What the gateway shows to the server.
+    /// What the gateway shows to the server. Without effect with stdio, whose credentials are in stdio.env.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<BackendAuth>,
-    /// Headers of the requests.
+    /// Headers of the requests. Without effect with stdio.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub headers: Option<Headers>,
     /// Treatment of requests; what is absent is inherited from the gateway's routing.defaults.
@@ -165,10 +172,10 @@ pub struct McpBackendSpec {
     /// Which prompts clients see, by name.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub prompts: Option<Filter>,
-    /// Enabled, Draining (no new sessions) or Disabled (no requests).
+    /// Enabled, Draining (no new sessions), which is without effect in this version, or Disabled (no requests).
     #[serde(default)]
     pub state: BackendState,
-    /// Who wins a name of several backends with naming.onConflict: FirstWins; the greater number. Default: 0.
+    /// Who wins a name of several backends where the gateway's routing.naming.mode is None: the greater number. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = -1000, max = 1000))]
     pub priority: Option<i32>,

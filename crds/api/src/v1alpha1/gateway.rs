@@ -62,6 +62,7 @@ use crate::schema;
     printcolumn = r#"{"name": "Ready", "type": "string", "jsonPath": ".status.conditions[?(@.type==\"Ready\")].status", "description": "Whether clients are served."}"#,
     printcolumn = r#"{"name": "Config", "type": "string", "jsonPath": ".status.config.summary", "priority": 1, "description": "Pods that have the configuration, of all ready pods."}"#,
     printcolumn = r#"{"name": "Age", "type": "date", "jsonPath": ".metadata.creationTimestamp"}"#,
+    validation = ("self.metadata.name.matches('^[a-z]([-a-z0-9]*[a-z0-9])?$')", "metadata.name must begin with a letter and have no dot, because a Service gets the same name"),
     validation = ("size(self.metadata.name) <= 46", "metadata.name must have at most 46 characters; the names of the gateway's objects are made from it")
 )]
 #[serde(rename_all = "camelCase")]
@@ -122,13 +123,14 @@ pub struct McpGatewaySpec {
     /// How clients prove who they are. Default: nobody is let in.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub auth: Option<Auth>,
-    /// What a client may do, once it is known. Default: everything.
+    /// What a client may do, once it is known. This version cannot apply rules: with rules, or with defaultAction: Deny, all
+    /// clients are refused. Default: everything.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub authorization: Option<Authorization>,
     /// Where sessions of clients are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub session: Option<Session>,
-    /// How much clients may ask.
+    /// How much clients may ask. Nothing of it is enforced in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rate_limit: Option<RateLimit>,
     /// Bounds on what one pod holds.
@@ -143,8 +145,10 @@ pub struct McpGatewaySpec {
     /// Where backends are found that have no McpBackend.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<Discovery>,
-    /// What backends with protocol: Stdio may do: Forbid (nothing), Isolated (run in pods of their own) or InProcess
-    /// (run as children of the gateway's pods). Default: Isolated.
+    /// What backends with protocol: Stdio may do: Forbid (nothing), Isolated (run in pods of their own) or InProcess (run
+    /// as children of the gateway, if they are of its own namespace). A child in process runs as the gateway's user in its
+    /// container: it can read the credentials of all backends and the keys of clients' tokens, and stdio.image, replicas,
+    /// resources and securityContext do not count. Default: Isolated.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stdio_policy: Option<StdioPolicy>,
     /// How a pod leaves.

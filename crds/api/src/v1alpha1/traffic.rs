@@ -14,22 +14,25 @@ use crate::choice::choice;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct TrafficPolicy {
-    /// How requests are spread over the endpoints.
+    /// How requests are spread over the endpoints. Without effect in this version: they are taken in turn, and those that failed lately
+    /// last.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub load_balancing: Option<LoadBalancing>,
-    /// When an endpoint gets no more requests because it fails. Counted for each endpoint, by each pod.
+    /// When an endpoint gets no more requests because it fails. Without effect in this version: one that cannot be reached is tried last,
+    /// for a second at first and at most half a minute.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub circuit_breaker: Option<CircuitBreaker>,
-    /// When a failed request is sent again. Calls of tools never are, unless the tool is declared idempotent.
+    /// When a failed request is sent again. Without effect in this version: a request that was never sent goes to another endpoint, and
+    /// nothing else is sent again.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub retries: Option<Retries>,
     /// How long the gateway waits.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeouts: Option<Timeouts>,
-    /// Bounds on the connections of one pod to the backend.
+    /// Bounds on what one pod asks of the backend at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connection_pool: Option<ConnectionPool>,
-    /// How endpoints are checked while nobody uses them.
+    /// How endpoints are checked while nobody uses them. Without effect in this version: requests alone tell.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub health_check: Option<HealthCheck>,
 }
@@ -39,10 +42,10 @@ pub struct TrafficPolicy {
 #[serde(rename_all = "camelCase")]
 pub struct LoadBalancing {
     /// How an endpoint is chosen: RoundRobin, LeastConnections, Weighted, Latency, Locality (same zone first) or
-    /// ConsistentHash (by session). Default: LeastConnections.
+    /// ConsistentHash (by session). This version chooses by RoundRobin, whatever is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
-    /// Share of this backend among those that serve the same tool namespace. 0 means no new sessions. Default: 100.
+    /// Share of this backend among those that serve the same tool namespace. 0 means no new sessions. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub weight: Option<u32>,
@@ -70,24 +73,24 @@ choice! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct CircuitBreaker {
-    /// Failures in a row that open the circuit. Default: 5.
+    /// Failures in a row that open the circuit.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1000))]
     pub failure_threshold: Option<u32>,
-    /// Successes in a row that close it again. Default: 2.
+    /// Successes in a row that close it again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub success_threshold: Option<u32>,
-    /// Seconds without any request before it is tried again. Default: 30.
+    /// Seconds without any request before it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub open_seconds: Option<u32>,
-    /// Requests at once while it is tried again. Default: 1.
+    /// Requests at once while it is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub half_open_requests: Option<u32>,
     /// What counts as a failure: Connect, Timeout, ServerError (HTTP 5xx) or Protocol (not MCP). Errors that a tool
-    /// reports never count. Default: all of them.
+    /// reports never count.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set"))]
     pub error_classes: Option<Vec<ErrorClass>>,
@@ -111,19 +114,19 @@ choice! {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Retries {
-    /// Further attempts after the first. 0 switches retries off. Default: 2.
+    /// Further attempts after the first. 0 switches retries off.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 10))]
     pub attempts: Option<u32>,
     /// What is tried again: ConnectFailure (the request was never sent), Unavailable (HTTP 503), Timeout, or
-    /// IdempotentTools (calls of tools that declare themselves idempotent, too). Default: ConnectFailure, Unavailable.
+    /// IdempotentTools (calls of tools that declare themselves idempotent, too).
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4), extend("x-kubernetes-list-type" = "set"))]
     pub retry_on: Option<Vec<RetryOn>>,
     /// Time between attempts.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backoff: Option<Backoff>,
-    /// Retries as a percentage of all requests, beyond which nothing is tried again. Default: 20.
+    /// Retries as a percentage of all requests, beyond which nothing is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100))]
     pub budget_percent: Option<u32>,
@@ -151,10 +154,10 @@ choice! {
     "base must not be longer than max"
 ))]
 pub struct Backoff {
-    /// Time before the first retry, for example 100ms. It doubles each time. Default: 100ms.
+    /// Time before the first retry, for example 100ms. It doubles each time.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub base: Option<TimeSpan>,
-    /// Longest time between two attempts, for example 5s. Default: 5s.
+    /// Longest time between two attempts, for example 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max: Option<TimeSpan>,
 }
@@ -163,21 +166,21 @@ pub struct Backoff {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Timeouts {
-    /// Time to connect, for example 5s. Default: 5s.
+    /// Time to connect and to agree on a session, for example 5s. Default: 5s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub connect: Option<TimeSpan>,
-    /// Time until the handshake of a session is answered, for example 30s. Default: 30s.
+    /// Time until the handshake of a session is answered, for example 30s. Without effect in this version: connect bounds it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub initialize: Option<TimeSpan>,
     /// Time until a request is answered, for example 60s. Progress starts it again. Default: 60s.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub request: Option<TimeSpan>,
-    /// Time after which an unused connection is closed, for example 5m. Default: 300s.
+    /// Time after which an unused connection is closed, for example 5m. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idle: Option<TimeSpan>,
 }
 
-/// Bounds on the connections of one pod to the backend.
+/// Bounds on what one pod asks of the backend at once.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = (
@@ -185,19 +188,19 @@ pub struct Timeouts {
     "maxIdle must not be greater than maxConnections"
 ))]
 pub struct ConnectionPool {
-    /// Connections at once. Default: 256.
+    /// Requests in flight at once, over however many connections; more are refused as backend_busy. Default: 256.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100_000))]
     pub max_connections: Option<u32>,
-    /// Unused connections that are kept open. Default: 32.
+    /// Unused connections that are kept open. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 100_000))]
     pub max_idle: Option<u32>,
-    /// Requests in flight of one session. Default: 32.
+    /// Requests in flight of one session. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 10_000))]
     pub max_per_session: Option<u32>,
-    /// Seconds between signs of life on an unused connection. Default: 30.
+    /// Seconds between signs of life on an unused connection. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 7200))]
     pub keepalive_seconds: Option<u32>,
@@ -216,22 +219,22 @@ pub struct ConnectionPool {
 ))]
 pub struct HealthCheck {
     /// What is done: Mcp (a ping within a session that exists; never a new session), Http (a GET of path), Tcp (a
-    /// connection) or None. Default: Mcp.
+    /// connection) or None.
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
     pub kind: Option<HealthCheckType>,
-    /// Seconds between checks. Default: 30.
+    /// Seconds between checks.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub interval_seconds: Option<u32>,
-    /// Seconds until a check counts as failed. Default: 5.
+    /// Seconds until a check counts as failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 300))]
     pub timeout_seconds: Option<u32>,
-    /// Path of the GET. 200 to 399 is healthy. Default: /health.
+    /// Path of the GET. 200 to 399 is healthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), regex(pattern = URL_PATH))]
     pub path: Option<String>,
-    /// Failed checks in a row that make an endpoint unhealthy. Default: 3.
+    /// Failed checks in a row that make an endpoint unhealthy.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 100))]
     pub unhealthy_threshold: Option<u32>,

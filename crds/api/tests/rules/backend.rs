@@ -9,7 +9,7 @@ metadata: {name: tools, namespace: team-a}
 spec: {protocol: StreamableHTTP, serviceRef: {name: tools, port: http}}
 ";
 
-pub(crate) const CASES: [Case; 39] = [
+pub(crate) const CASES: [Case; 43] = [
     refuses(
         "spec.toolNamespace: must be made of a to z, 0 to 9, - and _, and begin and end with a letter or a digit",
         "{spec: {toolNamespace: My_Tools}}",
@@ -31,6 +31,11 @@ pub(crate) const CASES: [Case; 39] = [
         "{metadata: {name: a.b}, spec: {toolNamespace: a_b}}",
     ),
     refuses(
+        ": metadata.name must have no dot with stdio, because no name of a Service has one",
+        "{metadata: {name: a.b}, spec: {toolNamespace: a_b, protocol: Stdio, serviceRef: null, stdio: {command: [a]}}}",
+        "{metadata: {name: a-b}, spec: {toolNamespace: a_b, protocol: Stdio, serviceRef: null, stdio: {command: [a]}}}",
+    ),
+    refuses(
         "spec: exactly one of endpoints, serviceRef, stdio and consul must say where the server is",
         "{spec: {consul: {service: tools}}}",
         "{spec: {serviceRef: null, consul: {service: tools}}}",
@@ -44,6 +49,11 @@ pub(crate) const CASES: [Case; 39] = [
         "spec: tls has no meaning with stdio: a child process has no connection",
         "{spec: {protocol: Stdio, serviceRef: null, stdio: {command: [a]}, tls: {mode: Simple}}}",
         "{spec: {tls: {mode: Simple}}}",
+    ),
+    refuses(
+        "spec: tls without a mode leaves http://, ws:// and tcp:// in plain text and checks no certificate; write https://, wss:// or tls://, or mode: Simple",
+        "{spec: {serviceRef: null, endpoints: [{url: 'https://a'}, {url: 'http://b'}], tls: {caRef: {name: ca}}}}",
+        "{spec: {serviceRef: null, endpoints: [{url: 'https://a'}], tls: {caRef: {name: ca}}}}",
     ),
     refuses(
         "spec: path has no meaning with protocol: TCP or Stdio",
@@ -134,6 +144,11 @@ pub(crate) const CASES: [Case; 39] = [
         "{spec: {auth: {type: APIKey, apiKey: {secretRef: {name: a, key: b}}}}}",
     ),
     refuses(
+        "spec.auth.apiKey: this header belongs to the connection or to MCP and cannot carry a key",
+        "{spec: {auth: {type: APIKey, apiKey: {header: HOST, secretRef: {name: a, key: b}}}}}",
+        "{spec: {auth: {type: APIKey, apiKey: {header: X-Host, secretRef: {name: a, key: b}}}}}",
+    ),
+    refuses(
         "spec.auth: basic is required with type: Basic, and only there",
         "{spec: {auth: {type: Basic}}}",
         "{spec: {auth: {type: Basic, basic: {secretRef: {name: a}}}}}",
@@ -167,6 +182,11 @@ pub(crate) const CASES: [Case; 39] = [
         "spec.headers.forward[0]: this header belongs to the connection or to MCP and cannot be forwarded",
         "{spec: {headers: {forward: [{name: Upgrade}]}}}",
         "{spec: {headers: {forward: [{name: X-Tenant, as: X-Team}]}}}",
+    ),
+    refuses(
+        "spec.headers.forward[0]: a header cannot be forwarded as one that belongs to the connection or to MCP",
+        "{spec: {headers: {forward: [{name: X-A, as: Content-Length}]}}}",
+        "{spec: {headers: {forward: [{name: X-A, as: X-Length}]}}}",
     ),
     refuses(
         "spec.headers.forward[0]: the client's credential is forwarded by auth.type: Passthrough only",

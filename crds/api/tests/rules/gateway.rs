@@ -9,11 +9,16 @@ metadata: {name: main, namespace: mcp-system}
 spec: {listeners: [{name: http, protocol: StreamableHTTP, port: 8080, tls: {mode: Disabled}}]}
 ";
 
-pub(crate) const CASES: [Case; 32] = [
+pub(crate) const CASES: [Case; 33] = [
     refuses(
         ": metadata.name must have at most 46 characters; the names of the gateway's objects are made from it",
         "{metadata: {name: a123456789-123456789-123456789-123456789-123456}}",
         "{metadata: {name: a123456789-123456789-123456789-123456789-12345}}",
+    ),
+    refuses(
+        ": metadata.name must begin with a letter and have no dot, because a Service gets the same name",
+        "{metadata: {name: 2nd.edge}}",
+        "{metadata: {name: edge-2}}",
     ),
     refuses(
         "spec: replicas and autoscaling are mutually exclusive",

@@ -19,6 +19,9 @@ pub(crate) async fn the_charts_are_in_order(cluster: &'static Cluster) -> Result
         ("replica=3", "additional properties 'replica' not allowed"),
         ("image.digest=latest", "does not match pattern"),
         ("log.format=xml", "value must be one of 'json', 'text'"),
+        ("class=Bad_Class", "does not match pattern"),
+        ("gateway.name=2nd", "does not match pattern"),
+        (r"'commonLabels.app\.kubernetes\.io/name=x'", "app.kubernetes.io/name"),
     ] {
         let said = refused(cluster, &format!("helm template x charts/mcp-bridge --set {wrong}")).await?;
         ensure!(said.contains(words), "{wrong}: {said}");

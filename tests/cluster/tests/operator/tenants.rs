@@ -92,7 +92,9 @@ pub(crate) async fn an_operator_of_one_namespace_asks_for_nothing_of_another(
 /// Roles for one namespace, and the operator's Deployment in another.
 async fn install(cluster: &Cluster) -> Result<()> {
     let mut program = Command::new(root().join("target/debug/mcp-operator"));
-    let roles = program.args(["rbac", "--namespace", SYSTEM, "--namespaces", SERVED]).output()?;
+    let roles = program
+        .args(["rbac", "--class", "tenant", "--namespace", SYSTEM, "--namespaces", SERVED])
+        .output()?;
     ensure!(roles.status.success(), "mcp-operator rbac");
     cluster.apply(&String::from_utf8(roles.stdout)?).await?;
     let manifest = fs::read_to_string(root().join("tests/cluster/tests/operator/operator.yaml"))?;

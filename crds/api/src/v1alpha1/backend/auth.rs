@@ -8,6 +8,20 @@ use serde::{Deserialize, Serialize};
 use crate::choice::choice;
 use crate::v1alpha1::common::{CaRef, HEADER_NAME, HTTP_URL, LocalRef, SecretKeyRef};
 
+/// The rule that a header, if `unless` does not hold, is none that belongs to a connection or to MCP itself.
+macro_rules! reserved {
+    ($unless:literal, $header:literal) => {
+        concat!(
+            $unless,
+            "!(",
+            $header,
+            ".lowerAscii() in ['connection', 'content-length', 'content-type', 'host', 'keep-alive', \
+             'mcp-protocol-version', 'mcp-session-id', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', \
+             'te', 'trailer', 'transfer-encoding', 'upgrade'])"
+        )
+    };
+}
+
 /// Encryption of the connections to a backend.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
@@ -25,7 +39,7 @@ use crate::v1alpha1::common::{CaRef, HEADER_NAME, HTTP_URL, LocalRef, SecretKeyR
 ))]
 pub struct BackendTls {
     /// Disabled (plain text), Simple (the server shows a certificate) or Mutual (the gateway, too). Default: as the URL
-    /// says.
+    /// says, and Simple for a serviceRef.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<BackendTlsMode>,
     /// Authorities that sign the server's certificate. Default: those of the system.
@@ -81,7 +95,8 @@ choice! {
 ))]
 pub struct BackendAuth {
     /// None, Bearer, APIKey, Basic, OAuth2ClientCredentials, TokenExchange (a token for this backend in exchange for the
-    /// client's) or Passthrough (the client's own token; only for backends that may see it).
+    /// client's) or Passthrough (the client's own token; only for backends that may see it). This version does not serve a
+    /// backend with one of the last three.
     #[serde(rename = "type", default)]
     pub kind: BackendAuthType,
     /// A token of the gateway.
@@ -132,8 +147,12 @@ pub struct BearerAuth {
 }
 
 /// A key in a header.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
+#[x_kube(validation = (
+    reserved!("!has(self.header) || ", "self.header"),
+    "this header belongs to the connection or to MCP and cannot carry a key"
+))]
 pub struct ApiKeyAuth {
     /// Secret with the key.
     pub secret_ref: SecretKeyRef,
@@ -222,7 +241,7 @@ pub struct Headers {
         extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"])
     )]
     pub set: Option<Vec<SetHeader>>,
-    /// Headers that are taken over from the client's request.
+    /// Headers that are taken over from the client's request. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 32),
@@ -231,16 +250,14 @@ pub struct Headers {
     pub forward: Option<Vec<ForwardHeader>>,
 }
 
-/// Headers that belong to a connection or to MCP itself.
-const RESERVED: &str = "!(self.name.lowerAscii() in ['connection', 'content-length', 'content-type', 'host', 'keep-alive', \
-     'mcp-protocol-version', 'mcp-session-id', 'proxy-authenticate', 'proxy-authorization', 'proxy-connection', 'te', \
-     'trailer', 'transfer-encoding', 'upgrade'])";
-
 /// A header with a value of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("has(self.value) != has(self.secretRef)", "exactly one of value and secretRef must be set"))]
-#[x_kube(validation = (RESERVED, "this header belongs to the connection or to MCP and cannot be set"))]
+#[x_kube(validation = (
+    reserved!("", "self.name"),
+    "this header belongs to the connection or to MCP and cannot be set"
+))]
 pub struct SetHeader {
     /// Name of the header.
     #[schemars(length(min = 1, max = 128), regex(pattern = HEADER_NAME))]
@@ -257,7 +274,14 @@ pub struct SetHeader {
 /// A header that is taken over from the client's request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
-#[x_kube(validation = (RESERVED, "this header belongs to the connection or to MCP and cannot be forwarded"))]
+#[x_kube(validation = (
+    reserved!("", "self.name"),
+    "this header belongs to the connection or to MCP and cannot be forwarded"
+))]
+#[x_kube(validation = (
+    reserved!("!has(self.__as__) || ", "self.__as__"),
+    "a header cannot be forwarded as one that belongs to the connection or to MCP"
+))]
 #[x_kube(validation = (
     "self.name.lowerAscii() != 'authorization'",
     "the client's credential is forwarded by auth.type: Passthrough only"

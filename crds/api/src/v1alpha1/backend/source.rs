@@ -30,15 +30,17 @@ pub struct GatewayRef {
 pub struct StaticEndpoint {
     /// URL, for example https://mcp.example.com/mcp. Schemes: http, https, ws, wss, tcp, tls.
     pub url: EndpointUrl,
-    /// Share of requests with loadBalancing.strategy: Weighted. 0 means none. Default: 100.
+    /// Share of requests with loadBalancing.strategy: Weighted. 0 means none; the other numbers are without effect in this
+    /// version: endpoints are taken in turn.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1000))]
     pub weight: Option<u32>,
-    /// Zone (topology.kubernetes.io/zone) where it is.
+    /// Zone (topology.kubernetes.io/zone) where it is. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 63))]
     pub zone: Option<String>,
-    /// Endpoints of a greater number are used only when all of smaller numbers are unhealthy. Default: 0.
+    /// Endpoints of a greater number are used only when all of smaller numbers are unhealthy. Without that effect in this
+    /// version: those of smaller numbers are the first of the turn, and no more. Default: 0.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 15))]
     pub priority: Option<u32>,
@@ -83,8 +85,8 @@ pub struct ServiceRef {
     pub port: IntOrString,
 }
 
-/// A program that speaks on its standard streams. It runs in pods of its own, or as a child of the gateway where
-/// stdioPolicy: InProcess allows that.
+/// A program that speaks on its standard streams. It runs in pods of its own, or, where the gateway's stdioPolicy is
+/// InProcess, as a child of the gateway.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Stdio {
@@ -99,7 +101,11 @@ pub struct Stdio {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 512))]
     pub image: Option<String>,
-    /// Environment variables of the program.
+    /// Secrets for pulling the image. Those of gateways of the same namespace are used, too.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
+    pub image_pull_secrets: Option<Vec<LocalRef>>,
+    /// Environment variables of the program. Pods are replaced when a Secret in them changes.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 128),
@@ -128,7 +134,7 @@ pub struct Stdio {
     /// Compute resources of a pod. Default: none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub resources: Option<Resources>,
-    /// SecurityContext (core/v1) of the container. Default: one that the restricted Pod Security Standard admits.
+    /// SecurityContext (core/v1) of the container, merged over one that the restricted Pod Security Standard admits.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::preserved")]
     pub security_context: Option<Preserved>,

@@ -17,13 +17,14 @@ pub struct Auth {
     /// Signed tokens (RFC 7519).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub jwt: Option<Jwt>,
-    /// Client certificates. Needs a listener with tls.mode: Mutual.
+    /// Client certificates. Needs a listener with tls.mode: Mutual. This version cannot apply it, and refuses all clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mtls: Option<Mtls>,
-    /// A token in each message of a connection, not only at its beginning.
+    /// A token in each message of a connection, not only at its beginning. Without effect but with jwt.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_message: Option<PerMessage>,
-    /// Clients that prove nothing: Deny or Allow. Default: Deny.
+    /// Clients that prove nothing: Deny or Allow. This version cannot apply Allow together with jwt, and refuses all clients
+    /// then. Default: Deny.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub anonymous: Option<Action>,
 }
@@ -66,17 +67,18 @@ pub struct JwtProvider {
         extend("x-kubernetes-list-type" = "set")
     )]
     pub audiences: Option<Vec<String>>,
-    /// URL of the issuer's keys (RFC 7517).
+    /// URL of the issuer's keys (RFC 7517). This version cannot apply it, and refuses all clients.
     #[serde(rename = "jwksURL", skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 2048), regex(pattern = HTTP_URL))]
     pub jwks_url: Option<String>,
-    /// Whether the URL of the keys is found at the issuer, by OpenID Connect Discovery. Default: false.
+    /// Whether the URL of the keys is found at the issuer, by OpenID Connect Discovery. This version cannot apply it, and refuses all clients.
+    /// Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub discovery: Option<bool>,
-    /// Shared secret of HS256, HS384 and HS512, at least 32 bytes.
+    /// Shared secret of HS256, HS384 and HS512, at least 32 bytes. Every byte of the value counts, also a newline at its end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hmac_secret_ref: Option<SecretKeyRef>,
-    /// Names of the claims that say who the client is and what it may do.
+    /// Names of the claims that say who the client is and what it may do. This version cannot apply it, and refuses all clients.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub claims: Option<ClaimNames>,
 }

@@ -25,7 +25,8 @@ pub struct Listener {
     #[serde(default = "default_port")]
     #[schemars(range(min = 1, max = 65535))]
     pub port: u16,
-    /// Path that is served. Default: / for WebSocket, /mcp for StreamableHTTP, /sse for SSE.
+    /// Path that is served. Without effect in this version but with protocol: SSE. Default: / for WebSocket, /mcp for StreamableHTTP, /sse
+    /// for SSE.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1024), regex(pattern = URL_PATH))]
     pub path: Option<String>,
@@ -79,7 +80,7 @@ pub struct ListenerTls {
     /// Disabled (plain text), Terminate, or Mutual (clients show certificates, too). Default: Terminate.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<ListenerTlsMode>,
-    /// Secrets of type kubernetes.io/tls. The first that fits the requested host name is shown; without a name the first.
+    /// Secrets of type kubernetes.io/tls. This version shows the first one, whatever the name that a client asks for.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 8), extend("x-kubernetes-list-type" = "atomic"))]
     pub certificate_refs: Option<Vec<LocalRef>>,
@@ -89,7 +90,7 @@ pub struct ListenerTls {
     /// Oldest version that is spoken: 1.2 or 1.3. Default: 1.3.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub min_version: Option<TlsVersion>,
-    /// Cipher suites by their IANA names, in order of preference. Default: the library's choice.
+    /// Cipher suites by their IANA names, in order of preference. Without effect in this version: the library chooses.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(
         length(max = 32),

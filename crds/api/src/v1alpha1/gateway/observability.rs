@@ -16,7 +16,7 @@ pub struct Observability {
     /// Metrics for Prometheus.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub metrics: Option<Metrics>,
-    /// Traces by OTLP.
+    /// Traces by OTLP. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub tracing: Option<Tracing>,
     /// Logs on standard error.

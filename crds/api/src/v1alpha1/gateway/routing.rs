@@ -16,14 +16,14 @@ use crate::v1alpha1::traffic::{Strategy, TrafficPolicy};
 #[serde(rename_all = "camelCase")]
 pub struct Routing {
     /// How an endpoint is chosen, unless the backend says otherwise: RoundRobin, LeastConnections, Weighted, Latency,
-    /// Locality or ConsistentHash. Default: LeastConnections.
+    /// Locality or ConsistentHash. This version chooses by RoundRobin, whatever is written.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub strategy: Option<Strategy>,
     /// Names of tools and prompts on the endpoint of all backends.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub naming: Option<Naming>,
-    /// What lists say while a backend is away: FailOpen (what the others have) or FailClosed (an error). Default:
-    /// FailOpen.
+    /// What lists say while a backend is away: FailOpen (what the others have) or FailClosed (an error), which is without
+    /// effect in this version. Default: FailOpen.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub failure_mode: Option<FailureMode>,
     /// Treatment of requests, unless the backend says otherwise. Each field is inherited for itself.
@@ -39,12 +39,12 @@ pub struct Naming {
     /// have it) or None. Default: Conditional.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mode: Option<NamingMode>,
-    /// What stands between prefix and name. Default: a dot.
+    /// What stands between prefix and name. Without effect in this version: it is two underscores.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4), regex(pattern = "^[A-Za-z0-9_.-]+$"))]
     pub separator: Option<String>,
-    /// What happens to a name that several backends have and that gets no prefix: Reject (none of them is shown) or
-    /// FirstWins (the one of the highest priority). Default: Reject.
+    /// What happens to a name that several backends have and that gets no prefix: FirstWins (the one of the highest
+    /// priority is shown) or Reject (none of them), which is without effect in this version. Default: FirstWins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub on_conflict: Option<OnConflict>,
 }
@@ -101,7 +101,7 @@ pub struct Discovery {
     /// Services with the annotation mcp.bridge/enabled.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub services: Option<ServiceDiscovery>,
-    /// Services in Consul. Each pod asks Consul itself.
+    /// Services in Consul. Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub consul: Option<ConsulDiscovery>,
 }

@@ -11,7 +11,7 @@ use crate::v1alpha1::common::{CaRef, SecretKeyRef};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct Session {
-    /// Redis that all pods share. Without it each pod keeps its sessions in memory, and a session ends with its pod.
+    /// Redis that all pods share. Without effect in this version: each pod keeps its sessions in memory, and a session ends with its pod.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub redis: Option<Redis>,
     /// Seconds without a request after which a session ends. Default: 1800.
@@ -97,22 +97,21 @@ pub struct RedisTls {
     pub server_name: Option<String>,
 }
 
-/// How much clients may ask.
+/// How much clients may ask. Nothing of it is enforced in this version.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase")]
 pub struct RateLimit {
-    /// New connections from one address per minute. Default: no limit.
+    /// New connections from one address per minute. Without effect in this version; limits.maxConnectionsPerIP bounds those that are open.
     #[serde(rename = "perIPConnections", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub per_ip_connections: Option<u32>,
-    /// Requests of one user. Default: 1000 per minute, 50 at once.
+    /// Requests of one user. Without effect in this version: there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub per_user: Option<Rate>,
-    /// Requests of all users together. Default: no limit.
+    /// Requests of all users together. Without effect in this version: there is no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub global: Option<Rate>,
-    /// Where requests are counted: Redis (over all pods) or Memory (each pod grants its share). While Redis is away,
-    /// pods count in memory. Default: Redis if session.redis is set.
+    /// Where requests are counted: Redis (over all pods) or Memory (each pod grants its share). Without effect in this version.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub store: Option<RateStore>,
 }
@@ -124,7 +123,7 @@ pub struct Rate {
     /// Requests per minute.
     #[schemars(range(min = 1, max = 10_000_000))]
     pub requests_per_minute: u32,
-    /// Requests beyond the even rate that are let through at once. Default: 50.
+    /// Requests beyond the even rate that are let through at once.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 1_000_000))]
     pub burst: Option<u32>,
@@ -148,11 +147,11 @@ choice! {
     "maxConnectionsPerIP must not be greater than maxConnections"
 ))]
 pub struct Limits {
-    /// Connections at once. Default: 50000.
+    /// Connections at once of each listener of a pod. Default: 50000.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections: Option<u32>,
-    /// Connections at once from one address. Default: 1000.
+    /// Connections at once from one address to each listener of a pod. Default: 1000.
     #[serde(rename = "maxConnectionsPerIP", skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_connections_per_ip: Option<u32>,
@@ -160,11 +159,13 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub http_body_bytes: Option<u32>,
-    /// Bytes of one WebSocket message. Default: 10485760.
+    /// Bytes of one WebSocket message. One bound counts for both kinds of messages: the greater one of this and
+    /// tcpPayloadBytes, or the one that is written. Default: 10485760.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub web_socket_message_bytes: Option<u32>,
-    /// Bytes of one message of the binary protocol. Default: 10485760.
+    /// Bytes of one message of the binary protocol. One bound counts for both kinds of messages: the greater one of this
+    /// and webSocketMessageBytes, or the one that is written. Default: 10485760.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1024, max = 1_073_741_824))]
     pub tcp_payload_bytes: Option<u32>,

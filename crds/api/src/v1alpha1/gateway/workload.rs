@@ -109,7 +109,8 @@ pub struct GatewayService {
     /// Cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external_traffic_policy: Option<TrafficScope>,
-    /// Families of addresses, the first one preferred: IPv4, IPv6. Default: that of the cluster.
+    /// Families of addresses of the Service, the first one preferred: IPv4, IPv6. Pods listen on both unless IPv4 stands
+    /// alone. Default: that of the cluster.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 2), extend("x-kubernetes-list-type" = "atomic"))]
     pub ip_families: Option<Vec<IpFamily>>,
@@ -172,7 +173,7 @@ pub struct Drain {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 300))]
     pub min_seconds: Option<u32>,
-    /// Seconds after which what is left is closed. Kubernetes ends the pod 15 seconds later. Default: 60.
+    /// Seconds, after minSeconds, after which what is left is closed. Kubernetes ends the pod 15 seconds later. Default: 60.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 3600))]
     pub timeout_seconds: Option<u32>,
