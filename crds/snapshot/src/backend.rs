@@ -42,6 +42,19 @@ impl Backend {
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
         std::iter::once(&self.target).chain(&self.alternatives)
     }
+
+    /// Whether `other` is the same server under the same rules, wherever the two are reached and whatever they are shown
+    /// there. What was learnt from one then holds for the other.
+    pub fn is_same_server(&self, other: &Self) -> bool {
+        let Self { name, namespace, target: _, alternatives: _, exposure, tls, .. } = self;
+        let Self { era, connect_timeout, request_timeout, max_concurrency, .. } = self;
+        let has_like = |backend: &Self, target: &Target| backend.targets().any(|its| its.is_like(target));
+        (name, namespace, exposure, tls) == (&other.name, &other.namespace, &other.exposure, &other.tls)
+            && (era, connect_timeout, request_timeout, max_concurrency)
+                == (&other.era, &other.connect_timeout, &other.request_timeout, &other.max_concurrency)
+            && self.targets().all(|target| has_like(other, target))
+            && other.targets().all(|target| has_like(self, target))
+    }
 }
 
 /// How a server is reached.
@@ -60,6 +73,38 @@ pub enum Target {
     WebSocket(WebSocketBackend),
     /// A server of the original's binary protocol, dialect G.
     Tcp(TcpBackend),
+}
+
+impl Target {
+    /// Whether it is the place where `other` is, whatever is shown there. A command is what it is started with.
+    pub fn is_same_place(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Http(one), Self::Http(other)) => one.url == other.url,
+            (Self::Sse(one), Self::Sse(other)) => one.is_same_place(other),
+            (Self::Detect(one), Self::Detect(other)) => {
+                one.http.url == other.http.url && one.sse.is_same_place(&other.sse)
+            }
+            (Self::WebSocket(one), Self::WebSocket(other)) => one.url == other.url,
+            (Self::Tcp(one), Self::Tcp(other)) => {
+                (&one.host, one.port, one.tls) == (&other.host, other.port, other.tls)
+            }
+            _ => self == other,
+        }
+    }
+
+    /// Whether one server may be at both.
+    fn is_like(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Stdio(one), Self::Stdio(other)) => one == other,
+            _ => std::mem::discriminant(self) == std::mem::discriminant(other),
+        }
+    }
+}
+
+impl SseBackend {
+    fn is_same_place(&self, other: &Self) -> bool {
+        (&self.url, &self.request_url) == (&other.url, &other.request_url)
+    }
 }
 
 /// A child process. It is started without a shell.

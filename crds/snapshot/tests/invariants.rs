@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bridge_snapshot::{
     Access, Backend, EraPolicy, Exposure, HttpBackend, Limits, Listener, Naming, Protocol, Secret, Sessions,
-    Snapshot, StdioBackend, Target,
+    Snapshot, StdioBackend, Target, WebSocketBackend,
 };
 
 fn http(name: &str, token: &str) -> Backend {
@@ -126,4 +126,39 @@ fn the_hash_covers_everything_secrets_included_and_survives_the_wire() {
     other.limits.max_depth += 1;
     assert_ne!(other.content_hash(), hash);
     assert!(!format!("{one:?}").contains("one\""), "{one:?}");
+}
+
+#[test]
+fn a_server_is_the_same_elsewhere_and_for_other_credentials_but_not_under_other_rules() {
+    let one = http("web", "first");
+    let at = |url: &str| Target::Http(HttpBackend { url: url.to_owned(), headers: BTreeMap::new() });
+    let elsewhere =
+        Backend { target: at("http://h2/mcp"), alternatives: vec![at("http://h/mcp")], ..one.clone() };
+    assert!(one.is_same_server(&elsewhere) && one.is_same_server(&http("web", "second")));
+    assert!(one.target.is_same_place(&http("web", "second").target), "the credential is no part of a place");
+    assert!(!one.target.is_same_place(&elsewhere.target));
+    let others = [
+        Backend { namespace: "other".to_owned(), ..one.clone() },
+        Backend { era: EraPolicy::Modern, ..one.clone() },
+        Backend { request_timeout: Duration::from_secs(1), ..one.clone() },
+        Backend { max_concurrency: 9, ..one.clone() },
+    ];
+    for other in others {
+        assert!(!one.is_same_server(&other), "{other:?}");
+    }
+    let socket = WebSocketBackend { url: "ws://h/mcp".to_owned(), headers: BTreeMap::new() };
+    let mixed = Backend { alternatives: vec![Target::WebSocket(socket)], ..one.clone() };
+    assert!(!one.is_same_server(&mixed) && !mixed.is_same_server(&one), "it speaks something else");
+    let command = |colour: &str| Backend {
+        target: Target::Stdio(StdioBackend {
+            command: vec!["server".to_owned()],
+            working_dir: None,
+            env: BTreeMap::from([("COLOUR".to_owned(), Secret::new(colour))]),
+            max_processes: 1,
+            shared: false,
+        }),
+        ..one.clone()
+    };
+    assert!(command("red").is_same_server(&command("red")));
+    assert!(!command("red").is_same_server(&command("blue")), "a command is what it is started with");
 }

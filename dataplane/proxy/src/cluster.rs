@@ -1,6 +1,7 @@
 //! One backend as the gateway runs it: how conversations with it open, what it speaks, what it offers, how much of it
 //! may be used at once. Changes when backends get another property.
 
+mod attempts;
 mod catalogue;
 mod child;
 mod clients;
@@ -8,11 +9,13 @@ mod detect;
 mod endpoint;
 mod fetch;
 mod open;
+mod places;
 mod slot;
 
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use bridge_mcp::limits::Limits;
 use bridge_mcp::version::Era;
 use bridge_policy::exposure::Exposure;
@@ -29,10 +32,12 @@ use crate::crossing::{Pool, Watches};
 use crate::observe::GatewayMetrics;
 use crate::upstream::{Endpoints, Room};
 use endpoint::{Endpoint, Protocol};
+use places::Places;
 
 pub(crate) use catalogue::{Catalogue, Lists, Offer};
 pub(crate) use clients::Clients;
 pub(crate) use open::{mirrored, with_params};
+pub(crate) use places::Move;
 pub(crate) use slot::{LinkSlot, Openable};
 
 /// How long a server that does not speak a generation is believed not to. Asking a command costs a process, and what a
@@ -54,13 +59,16 @@ pub(crate) struct Shared {
 /// A backend.
 pub(crate) struct Cluster {
     pub(crate) name: Arc<str>,
+    /// As it was when it started: only its places change, and are in `places`.
     pub(crate) config: Backend,
     /// What of it clients see and may use.
     pub(crate) exposure: Exposure,
     shared: Arc<Shared>,
     limits: Limits,
+    /// Connections of its own, where its configuration says how they are protected.
+    own_clients: Option<Clients>,
     /// Where it is reached, and which of these places work.
-    endpoints: Vec<Endpoint>,
+    places: ArcSwap<Places>,
     standing: Arc<Endpoints>,
     permits: Arc<Semaphore>,
     /// The one process of a backend whose clients share it.
@@ -125,16 +133,19 @@ impl Cluster {
         let name: Arc<str> = config.name.as_str().into();
         let exposure = Exposure::compile(&config.exposure)
             .map_err(|error| ClusterError { backend: config.name.clone(), problem: error.to_string() })?;
-        let work = TaskTracker::new();
-        let (standing, endpoints) = endpoint::all(&config, &name, &shared.clients, &limits, &work)?;
-        Ok(Self {
+        let own_clients = Clients::of(&config).map_err(|error| ClusterError {
+            backend: config.name.clone(),
+            problem: format!("tls: {error}"),
+        })?;
+        let cluster = Self {
             permits: Arc::new(Semaphore::new(config.max_concurrency.min(Semaphore::MAX_PERMITS))),
             name,
             exposure,
             shared,
             limits,
-            endpoints,
-            standing,
+            own_clients,
+            places: ArcSwap::default(),
+            standing: Endpoints::new(),
             room: LinkSlot::default(),
             modern: LinkSlot::default(),
             pool: Pool::default(),
@@ -145,9 +156,11 @@ impl Cluster {
             modern_catalogue: Catalogue::new(Era::Modern),
             started: OnceLock::new(),
             closed: CancellationToken::new(),
-            work,
+            work: TaskTracker::new(),
             config,
-        })
+        };
+        cluster.settle()?;
+        Ok(cluster)
     }
 
     /// Starts to keep the catalogues of both generations.
@@ -241,7 +254,7 @@ impl Cluster {
     /// Whether requests to it stand alone, wherever it is reached. Not while that is unknown.
     pub(crate) fn is_http(&self) -> bool {
         let stands_alone = |endpoint: &Endpoint| endpoint.protocol() == Some(Protocol::StreamableHttp);
-        self.endpoints.iter().all(stands_alone)
+        self.places.load().endpoints().all(stands_alone)
     }
 
     /// A token that is cancelled when it closes.
@@ -297,17 +310,12 @@ impl Cluster {
     /// How long a firm verdict holds.
     fn recheck(&self) -> Duration {
         let is_command = |endpoint: &Endpoint| endpoint.protocol() == Some(Protocol::Stdio);
-        if self.endpoints.iter().any(is_command) { RECHECK_STDIO } else { RECHECK_HTTP }
+        if self.places.load().endpoints().any(is_command) { RECHECK_STDIO } else { RECHECK_HTTP }
     }
 
     /// What its endpoints speak, as far as is known.
     pub(crate) fn protocol(&self) -> Option<&'static str> {
-        self.endpoints.iter().find_map(Endpoint::protocol).map(Protocol::as_str)
-    }
-
-    /// How many endpoints it has, and how many of them are failing.
-    pub(crate) fn endpoint_counts(&self, now: Instant) -> (usize, usize) {
-        self.standing.counts(now)
+        self.places.load().endpoints().find_map(Endpoint::protocol).map(Protocol::as_str)
     }
 
     fn set_verdict(&self, era: Era, verdict: Option<Verdict>) {

@@ -14,7 +14,7 @@ use bridge_snapshot::Snapshot;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
-use crate::cluster::{self, Cluster, Offer};
+use crate::cluster::{self, Cluster, Move, Offer};
 use crate::crossing::Parked;
 use crate::discovery::Standing;
 use crate::frontend::sse;
@@ -69,7 +69,8 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// Clusters that `current` runs with the same configuration are taken over; the others are made, not yet started.
+    /// Clusters that `current` runs are taken over where they are the same servers, still at their places of before (see
+    /// [`Plan::moves`]); the others are made, not yet started.
     pub(crate) fn build(
         snapshot: Snapshot,
         gate: Gate,
@@ -84,7 +85,7 @@ impl Plan {
                 // Of the limits, a running backend has taken in these only.
                 let same = plan.backend_limits == backend_limits
                     && plan.snapshot.limits.max_rounds == limits.max_rounds;
-                plan.named(&backend.name).filter(|cluster| same && cluster.config == *backend)
+                plan.named(&backend.name).filter(|cluster| same && cluster.config.is_same_server(backend))
             });
             clusters.push(match running {
                 Some(cluster) => Arc::clone(cluster),
@@ -115,6 +116,12 @@ impl Plan {
             connection_limits,
             backend_limits,
         })
+    }
+
+    /// What takes the clusters to where the snapshot says they are.
+    pub(crate) fn moves(&self) -> Result<Vec<Move>, cluster::ClusterError> {
+        let clusters = self.snapshot.backends.iter().zip(&self.clusters);
+        clusters.filter_map(|(backend, cluster)| cluster.plan_move(backend).transpose()).collect()
     }
 
     /// The same plan with other keys.

@@ -43,6 +43,8 @@ pub(crate) struct Catalogue {
     era: Era,
     offer: watch::Sender<Offer>,
     refresh: Arc<Notify>,
+    /// The backend is reached elsewhere than before.
+    moved: Notify,
     /// Why no conversation has opened since it was read.
     trouble: Mutex<Option<Reason>>,
 }
@@ -137,6 +139,7 @@ impl Catalogue {
             era,
             offer: watch::Sender::new(Offer::Loading),
             refresh: Arc::default(),
+            moved: Notify::new(),
             trouble: Mutex::default(),
         }
     }
@@ -190,6 +193,11 @@ impl Catalogue {
     /// Asks for a new reading.
     pub(crate) fn refresh(&self) {
         self.refresh.notify_one();
+    }
+
+    /// The backend has come to other places: one that could not be read may be there.
+    pub(super) fn moved(&self) {
+        self.moved.notify_one();
     }
 
     /// Asks for a new reading when the last is old and the backend announces no changes itself.
@@ -288,9 +296,11 @@ async fn run(cluster: &Arc<Cluster>, era: Era) {
         if !known || is_mismatch {
             publish(cluster, catalogue, Offer::Absent(refusal));
         }
-        // No client may shorten this wait: that would defeat the backoff.
-        if closed.run_until_cancelled(tokio::time::sleep(wait)).await.is_none() {
-            return;
+        // No client may shorten this wait: that would defeat the backoff. Another place has not failed yet.
+        tokio::select! {
+            () = closed.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+            () = catalogue.moved.notified() => {}
         }
     }
 }

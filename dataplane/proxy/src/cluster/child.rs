@@ -9,6 +9,7 @@ use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::StdioBackend;
 use bridge_transport::stdio::{Child, ChildSpec, StartError};
+use tokio_util::sync::CancellationToken;
 
 use super::Cluster;
 use super::endpoint::{Endpoint, Reach};
@@ -18,16 +19,16 @@ use crate::upstream::{Guests, Handshake, Hello, Link, Owner, Room, Wire};
 const GRACE: Duration = Duration::from_secs(2);
 
 impl Cluster {
-    /// Starts a child, and a conversation with it.
+    /// Starts a child, and a conversation with it, which ends with `stop`.
     pub(super) async fn start_child(
         &self,
         stdio: &StdioBackend,
         era: Era,
         owner: Arc<dyn Owner>,
+        stop: CancellationToken,
     ) -> Result<Arc<Link>, Refusal> {
         let spec = self.child_spec(stdio);
         let child = self.start_with_room(&spec).await.map_err(|error| self.not_started(&error))?;
-        let stop = self.closed.child_token();
         let control = child.control;
         let wire = Wire { outbound: child.input, inbound: child.output };
         let link = self.start_channel(era, wire, owner, stop.clone())?;
@@ -47,7 +48,7 @@ impl Cluster {
     /// Whether all clients share one process.
     pub(crate) fn shares_process(&self) -> bool {
         let shares = |endpoint: &Endpoint| matches!(&endpoint.reach, Reach::Stdio(stdio) if stdio.shared);
-        self.endpoints.iter().any(shares)
+        self.places.load().endpoints().any(shares)
     }
 
     /// A part in the legacy conversation with that process. `None` when it is spoken to in the other generation.

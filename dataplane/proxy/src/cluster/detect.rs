@@ -15,14 +15,14 @@ use bridge_policy::refusal::{Reason, Refusal};
 use super::Cluster;
 use super::endpoint::{Detect, Protocol};
 use super::open::{Greeting, greet_channel};
-use crate::upstream::{Link, Opening, Owner};
+use crate::upstream::{Link, Opening, Owner, Place};
 
 /// How long a server may take to name its endpoint: some answer every GET with a stream on which nothing comes.
 const NAMING: Duration = Duration::from_secs(5);
 
 impl Cluster {
-    pub(super) async fn detect_modern(&self, detect: &Detect) -> (Arc<Link>, Opening) {
-        let (link, opening) = self.discover_http(&detect.http).await;
+    pub(super) async fn detect_modern(&self, detect: &Detect, place: &Place) -> (Arc<Link>, Opening) {
+        let (link, opening) = self.discover_http(&detect.http, place.token()).await;
         if matches!(opening, Opening::Open(_)) {
             detect.found(Protocol::StreamableHttp);
         }
@@ -32,18 +32,19 @@ impl Cluster {
     pub(super) async fn detect_legacy(
         &self,
         detect: &Detect,
+        place: &Place,
         frame: &Frame,
         owner: Arc<dyn Owner>,
     ) -> Result<(Arc<Link>, Opening), Refusal> {
         let known = *detect.found.lock();
         if known == Some(Protocol::Sse) {
-            match self.detect_sse(detect, frame, Arc::clone(&owner)).await {
+            match self.detect_sse(detect, place, frame, Arc::clone(&owner)).await {
                 // It may have become another server.
                 Err(refusal) if refusal.reason == Reason::BackendProtocol => {}
                 outcome => return outcome,
             }
         }
-        let (link, opening) = self.greet_http(&detect.http, frame).await;
+        let (link, opening) = self.greet_http(&detect.http, frame, place.token()).await;
         let may_be_sse = match &opening {
             Opening::Open(_) => {
                 detect.found(Protocol::StreamableHttp);
@@ -55,7 +56,7 @@ impl Cluster {
         if !may_be_sse {
             return Ok((link, opening));
         }
-        match self.detect_sse(detect, frame, owner).await {
+        match self.detect_sse(detect, place, frame, owner).await {
             Ok(opened) => Ok(opened),
             // What it said first describes it better.
             Err(_) => Ok((link, opening)),
@@ -65,10 +66,12 @@ impl Cluster {
     async fn detect_sse(
         &self,
         detect: &Detect,
+        place: &Place,
         frame: &Frame,
         owner: Arc<dyn Owner>,
     ) -> Result<(Arc<Link>, Opening), Refusal> {
-        let opening = tokio::time::timeout(NAMING, self.start_sse(Era::Legacy, &detect.sse, owner));
+        let opening =
+            tokio::time::timeout(NAMING, self.start_sse(Era::Legacy, &detect.sse, owner, place.token()));
         let link = opening.await.map_err(|_| {
             Refusal::backend(Reason::BackendProtocol, &self.name, "its event stream names no endpoint")
         })??;

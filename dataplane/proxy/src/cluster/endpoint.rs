@@ -1,4 +1,4 @@
-//! The places where one backend is reached, made from its configuration. Changes when a new kind of place is added.
+//! One place where a backend is reached, made from its configuration. Changes when a new kind of place is added.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
 use super::{Clients, ClusterError};
-use crate::upstream::{Endpoints, HttpServer, HttpTarget, Place, SseTarget, TcpTarget, WebSocketTarget};
+use crate::upstream::{HttpServer, HttpTarget, Place, SseTarget, TcpTarget, WebSocketTarget};
 
 /// Time between the pings to WebSocket servers.
 const PING_INTERVAL: Duration = Duration::from_secs(30);
@@ -86,6 +86,14 @@ impl Endpoint {
         }
     }
 
+    /// What it was found to speak, where that was to be found out.
+    pub(super) fn detected(&self) -> Option<Protocol> {
+        match &self.reach {
+            Reach::Detect(detect) => *detect.found.lock(),
+            _ => None,
+        }
+    }
+
     /// Whether its protocol exists in `era`, or is said to.
     pub(super) fn may_speak(&self, era: Era, policy: EraPolicy) -> bool {
         era == Era::Legacy || policy == EraPolicy::Modern || self.protocol() != Some(Protocol::Sse)
@@ -103,37 +111,38 @@ impl Detect {
     }
 }
 
-/// What every place of a backend is made with.
-struct Maker<'a> {
-    backend: &'a Backend,
-    name: &'a Arc<str>,
-    clients: &'a Clients,
-    limits: &'a Limits,
-    work: &'a TaskTracker,
+impl Reach {
+    /// Shows there from now on what `newer` shows. Connections that have shown it already go on as they are.
+    pub(super) fn renew(&self, newer: &Self) {
+        match (self, newer) {
+            (Self::Http(target), Self::Http(newer)) => target.renew(newer),
+            (Self::Sse(target), Self::Sse(newer)) => target.renew(newer),
+            (Self::Detect(detect), Self::Detect(newer)) => {
+                detect.http.renew(&newer.http);
+                detect.sse.renew(&newer.sse);
+            }
+            (Self::WebSocket(target), Self::WebSocket(newer)) => target.renew(newer),
+            (Self::Tcp(target), Self::Tcp(newer)) => target.renew(newer),
+            // A command that is started with something else is another place, and so is another kind.
+            _ => {}
+        }
+    }
 }
 
-/// All places of a backend, in configuration order.
-pub(super) fn all(
-    backend: &Backend,
-    name: &Arc<str>,
-    clients: &Clients,
-    limits: &Limits,
-    work: &TaskTracker,
-) -> Result<(Arc<Endpoints>, Vec<Endpoint>), ClusterError> {
-    let standing = Endpoints::new(backend.targets().count());
-    let own = Clients::of(backend)
-        .map_err(|error| ClusterError { backend: backend.name.clone(), problem: format!("tls: {error}") })?;
-    let maker = Maker { backend, name, clients: own.as_ref().unwrap_or(clients), limits, work };
-    let make = |(position, target): (usize, &Target)| {
-        let place = standing.place(position);
-        maker.reach(target, &place).map(|reach| Endpoint { place, reach })
-    };
-    let places = backend.targets().enumerate().map(make).collect::<Result<_, _>>()?;
-    Ok((standing, places))
+/// What every place of a backend is made with.
+pub(super) struct Maker<'a> {
+    pub(super) backend: &'a Backend,
+    pub(super) name: &'a Arc<str>,
+    pub(super) clients: &'a Clients,
+    pub(super) limits: &'a Limits,
+    pub(super) work: &'a TaskTracker,
+    /// What the server was found to speak at its other places.
+    pub(super) detected: Option<Protocol>,
 }
 
 impl Maker<'_> {
-    fn reach(&self, target: &Target, place: &Place) -> Result<Reach, ClusterError> {
+    /// The way to `target`, which is at `place`.
+    pub(super) fn reach(&self, target: &Target, place: &Place) -> Result<Reach, ClusterError> {
         Ok(match target {
             Target::Stdio(stdio) => Reach::Stdio(stdio.clone()),
             Target::Http(http) => Reach::Http(self.http(http, place)?),
@@ -141,7 +150,7 @@ impl Maker<'_> {
             Target::Detect(detect) => Reach::Detect(Detect {
                 http: self.http(&detect.http, place)?,
                 sse: self.sse(&detect.sse)?,
-                found: Mutex::default(),
+                found: Mutex::new(self.detected),
             }),
             Target::WebSocket(websocket) => Reach::WebSocket(self.websocket(websocket)?),
             Target::Tcp(tcp) => Reach::Tcp(self.tcp(tcp)),
@@ -163,7 +172,7 @@ impl Maker<'_> {
             client: self.clients.http.clone(),
             stream: self.uri(&sse.url)?,
             fixed_endpoint: sse.request_url.as_deref().map(|url| self.uri(url)).transpose()?,
-            headers: self.headers(&sse.headers)?,
+            headers: self.headers(&sse.headers)?.into(),
             max_message: self.limits.max_bytes,
         };
         let patience = self.backend.request_timeout;
@@ -183,7 +192,7 @@ impl Maker<'_> {
             client: self.clients.upgradable.clone(),
             uri: self.uri(&url)?,
             subprotocol: SUBPROTOCOL,
-            headers: self.headers(&websocket.headers)?,
+            headers: self.headers(&websocket.headers)?.into(),
             settings: Settings {
                 max_message: self.limits.max_bytes,
                 ping_interval: PING_INTERVAL,

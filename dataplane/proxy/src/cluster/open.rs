@@ -13,6 +13,7 @@ use bridge_mcp::version::Era;
 use bridge_policy::refusal::{Reason, Refusal};
 use tokio_util::sync::CancellationToken;
 
+use super::attempts::FailureKind;
 use super::endpoint::{Endpoint, Reach};
 use super::{Cluster, Verdict};
 use crate::crossing::open_to_modern;
@@ -31,29 +32,12 @@ pub(super) enum Greeting<'a> {
 }
 
 impl Greeting<'_> {
-    fn era(self) -> Era {
+    pub(super) fn era(self) -> Era {
         match self {
             Self::Initialize(_) => Era::Legacy,
             Self::Discover => Era::Modern,
         }
     }
-}
-
-/// Why no endpoint answered.
-struct Failure {
-    refusal: Refusal,
-    kind: FailureKind,
-}
-
-/// How the last endpoint failed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum FailureKind {
-    /// It was reached and said nothing.
-    Silent,
-    /// It failed at the greeting, and may know another.
-    InDoubt,
-    /// In any other way.
-    Plain,
 }
 
 impl Cluster {
@@ -130,81 +114,32 @@ impl Cluster {
         self.open_somewhere(Greeting::Initialize(&frame), owner).await.map_err(|failure| failure.refusal)
     }
 
-    /// Greets the endpoints in turn until one answers. `None` when it answers in another generation.
-    async fn open_somewhere(
-        &self,
-        greeting: Greeting<'_>,
-        owner: Arc<dyn Owner>,
-    ) -> Result<Option<(Arc<Link>, Handshake)>, Failure> {
-        let order = self.standing.order(Instant::now()).into_iter();
-        let endpoints: Vec<_> = order
-            .filter_map(|position| self.endpoints.get(position))
-            .filter(|endpoint| endpoint.may_speak(greeting.era(), self.config.era))
-            .collect();
-        let deadline = Instant::now() + self.config.connect_timeout;
-        let mut failed: Option<Failure> = None;
-        for (tried, endpoint) in endpoints.iter().enumerate() {
-            // A silent endpoint leaves time for the others.
-            let share = deadline.saturating_duration_since(Instant::now())
-                / u32::try_from(endpoints.len() - tried).unwrap_or(u32::MAX);
-            let opening = tokio::time::timeout(share, self.greet(endpoint, greeting, Arc::clone(&owner)));
-            let failure = match opening.await {
-                Ok(Ok((link, Opening::Open(handshake)))) => {
-                    endpoint.place.reached(Instant::now());
-                    return Ok(Some((link, handshake)));
-                }
-                Ok(Ok((_, Opening::OtherEra))) => return Ok(None),
-                Ok(Ok((_, Opening::InDoubt(refusal)))) => {
-                    Failure { refusal: self.named(refusal), kind: FailureKind::InDoubt }
-                }
-                Ok(Ok((_, Opening::Failed(refusal))) | Err(refusal)) => {
-                    Failure { refusal: self.named(refusal), kind: FailureKind::Plain }
-                }
-                Err(_) => Failure { refusal: self.silent(), kind: FailureKind::Silent },
-            };
-            // What it answers may be due to the client's own words; that it cannot be reached is not.
-            let is_away = matches!(
-                failure.refusal.reason,
-                Reason::BackendUnavailable | Reason::BackendCredential | Reason::BackendLost
-            );
-            if is_away && failure.kind != FailureKind::InDoubt {
-                endpoint.place.failed(Instant::now());
-            }
-            if endpoints.len() > 1 {
-                tracing::warn!(backend = %self.name, endpoint = endpoint.place.number(), error = %failure.refusal, "endpoint failed");
-            }
-            failed = Some(failure);
-        }
-        let none = || Failure { refusal: self.era_mismatch(greeting.era()), kind: FailureKind::Plain };
-        Err(failed.unwrap_or_else(none))
-    }
-
-    async fn greet(
+    pub(super) async fn greet(
         &self,
         endpoint: &Endpoint,
         greeting: Greeting<'_>,
         owner: Arc<dyn Owner>,
     ) -> Result<(Arc<Link>, Opening), Refusal> {
-        let (link, opening) = match (&endpoint.reach, greeting) {
-            (Reach::Http(target), Greeting::Initialize(frame)) => self.greet_http(target, frame).await,
-            (Reach::Http(target), Greeting::Discover) => self.discover_http(target).await,
+        let Endpoint { place, reach } = endpoint;
+        let stop = place.token();
+        let (link, opening) = match (reach, greeting) {
+            (Reach::Http(target), Greeting::Initialize(frame)) => self.greet_http(target, frame, stop).await,
+            (Reach::Http(target), Greeting::Discover) => self.discover_http(target, stop).await,
             (Reach::Detect(detect), Greeting::Initialize(frame)) => {
-                self.detect_legacy(detect, frame, owner).await?
+                self.detect_legacy(detect, place, frame, owner).await?
             }
-            (Reach::Detect(detect), Greeting::Discover) => self.detect_modern(detect).await,
+            (Reach::Detect(detect), Greeting::Discover) => self.detect_modern(detect, place).await,
             (Reach::Stdio(stdio), greeting) => {
-                greet_channel(self.start_child(stdio, greeting.era(), owner).await?, greeting).await
+                greet_channel(self.start_child(stdio, greeting.era(), owner, stop).await?, greeting).await
             }
             (Reach::Sse(target), greeting) => {
-                greet_channel(self.start_sse(greeting.era(), target, owner).await?, greeting).await
+                greet_channel(self.start_sse(greeting.era(), target, owner, stop).await?, greeting).await
             }
             (Reach::Tcp(target), greeting) => {
-                let stop = self.closed.child_token();
                 let wire = target.open(stop.clone()).await?;
                 greet_channel(self.start_channel(greeting.era(), wire, owner, stop)?, greeting).await
             }
             (Reach::WebSocket(target), greeting) => {
-                let stop = self.closed.child_token();
                 let wire = target.open(stop.clone()).await?;
                 greet_channel(self.start_channel(greeting.era(), wire, owner, stop)?, greeting).await
             }
@@ -215,8 +150,13 @@ impl Cluster {
         Ok((link, opening))
     }
 
-    pub(super) async fn greet_http(&self, target: &Arc<HttpTarget>, frame: &Frame) -> (Arc<Link>, Opening) {
-        let mut link = HttpLink::new(Arc::clone(target), Era::Legacy, self.closed.child_token());
+    pub(super) async fn greet_http(
+        &self,
+        target: &Arc<HttpTarget>,
+        frame: &Frame,
+        stop: CancellationToken,
+    ) -> (Arc<Link>, Opening) {
+        let mut link = HttpLink::new(Arc::clone(target), Era::Legacy, stop);
         let (answer, session) = match link.exchange(frame, http::HeaderMap::new()).await {
             Ok((answer, session)) => (link.own_answer(answer).await, session),
             Err(error) => (Err(error), None),
@@ -228,8 +168,12 @@ impl Cluster {
         (Arc::new(Link::Http(link)), opening)
     }
 
-    pub(super) async fn discover_http(&self, target: &Arc<HttpTarget>) -> (Arc<Link>, Opening) {
-        let link = HttpLink::new(Arc::clone(target), Era::Modern, self.closed.child_token());
+    pub(super) async fn discover_http(
+        &self,
+        target: &Arc<HttpTarget>,
+        stop: CancellationToken,
+    ) -> (Arc<Link>, Opening) {
+        let link = HttpLink::new(Arc::clone(target), Era::Modern, stop);
         let link = Arc::new(Link::Http(link));
         let opening = discover(&link).await;
         (link, opening)
@@ -319,8 +263,8 @@ impl Cluster {
         era: Era,
         target: &Arc<SseTarget>,
         owner: Arc<dyn Owner>,
+        stop: CancellationToken,
     ) -> Result<Arc<Link>, Refusal> {
-        let stop = self.closed.child_token();
         let wire = target.open(stop.clone()).await?;
         self.start_channel(era, wire, owner, stop)
     }
@@ -345,7 +289,7 @@ impl Cluster {
     }
 
     /// Gives a refusal the backend's name where the source did not know it.
-    fn named(&self, refusal: Refusal) -> Refusal {
+    pub(super) fn named(&self, refusal: Refusal) -> Refusal {
         if refusal.backend.is_some() {
             refusal
         } else {

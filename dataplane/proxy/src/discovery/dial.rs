@@ -98,6 +98,7 @@ impl Dialer {
             let connector = tls::upgradable_connector(Roots::file(self.ca_file.clone()), CONNECT)?;
             let settings = Settings { max_message: MAX_MESSAGE, ping_interval: PING_INTERVAL, meter: None };
             let client = HttpClient::new(connector);
+            let headers = headers.into();
             let server = WebSocketServer { client, uri, subprotocol: SUBPROTOCOL, headers, settings };
             server.open().await.map_err(|source| self.explain(source))
         };

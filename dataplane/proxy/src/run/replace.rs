@@ -10,6 +10,7 @@ use tokio::sync::Semaphore;
 
 use super::{Server, StartError};
 use crate::access::Gate;
+use crate::cluster::Move;
 use crate::config::Loaded;
 use crate::gateway::Plan;
 use crate::listener::{Bound, acceptor};
@@ -40,9 +41,11 @@ impl Server {
             return Ok(hash);
         }
         let plan = Plan::build(snapshot, gate, &self.gateway.shared, Some(&current))?;
+        let moves = plan.moves()?;
         let (mut kept, fresh) = self.plan_listeners(&plan.snapshot.listeners).await?;
         let opened = self.locals.open(&plan.snapshot.local).await?;
         // Nothing fails from here on.
+        moves.into_iter().for_each(Move::carry_out);
         let plan = Arc::new(plan);
         for cluster in &plan.clusters {
             if !current.runs(cluster) {

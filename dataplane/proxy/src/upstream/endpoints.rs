@@ -2,11 +2,13 @@
 //! something else than being reached.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bridge_policy::backoff::Schedule;
 use bridge_policy::balance::Balance;
 use parking_lot::Mutex;
+use tokio_util::sync::CancellationToken;
 
 /// For how long a failing endpoint is tried only after the others.
 const AVOID: Schedule = Schedule {
@@ -15,9 +17,10 @@ const AVOID: Schedule = Schedule {
     stable_after: Duration::from_secs(30),
 };
 
-/// The standing of all endpoints of one backend.
+/// The standing of all endpoints of one backend, through all changes of what these are.
 pub(crate) struct Endpoints {
-    count: usize,
+    count: AtomicUsize,
+    next: AtomicU64,
     balance: Mutex<Balance>,
 }
 
@@ -25,49 +28,85 @@ pub(crate) struct Endpoints {
 #[derive(Clone)]
 pub(crate) struct Place {
     endpoints: Arc<Endpoints>,
-    position: usize,
+    number: u64,
+    /// Cancelled when the backend is not there any more, and when it ends; what is open there ends with it.
+    gone: CancellationToken,
 }
 
 impl Endpoints {
-    pub(crate) fn new(count: usize) -> Arc<Self> {
-        Arc::new(Self { count, balance: Mutex::new(Balance::new(count, AVOID)) })
+    pub(crate) fn new() -> Arc<Self> {
+        Arc::new(Self {
+            count: AtomicUsize::new(0),
+            next: AtomicU64::new(0),
+            balance: Mutex::new(Balance::new(AVOID)),
+        })
     }
 
-    /// The positions of all endpoints in the order in which the next conversation tries them.
-    pub(crate) fn order(&self, now: Instant) -> Vec<usize> {
-        self.balance.lock().order(now)
+    /// Another place, which nobody has tried.
+    pub(crate) fn place(self: &Arc<Self>, gone: CancellationToken) -> Place {
+        Place { endpoints: Arc::clone(self), number: self.next.fetch_add(1, Ordering::Relaxed), gone }
     }
 
-    /// How many there are, and how many of them are failing.
-    pub(crate) fn counts(&self, now: Instant) -> (usize, usize) {
-        (self.count, self.balance.lock().failing(now))
+    /// From now on these are all there are.
+    pub(crate) fn are<'a>(&self, places: impl Iterator<Item = &'a Place>) {
+        let numbers = numbers(places);
+        self.count.store(numbers.len(), Ordering::Relaxed);
+        self.balance.lock().retain(&numbers);
     }
 
-    pub(crate) fn place(self: &Arc<Self>, position: usize) -> Place {
-        Place { endpoints: Arc::clone(self), position }
+    /// The positions of all `places` in the order in which the next conversation tries them.
+    pub(crate) fn order<'a>(&self, places: impl Iterator<Item = &'a Place>, now: Instant) -> Vec<usize> {
+        self.balance.lock().order(&numbers(places), now)
+    }
+
+    /// How many of `places` are failing.
+    pub(crate) fn failing<'a>(&self, places: impl Iterator<Item = &'a Place>, now: Instant) -> usize {
+        self.balance.lock().failing(&numbers(places), now)
     }
 }
 
+fn numbers<'a>(places: impl Iterator<Item = &'a Place>) -> Vec<u64> {
+    places.map(|place| place.number).collect()
+}
+
 impl Place {
-    /// Which of the configured endpoints it is, counted from 1, for logs: addresses may hold secrets.
-    pub(crate) fn number(&self) -> usize {
-        self.position + 1
+    /// A token for what is open here.
+    pub(crate) fn token(&self) -> CancellationToken {
+        self.gone.child_token()
+    }
+
+    /// The backend is not here any more: whatever is open here ends.
+    pub(crate) fn leave(&self) {
+        self.gone.cancel();
+    }
+
+    /// Waits until the backend is not here any more.
+    pub(crate) async fn left(&self) {
+        self.gone.cancelled().await;
     }
 
     /// Whether a conversation that cannot reach this endpoint could open at another.
     pub(crate) fn has_others(&self) -> bool {
-        self.endpoints.count > 1
+        let others = usize::from(!self.gone.is_cancelled());
+        self.endpoints.count.load(Ordering::Relaxed) > others
     }
 
     /// It was reached.
     pub(crate) fn reached(&self, now: Instant) {
-        self.endpoints.balance.lock().succeeded(self.position, now);
+        self.endpoints.balance.lock().succeeded(self.number, now);
     }
 
     /// It could not be reached.
     pub(crate) fn failed(&self, now: Instant) {
         // Jitter needs no secrecy; without randomness it is simply absent.
         let random = getrandom::u64().unwrap_or_default();
-        self.endpoints.balance.lock().failed(self.position, now, random);
+        self.endpoints.balance.lock().failed(self.number, now, random);
+    }
+}
+
+/// The same place, whatever is reached there.
+impl PartialEq for Place {
+    fn eq(&self, other: &Self) -> bool {
+        self.number == other.number && Arc::ptr_eq(&self.endpoints, &other.endpoints)
     }
 }

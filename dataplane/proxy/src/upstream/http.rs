@@ -18,7 +18,7 @@ use bridge_mcp::version::{Era, Version};
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_transport::backend::body::{Beginning, begin};
 use bridge_transport::backend::events::EventStream;
-use bridge_transport::backend::http::{Content, HttpClient, SendError, content};
+use bridge_transport::backend::http::{Content, HttpClient, SendError, SharedHeaders, content};
 use bridge_transport::frontend::request::{ReadError, collect};
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
@@ -46,7 +46,7 @@ pub(crate) struct HttpTarget {
     pub(super) client: HttpClient,
     pub(super) uri: Uri,
     /// Headers of every POST.
-    post: HeaderMap,
+    post: SharedHeaders,
     pub(super) limits: Limits,
     /// Which of the backend's endpoints it is.
     place: Place,
@@ -73,12 +73,17 @@ impl HttpTarget {
         let HttpServer { client, uri, headers: mut post } = server;
         post.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         post.insert(ACCEPT, HeaderValue::from_static("application/json, text/event-stream"));
-        Self { backend, client, uri, post, limits, place, farewells }
+        Self { backend, client, uri, post: post.into(), limits, place, farewells }
+    }
+
+    /// Sends from now on the headers that `newer` sends, also in conversations that are open.
+    pub(crate) fn renew(&self, newer: &Self) {
+        self.post.replace(&newer.post);
     }
 
     /// Headers of a POST in a conversation.
     pub(super) fn headers(&self, version: Option<Version>, session: Option<&HeaderValue>) -> HeaderMap {
-        let mut headers = self.post.clone();
+        let mut headers = self.post.get();
         if let Some(version) = version {
             headers.insert(PROTOCOL_VERSION, HeaderValue::from_static(version.as_str()));
         }

@@ -49,6 +49,11 @@ impl SseTarget {
         Self { backend, server, limits, patience }
     }
 
+    /// Sends from now on the headers that `newer` sends, also in conversations that are open.
+    pub(crate) fn renew(&self, newer: &Self) {
+        self.server.headers.replace(&newer.server.headers);
+    }
+
     /// Opens the stream. The wire ends when the stream does, and is ended by `stop`.
     pub(crate) async fn open(self: &Arc<Self>, stop: CancellationToken) -> Result<Wire, Refusal> {
         let opened = self.server.open().await.map_err(|error| self.not_opened(&error))?;

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bridge_mcp::error::{code, error_response};
 use bridge_mcp::frame::Frame;
 use bridge_mcp::framing::FramingError;
@@ -58,7 +59,7 @@ enum TcpError {
 /// A server with what every conversation with it shares.
 pub(crate) struct TcpTarget {
     backend: Arc<str>,
-    server: TcpBackend,
+    server: ArcSwap<TcpBackend>,
     connector: TcpConnector,
     limits: Limits,
 }
@@ -70,7 +71,12 @@ impl TcpTarget {
         connector: TcpConnector,
         limits: Limits,
     ) -> Self {
-        Self { backend, server, connector, limits }
+        Self { backend, server: ArcSwap::from_pointee(server), connector, limits }
+    }
+
+    /// Shows from now on what `newer` shows. Connections that are open have shown theirs.
+    pub(crate) fn renew(&self, newer: &Self) {
+        self.server.store(newer.server.load_full());
     }
 
     /// Connects and negotiates. The connection ends with `stop`, and `stop` with the connection.
@@ -87,7 +93,8 @@ impl TcpTarget {
     }
 
     async fn connect(&self) -> Result<(Client, Reader, Writer), TcpError> {
-        let Self { server, connector, limits, .. } = self;
+        let Self { connector, limits, .. } = self;
+        let server = self.server.load_full();
         let token = server.token.as_ref().map(|token| Token::parse(token.expose())).transpose()?.flatten();
         let stream = connector.connect(&server.host, server.port, server.tls).await?;
         let (mut reader, mut writer) =

@@ -33,6 +33,11 @@ impl WebSocketTarget {
         Self { backend, server }
     }
 
+    /// Shows from now on what `newer` shows. Connections that are open have shown theirs.
+    pub(crate) fn renew(&self, newer: &Self) {
+        self.server.headers.replace(&newer.server.headers);
+    }
+
     /// Opens a connection. The wire ends when it does, and is ended by `stop`.
     pub(crate) async fn open(&self, stop: CancellationToken) -> Result<Wire, Refusal> {
         let (mut reader, mut writer) = self.server.open().await.map_err(|error| self.not_opened(&error))?;

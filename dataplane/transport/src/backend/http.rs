@@ -1,7 +1,9 @@
 //! HTTP requests to backends over pooled connections. Changes when the HTTP client changes.
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderMap};
 use http::{Method, Request, Response, Uri};
@@ -20,6 +22,29 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 #[derive(Clone)]
 pub struct HttpClient {
     inner: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+}
+
+/// Headers of every request to a server, its credentials among them. Clones are the same headers: what replaces them is
+/// in the next request of everybody.
+#[derive(Clone, Default)]
+pub struct SharedHeaders(Arc<ArcSwap<HeaderMap>>);
+
+impl SharedHeaders {
+    /// Their values now.
+    pub fn get(&self) -> HeaderMap {
+        HeaderMap::clone(&self.0.load())
+    }
+
+    /// Takes over the values of others.
+    pub fn replace(&self, others: &Self) {
+        self.0.store(others.0.load_full());
+    }
+}
+
+impl From<HeaderMap> for SharedHeaders {
+    fn from(headers: HeaderMap) -> Self {
+        Self(Arc::new(ArcSwap::from_pointee(headers)))
+    }
 }
 
 /// Why no answer came.

@@ -7,11 +7,11 @@ use std::time::Duration;
 
 use bridge_mcp::sse::Event;
 use bytes::Bytes;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, CONTENT_TYPE, HeaderValue};
 use http::{Method, StatusCode, Uri};
 
 use super::events::{EventStream, StreamError};
-use super::http::{Content, HttpClient, SendError, content};
+use super::http::{Content, HttpClient, SendError, SharedHeaders, content};
 use super::reference::{ReferenceError, resolve};
 use crate::frontend::request::collect;
 
@@ -30,7 +30,7 @@ pub struct SseServer {
     /// Where messages go when the server names no endpoint, as the first MCP gateways expected.
     pub fixed_endpoint: Option<Uri>,
     /// Headers of every request.
-    pub headers: HeaderMap,
+    pub headers: SharedHeaders,
     /// Largest message, in bytes.
     pub max_message: usize,
 }
@@ -66,7 +66,7 @@ pub enum OpenError {
 impl SseServer {
     /// Opens the stream and waits for the endpoint.
     pub async fn open(&self) -> Result<SseConversation, OpenError> {
-        let mut headers = self.headers.clone();
+        let mut headers = self.headers.get();
         headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream"));
         let response = self.client.send(Method::GET, &self.stream, headers, Bytes::new()).await?;
         let status = response.status();
@@ -76,9 +76,8 @@ impl SseServer {
         let mut messages =
             SseMessages { events: EventStream::new(response.into_body(), self.max_message), first: None };
         let uri = self.endpoint(&mut messages).await?;
-        let mut headers = self.headers.clone();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Ok(SseConversation { messages, endpoint: SseEndpoint { client: self.client.clone(), uri, headers } })
+        let endpoint = SseEndpoint { client: self.client.clone(), uri, headers: self.headers.clone() };
+        Ok(SseConversation { messages, endpoint })
     }
 
     async fn endpoint(&self, messages: &mut SseMessages) -> Result<Uri, OpenError> {
@@ -139,7 +138,7 @@ impl SseMessages {
 pub struct SseEndpoint {
     client: HttpClient,
     uri: Uri,
-    headers: HeaderMap,
+    headers: SharedHeaders,
 }
 
 /// What became of a message.
@@ -158,7 +157,9 @@ pub enum Delivery {
 impl SseEndpoint {
     /// Sends one message.
     pub async fn post(&self, message: Bytes) -> Delivery {
-        let sent = self.client.send(Method::POST, &self.uri, self.headers.clone(), message).await;
+        let mut headers = self.headers.get();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let sent = self.client.send(Method::POST, &self.uri, headers, message).await;
         let response = match sent {
             Ok(response) => response,
             Err(error) => return Delivery::Failed(error),

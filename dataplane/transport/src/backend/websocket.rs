@@ -2,11 +2,11 @@
 //! handshakes with servers do.
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Uri};
+use http::{Method, Uri};
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
 
-use super::http::{HttpClient, SendError};
+use super::http::{HttpClient, SendError, SharedHeaders};
 use crate::websocket::handshake::{self, NotOpened};
 use crate::websocket::{Reader, Role, Settings, Writer, split};
 
@@ -23,7 +23,7 @@ pub struct WebSocketServer {
     /// What is to be spoken.
     pub subprotocol: &'static str,
     /// Further headers of the handshake.
-    pub headers: HeaderMap,
+    pub headers: SharedHeaders,
     /// Bounds of the connection.
     pub settings: Settings,
 }
@@ -51,7 +51,7 @@ impl WebSocketServer {
         let mut nonce = [0; 16];
         getrandom::fill(&mut nonce)?;
         let (mut headers, key) = handshake::request(nonce, self.subprotocol);
-        headers.extend(self.headers.clone());
+        headers.extend(self.headers.get());
         let response = self.client.send(Method::GET, &self.uri, headers, Bytes::new()).await?;
         let (parts, body) = response.into_parts();
         handshake::opened(&parts, &key, self.subprotocol)?;
