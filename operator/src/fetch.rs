@@ -164,7 +164,7 @@ mod tests {
         let reference = Reference::Secret(name.clone());
         let mut secret = Secret::default();
         secret.metadata.resource_version = Some("7".to_owned());
-        let found = || Ok(Fetched::Secret(name.clone(), Some(Box::new(secret.clone()))));
+        let found = || Ok(Fetched::Secret(name.clone(), Some(Arc::new(secret.clone()))));
         assert_eq!(news(vec![found()], &mut seen, start).len(), 1);
         assert_eq!(next(&seen), Some(start + AGAIN));
         let waits: Vec<_> = (0..8)
