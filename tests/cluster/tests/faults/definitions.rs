@@ -9,7 +9,7 @@ use kube::Api;
 use kube::api::{DeleteParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 
-use crate::installed::{backends, printed, until_backend};
+use crate::installed::{backends, gateways, printed, until_backend};
 use crate::standing::{
     BACKEND, NAMESPACE, User, backend, expect_served, operators, remove, stand, until_served,
 };
@@ -32,6 +32,12 @@ pub(crate) async fn backends_stay_while_their_definition_is_away(cluster: &'stat
     for operator in operators(cluster).await? {
         cluster.until_logged(&operator, "operator", "the definition is being deleted").await?;
     }
+    cluster
+        .until(gateways(cluster, NAMESPACE), "main", "Programmed=OperatorDegraded", |found| {
+            let conditions = found.and_then(|found| found.status.as_ref()?.conditions.as_ref());
+            conditions.into_iter().flatten().any(|one| one.reason == "OperatorDegraded")
+        })
+        .await?;
     expect_served(&pods, "second").await?;
 
     // All is applied again, as somebody does who sees the accident. Pods are not told of the time between.
