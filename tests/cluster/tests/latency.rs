@@ -94,7 +94,7 @@ async fn one(cluster: &Cluster, operators: &[String], change: usize) -> Result<(
     let seen = async {
         while let Some(event) = events.try_next().await? {
             if let WatchEvent::Modified(found) = event
-                && json!(found.spec.headers)["set"][0]["value"] == change.to_string()
+                && json!(found.spec.headers)["set"][0]["value"] == *change.to_string()
             {
                 return Ok(start.elapsed());
             }

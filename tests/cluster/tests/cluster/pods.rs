@@ -28,7 +28,7 @@ fn container(pod: Option<&Pod>) -> Option<&ContainerStatus> {
     pod?.status.as_ref()?.container_statuses.as_ref()?.first()
 }
 
-fn waits_for<'a>(state: Option<&'a ContainerState>) -> Option<&'a str> {
+fn waits_for(state: Option<&ContainerState>) -> Option<&str> {
     state?.waiting.as_ref()?.reason.as_deref()
 }
 

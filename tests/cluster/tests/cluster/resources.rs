@@ -38,7 +38,7 @@ pub(crate) async fn definitions(cluster: &Cluster) -> Result<()> {
         cluster.apply_file("crds/manifests/mcp.bridge_mcpgateways.yaml").await?;
         anyhow::Ok(())
     };
-    DONE.get_or_try_init(|| install).await.map(|()| ())
+    DONE.get_or_try_init(|| Box::pin(install)).await.copied()
 }
 
 pub(crate) async fn the_examples_are_accepted(cluster: &'static Cluster) -> Result<()> {
@@ -59,11 +59,11 @@ pub(crate) async fn the_examples_are_accepted(cluster: &'static Cluster) -> Resu
 }
 
 pub(crate) async fn every_rule_of_gateways_holds_on_the_server(cluster: &'static Cluster) -> Result<()> {
-    every_rule(cluster, of_gateways::LEAST, &of_gateways::CASES).await
+    Box::pin(every_rule(cluster, of_gateways::LEAST, &of_gateways::CASES)).await
 }
 
 pub(crate) async fn every_rule_of_backends_holds_on_the_server(cluster: &'static Cluster) -> Result<()> {
-    every_rule(cluster, of_backends::LEAST, &of_backends::CASES).await
+    Box::pin(every_rule(cluster, of_backends::LEAST, &of_backends::CASES)).await
 }
 
 /// Each good object is admitted, each bad one refused with the message of its rule at its field, and nothing else.
@@ -114,7 +114,7 @@ async fn every_rule(cluster: &Cluster, least: &str, cases: &[Case]) -> Result<()
             Ok(_) => wrong.push(format!("{}: is admitted", case.bad)),
             Err(error) if refusals(&error) == [case.refusal] => {}
             Err(error) => {
-                wrong.push(format!("{}: {:?} instead of {:?}", case.bad, refusals(&error), case.refusal))
+                wrong.push(format!("{}: {:?} instead of {:?}", case.bad, refusals(&error), case.refusal));
             }
         }
     }

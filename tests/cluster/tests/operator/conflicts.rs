@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bridge_cluster::{Cluster, PATIENCE};
 use k8s_openapi::api::apps::v1::Deployment;
 use kube::Api;
@@ -77,7 +77,7 @@ pub(crate) async fn what_somebody_edits_is_put_right_and_a_quarrel_does_not_heat
     let corrections = writes(cluster)? - before;
     ensure!(corrections <= 6, "{corrections} corrections before somebody is told");
     let told = events(cluster, SPACE, "main").await?;
-    let (_, note) = told.iter().find(|(reason, _)| reason == "DriftLoop").expect("it was seen");
+    let (_, note) = told.iter().find(|(reason, _)| reason == "DriftLoop").context("the Event")?;
     ensure!(note.contains("terminationGracePeriodSeconds"), "{note}");
     let found = deployments(cluster).get("main-mcpgw").await?;
     ensure!(

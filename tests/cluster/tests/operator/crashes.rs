@@ -41,13 +41,13 @@ spec:
 pub(crate) async fn an_operator_that_ends_before_any_of_its_writes_is_continued(
     cluster: &'static Cluster,
 ) -> Result<()> {
-    continued(cluster, "crash-before", 19443, Moment::Before).await
+    Box::pin(continued(cluster, "crash-before", 19443, Moment::Before)).await
 }
 
 pub(crate) async fn an_operator_that_ends_after_any_of_its_writes_is_continued(
     cluster: &'static Cluster,
 ) -> Result<()> {
-    continued(cluster, "crash-after", 19444, Moment::After).await
+    Box::pin(continued(cluster, "crash-after", 19444, Moment::After)).await
 }
 
 async fn continued(cluster: &'static Cluster, space: &str, port: u16, moment: Moment) -> Result<()> {

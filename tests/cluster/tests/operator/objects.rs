@@ -17,7 +17,7 @@ use crate::installed;
 const SPACE: &str = "objects";
 
 /// Enough of the definition of the Prometheus operator.
-const MONITORS: &str = r#"
+const MONITORS: &str = r"
 apiVersion: apiextensions.k8s.io/v1
 kind: CustomResourceDefinition
 metadata: {name: servicemonitors.monitoring.coreos.com}
@@ -30,7 +30,7 @@ spec:
       served: true
       storage: true
       schema: {openAPIV3Schema: {type: object, x-kubernetes-preserve-unknown-fields: true}}
-"#;
+";
 
 async fn change(cluster: &Cluster, spec: Value) -> Result<()> {
     let change = Patch::Merge(json!({ "spec": spec }));
@@ -98,7 +98,7 @@ pub(crate) async fn pods_of_a_stdio_backend_come_and_go_with_it(cluster: &'stati
     installed::operator(cluster).await?;
     cluster.namespace("stdio").await?;
     installed::gateway_alone(cluster, "stdio").await?;
-    let backend = r#"
+    let backend = r"
 apiVersion: mcp.bridge/v1alpha1
 kind: McpBackend
 metadata: {name: lines, namespace: stdio}
@@ -109,7 +109,7 @@ spec:
     image: example.test/mcp-test-server:1
     command: [mcp-test-server, --transport, stdio]
     maxSessions: 4
-"#;
+";
     cluster.apply(backend).await?;
     cluster.until_available("stdio", "mcpbe-lines").await?;
     installed::until_backend(cluster, ("stdio", "lines"), ("Available", "True")).await?;
