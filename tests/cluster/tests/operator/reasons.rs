@@ -290,39 +290,34 @@ fn object(kind: &str, (name, spec, _): &Row) -> String {
     )
 }
 
-/// The message of a condition for this reason, on the object or on one of its listeners; its status is the reason's.
-fn message(found: &Value, (condition, reason, _): Said) -> Option<String> {
-    let word =
-        words().into_iter().find(|word| (word.condition.as_str(), word.reason) == (condition, reason))?;
-    let status = match word.verdict {
-        Verdict::True => "True",
-        Verdict::False => "False",
-        Verdict::Unknown => "Unknown",
+/// Whether the object or one of its listeners has a condition for this reason, with the reason's status and these words.
+fn says(found: &Value, (condition, reason, wording): Said) -> bool {
+    let known =
+        words().into_iter().find(|word| (word.condition.as_str(), word.reason) == (condition, reason));
+    let status = match known.map(|word| word.verdict) {
+        Some(Verdict::True) => "True",
+        Some(Verdict::False) => "False",
+        Some(Verdict::Unknown) => "Unknown",
+        None => return false,
     };
-    let of_listeners = found["status"]["listeners"]
-        .as_array()
-        .filter(|_| reason == "ListenerNotReady")
-        .into_iter()
-        .flatten();
-    let all = [&found["status"]]
-        .into_iter()
-        .chain(of_listeners)
-        .filter_map(|holder| holder["conditions"].as_array())
-        .flatten();
-    let said = |one: &&Value| one["type"] == condition && one["reason"] == reason && one["status"] == status;
-    all.filter(said).find_map(|one| one["message"].as_str().map(str::to_owned))
+    let listeners = found["status"]["listeners"].as_array().into_iter().flatten();
+    let holders = [&found["status"]].into_iter().chain(listeners);
+    let mut all = holders.filter_map(|holder| holder["conditions"].as_array()).flatten();
+    all.any(|one| {
+        one["type"] == condition
+            && one["reason"] == reason
+            && one["status"] == status
+            && one["message"].as_str().is_some_and(|message| message.contains(wording))
+    })
 }
 
 async fn until_said<K>(cluster: &Cluster, api: Api<K>, name: &str, said: Said) -> Result<()>
 where
     K: Resource + Clone + Debug + DeserializeOwned + Serialize + Send + 'static,
 {
-    let value = |found: Option<&K>| serde_json::to_value(found).unwrap_or_default();
-    let what = format!("{}={}", said.0, said.1);
-    let found = cluster.until(api, name, &what, |found| message(&value(found), said).is_some()).await?;
-    let message = message(&value(found.as_ref()), said).context("a message")?;
-    ensure!(message.contains(said.2), "{name}: {what}: \"{message}\" lacks \"{}\"", said.2);
-    Ok(())
+    let what = format!("{}={}: \"…{}…\"", said.0, said.1, said.2);
+    let found = |found: Option<&K>| says(&serde_json::to_value(found).unwrap_or_default(), said);
+    cluster.until(api, name, &what, found).await.map(drop)
 }
 
 /// Whether a function of a file waits for a reason.
