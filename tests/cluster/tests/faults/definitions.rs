@@ -24,23 +24,23 @@ fn definitions(cluster: &Cluster) -> Api<CustomResourceDefinition> {
     Api::all(cluster.client())
 }
 
-/// How often each operator has lost sight of the cluster and found it again.
-fn sights(cluster: &Cluster, operators: &[Pod]) -> Result<Vec<usize>> {
-    let of = |pod: &Pod| Ok(cluster.log(pod, "operator")?.matches("the cluster is seen again").count());
+/// How often each operator has doubted a list.
+fn doubts(cluster: &Cluster, operators: &[Pod]) -> Result<Vec<usize>> {
+    let of = |pod: &Pod| Ok(cluster.log(pod, "operator")?.matches("a new list lacks what was there").count());
     operators.iter().map(of).collect()
 }
 
-/// Waits until every operator has found it more often than before.
-async fn until_seen(cluster: &Cluster, operators: &[Pod], before: &[usize]) -> Result<()> {
+/// Waits until every operator has doubted more lists than before.
+async fn until_doubted(cluster: &Cluster, operators: &[Pod], before: &[usize]) -> Result<()> {
     let mut tick = interval(Duration::from_millis(50));
-    let seeing = async {
+    let doubting = async {
         // Logs tell nobody when they grow.
-        while sights(cluster, operators)?.iter().zip(before).any(|(now, before)| now <= before) {
+        while doubts(cluster, operators)?.iter().zip(before).any(|(now, before)| now <= before) {
             tick.tick().await;
         }
         Ok(())
     };
-    timeout(PATIENCE, seeing).await.context("the cluster is not seen again")?
+    timeout(PATIENCE, doubting).await.context("the list is believed")?
 }
 
 pub(crate) async fn backends_stay_while_their_definition_is_away(cluster: &'static Cluster) -> Result<()> {
@@ -63,7 +63,7 @@ pub(crate) async fn backends_stay_while_their_definition_is_away(cluster: &'stat
         })
         .await?;
     expect_served(&pods, "second").await?;
-    let before = sights(cluster, &operators)?;
+    let before = doubts(cluster, &operators)?;
 
     // All is applied again, as somebody does who sees the accident. Pods are not told of the time between.
     cluster.apply(&printed("crds")?).await?;
@@ -77,8 +77,8 @@ pub(crate) async fn backends_stay_while_their_definition_is_away(cluster: &'stat
             "metadata": { "name": metadata["name"], "namespace": metadata["namespace"], "labels": metadata["labels"] },
         });
         cluster.apply(&again.to_string()).await?;
-        // The first one is all that there is when operators look.
-        until_seen(cluster, &operators, &before).await?;
+        // Operators look when at most the first one is there.
+        until_doubted(cluster, &operators, &before).await?;
     }
     cluster.apply(&backend(NAMESPACE, "third", "")).await?;
     until_served(&pods, "third").await?;
