@@ -114,6 +114,8 @@ pub struct BackendVerdict {
     pub total: usize,
     /// Of these, ready.
     pub ready: usize,
+    /// Whether another installation writes its status.
+    pub elsewhere: bool,
 }
 
 /// Compiles everything. It fails only if a value cannot be encoded, and none of ours can fail to be.
@@ -123,6 +125,7 @@ pub fn compile(world: &World, options: &Options) -> Result<Compilation, serde_js
     let mut wanting: BTreeMap<&ObjectName, Vec<(&ObjectName, &McpBackend)>> = BTreeMap::new();
     for (name, backend) in &world.backends {
         let mut verdict = BackendVerdict::of(backend);
+        verdict.elsewhere = attach::is_elsewhere(world, &options.class, backend);
         for (gateway, answer) in attach::of_backend(world, &options.class, backend) {
             match answer {
                 Ok(()) => {
@@ -248,6 +251,7 @@ impl BackendVerdict {
             gateways: BTreeMap::new(),
             total: 0,
             ready: 0,
+            elsewhere: false,
         }
     }
 

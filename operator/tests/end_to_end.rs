@@ -5,6 +5,8 @@
 
 #[path = "end_to_end/around.rs"]
 mod around;
+#[path = "end_to_end/classes.rs"]
+mod classes;
 mod kit;
 #[path = "end_to_end/writes.rs"]
 mod writes;
