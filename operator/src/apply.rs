@@ -2,6 +2,7 @@
 
 mod compare;
 mod drift;
+mod error;
 mod fence;
 mod yielded;
 
@@ -24,6 +25,7 @@ use crate::world::{ObjectName, World};
 
 pub use compare::contains;
 pub use drift::Correction;
+pub use error::ApplyError;
 
 use compare::differences;
 use drift::Drift;
@@ -82,66 +84,6 @@ pub fn decide(desired: &Owned, live: Option<&DynamicObject>) -> Decision {
         Decision::Apply
     }
 }
-
-/// Why an object was not applied.
-#[derive(Debug, thiserror::Error)]
-pub enum ApplyError {
-    /// Another replica writes.
-    #[error("this replica may not write any more")]
-    NotLeader,
-    /// What is known of the cluster is too old to write by.
-    #[error("this replica does not see the cluster")]
-    Blind,
-    /// This replica knows an older version of the owner than the one that the object was made from.
-    #[error("{kind:?} {name} was made from a newer version of its owner than this replica knows")]
-    Outdated {
-        /// Kind of the object.
-        kind: OwnedKind,
-        /// Its name.
-        name: ObjectName,
-    },
-    /// A status was refused, or the API server was not reached.
-    #[error("status of {name}: {source}")]
-    Status {
-        /// The object.
-        name: ObjectName,
-        /// What the API server said.
-        source: Box<kube::Error>,
-    },
-    /// The API server refused, or was not reached.
-    #[error("{kind:?} {name}: {source}")]
-    Api {
-        /// Kind of the object.
-        kind: OwnedKind,
-        /// Its name.
-        name: ObjectName,
-        /// What the API server said.
-        source: Box<kube::Error>,
-    },
-}
-
-impl ApplyError {
-    /// What the API server says of a document that it does not take, however often it is sent: for whoever wrote the
-    /// specification.
-    pub fn refusal(&self) -> Option<String> {
-        let Self::Api { kind, name, source } = self else { return None };
-        let kube::Error::Api(status) = &**source else { return None };
-        // The answer to a document that does not fit the schema of its kind.
-        let unfit = status.code == 500 && status.message.starts_with("failed to create typed patch object");
-        if !unfit && !matches!(status.code, 400 | 403 | 413 | 422) {
-            return None;
-        }
-        // It may quote what is secret.
-        let why = if *kind == OwnedKind::Secret { &status.reason } else { &status.message };
-        let kind = kind.resource().kind;
-        let mut text = format!("{kind} {name} is refused: {why}").replace(char::is_control, " ");
-        text.truncate(text.floor_char_boundary(REFUSAL));
-        Some(text)
-    }
-}
-
-/// Longest text about a refusal, in bytes.
-const REFUSAL: usize = 1024;
 
 /// An object that no watch knows is looked at again after so long.
 const LOOK: Duration = Duration::from_mins(10);

@@ -122,6 +122,8 @@ pub struct BackendVerdict {
     pub ready: usize,
     /// Versions of the Secrets in the environment of its pods, once all are there; for stdio servers in pods of their own.
     pub environment: Option<BTreeSet<String>>,
+    /// Whether another installation writes its status.
+    pub elsewhere: bool,
 }
 
 /// Compiles everything; what `memo` knows of the time before is not compiled again. It fails only if a value cannot be
@@ -131,6 +133,7 @@ pub fn compile(world: &World, options: &Options, memo: &mut Memo) -> Result<Comp
     let mut wanting: BTreeMap<&ObjectName, Vec<(&ObjectName, &Arc<McpBackend>)>> = BTreeMap::new();
     for (name, backend) in &world.backends {
         let mut verdict = BackendVerdict::of(backend);
+        verdict.elsewhere = attach::is_elsewhere(world, &options.class, backend);
         for (gateway, answer) in attach::of_backend(world, &options.class, backend) {
             match answer {
                 Ok(()) => {
@@ -308,6 +311,7 @@ impl BackendVerdict {
             total: 0,
             ready: 0,
             environment: None,
+            elsewhere: false,
         }
     }
 

@@ -12,7 +12,7 @@ mod succession;
 pub mod token;
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -131,7 +131,7 @@ async fn connection(shared: Arc<Shared>, socket: TcpStream, peer: SocketAddr) {
     let upgraded = parking_lot::Mutex::new(Some(upgraded));
     let service = service_fn(|request| {
         let (shared, upgraded) = (Arc::clone(&shared), &upgraded);
-        async move { Ok::<_, Infallible>(answer(&shared, request, upgraded).await) }
+        async move { Ok::<_, Infallible>(answer(&shared, peer.ip(), request, upgraded).await) }
     });
     let mut http = http1::Builder::new();
     http.timer(TokioTimer::new()).header_read_timeout(HANDSHAKE).keep_alive(false);
@@ -154,11 +154,12 @@ type Upgraded = parking_lot::Mutex<Option<tokio::sync::oneshot::Sender<Open>>>;
 
 async fn answer(
     shared: &Shared,
+    from: IpAddr,
     mut request: Request<Incoming>,
     upgraded: &Upgraded,
 ) -> Response<Full<Bytes>> {
     if request.uri().path() == peer::PATH && request.method() == http::Method::POST {
-        return told(shared, request).await;
+        return told(shared, from, request).await;
     }
     if request.uri().path() != PATH {
         return plain(StatusCode::NOT_FOUND, "this port has /v1/stream");
@@ -175,7 +176,7 @@ async fn answer(
         shared.metrics.refused();
         return plain(StatusCode::UNAUTHORIZED, "a token is required");
     };
-    let peer = match shared.authenticator.authenticate(token.to_owned()).await {
+    let peer = match shared.authenticator.authenticate(from, token.to_owned()).await {
         Ok(peer) => peer,
         Err(Refusal::NotGood(why)) => {
             shared.metrics.refused();
@@ -200,10 +201,10 @@ async fn answer(
 }
 
 /// Another replica says what its pods say.
-async fn told(shared: &Shared, request: Request<Incoming>) -> Response<Full<Bytes>> {
+async fn told(shared: &Shared, from: IpAddr, request: Request<Incoming>) -> Response<Full<Bytes>> {
     let bearer = request.headers().get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
     let token = bearer.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default().to_owned();
-    if let Err(refusal) = shared.authenticator.replica(token).await {
+    if let Err(refusal) = shared.authenticator.replica(from, token).await {
         tracing::warn!(?refusal, "what a replica says is refused");
         return plain(StatusCode::UNAUTHORIZED, "the token is not good");
     }

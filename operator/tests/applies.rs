@@ -43,7 +43,7 @@ fn patches(api: &Api) -> usize {
 #[tokio::test]
 async fn an_edit_is_put_right_and_counted_once_however_late_the_watch_is() {
     let api = Api::default();
-    let claim = watch::Sender::new(Claim::until(Instant::now() + Duration::from_secs(600)));
+    let claim = watch::Sender::new(Claim::until(Instant::now() + Duration::from_mins(10)));
     let mut applier = Applier::new(api.client(), claim.subscribe(), Pulse::default());
     let wanted = wanted();
     let now = Instant::now();

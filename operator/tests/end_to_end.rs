@@ -5,6 +5,8 @@
 
 #[path = "end_to_end/around.rs"]
 mod around;
+#[path = "end_to_end/classes.rs"]
+mod classes;
 mod kit;
 #[path = "end_to_end/writes.rs"]
 mod writes;
@@ -297,12 +299,40 @@ async fn a_pod_gets_in_with_its_own_token_only() {
     let mut lying = operator.connect("good", &stranger).await.unwrap();
     tokio::time::timeout(Duration::from_secs(30), lying.ended()).await.unwrap();
     assert!(lying.snapshot.is_none(), "nothing was sent to whoever says that it is another one");
+    // What was refused is not asked about again and again.
+    let reviews = || api.requests().iter().filter(|line| line.contains("/tokenreviews")).count();
+    let before = reviews();
+    for _ in 0..10 {
+        let refused = Pod::connect(operator.port, &operator.authority, "bad", identity.clone()).await;
+        assert!(refused.err().unwrap().contains(" 401 "));
+    }
+    assert!(reviews() <= before + 1, "{} reviews", reviews() - before);
     // The API server away: whoever it vouched for is known for a while, everybody else waits.
     api.fail("POST /apis/authentication.k8s.io", 500);
     operator.connect("good", &identity).await.unwrap();
     let unknown = Pod::connect(operator.port, &operator.authority, "new", identity).await;
     assert!(unknown.err().unwrap().contains(" 503 "));
     pod.until("the configuration", |pod| pod.snapshot.is_some()).await;
+    operator.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_shows_many_bad_tokens_takes_no_reviews_from_others() {
+    let api = cluster();
+    let operator = Running::start(&api).await;
+    eventually("the Deployment", || api.get(DEPLOYMENTS, "here", "main-mcpgw")).await;
+    let identity = run_pod(&api);
+    operator.connect("good", &identity).await.unwrap();
+    let mut answers = Vec::new();
+    for number in 0..60 {
+        let token = format!("bad{number}");
+        let refused = Pod::connect(operator.port, &operator.authority, &token, identity.clone()).await;
+        answers.push(refused.err().unwrap());
+    }
+    let reviews = api.requests().iter().filter(|line| line.contains("/tokenreviews")).count();
+    assert!(reviews <= 25, "{reviews}");
+    assert!(answers.last().unwrap().contains(" 503 "), "{answers:?}");
+    operator.connect("good", &identity).await.unwrap();
     operator.stop().await;
 }
 

@@ -3,7 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use bridge_api::condition::Accepted;
+use bridge_api::condition::{Accepted, ConditionType, Status, read};
+use bridge_api::meta::DEFAULT_CLASS;
 use bridge_api::service::Annotated;
 use bridge_api::v1alpha1::common::{Namespaces, NamespacesFrom};
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
@@ -22,16 +23,47 @@ pub(super) type Answer = Result<(), Finding<Accepted>>;
 pub(super) fn of_backend(world: &World, class: &str, backend: &McpBackend) -> BTreeMap<ObjectName, Answer> {
     let own = backend.namespace().unwrap_or_default();
     let Some(references) = backend.spec.gateway_refs.as_ref().filter(|refs| !refs.is_empty()) else {
-        let chosen = world.gateways_in(&own).filter(|(_, gateway)| {
-            let selection = gateway.spec.backends.as_ref().and_then(|backends| backends.selector.as_ref());
-            class_of(gateway) == class && selection.is_none_or(|wanted| matches(wanted, backend.labels()))
-        });
+        let chosen = world
+            .gateways_in(&own)
+            .filter(|(_, gateway)| class_of(gateway) == class && selects(gateway, backend));
         return chosen.map(|(name, _)| (name.clone(), Ok(()))).collect();
     };
     let names = references
         .iter()
         .map(|reference| ObjectName::new(reference.namespace.as_deref().unwrap_or(&own), &*reference.name));
     names.map(|name| (name.clone(), answer(world, class, &own, &name))).collect()
+}
+
+/// Whether another installation writes the status of a backend. All of them decide from the same objects, so that one does.
+pub(super) fn is_elsewhere(world: &World, class: &str, backend: &McpBackend) -> bool {
+    let own = backend.namespace().unwrap_or_default();
+    let first = match backend.spec.gateway_refs.as_ref().filter(|refs| !refs.is_empty()) {
+        Some(references) => references.iter().find_map(|reference| {
+            let namespace = reference.namespace.as_deref().unwrap_or(&own);
+            world.gateways.get(&ObjectName::new(namespace, &*reference.name))
+        }),
+        None => {
+            let all = world.gateways.range(ObjectName::new(&*own, "")..);
+            let near = all.take_while(|(name, _)| name.namespace == own).map(|(_, gateway)| gateway);
+            near.into_iter().find(|gateway| selects(gateway, backend))
+        }
+    };
+    if let Some(gateway) = first {
+        return class_of(gateway) != class;
+    }
+    // Nobody's: one installation says so, and another one only while nobody has.
+    let classes = world.gateways.values().map(|gateway| class_of(gateway));
+    let speaks = classes.min_by_key(|class| (*class != DEFAULT_CLASS, *class)).unwrap_or(DEFAULT_CLASS);
+    let conditions = backend.status.as_ref().and_then(|status| status.conditions.as_deref());
+    let generation = backend.metadata.generation.unwrap_or_default();
+    let said = read(conditions.unwrap_or_default(), ConditionType::Accepted, generation);
+    speaks != class && said != Status::Unknown
+}
+
+/// Whether a gateway chooses a backend of its own namespace that names none.
+fn selects(gateway: &McpGateway, backend: &McpBackend) -> bool {
+    let selection = gateway.spec.backends.as_ref().and_then(|backends| backends.selector.as_ref());
+    selection.is_none_or(|wanted| matches(wanted, backend.labels()))
 }
 
 fn answer(world: &World, class: &str, own: &str, name: &ObjectName) -> Answer {

@@ -86,7 +86,8 @@ mod tests {
         let mut succession = Succession::new(old.clone());
         succession.saw(old.clone(), start);
         assert_eq!((succession.signs(), succession.bundle()), (first, old.bundle()));
-        for at in [start + LEARNED, start + 2 * LEARNED - Duration::from_secs(1)] {
+        let late = Duration::from_secs(LEARNED.as_secs() - 1);
+        for at in [start + LEARNED, start + LEARNED + late] {
             succession.saw(new.clone(), at);
             assert_eq!(succession.signs(), first, "pods do not know the other");
             assert!(succession.bundle().contains(&second.certificate), "they are told");

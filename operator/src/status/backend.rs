@@ -39,7 +39,7 @@ pub struct GatewayOfBackend<'a> {
     pub serves: bool,
 }
 
-/// The status; `None` when it is somebody else's to write: another installation serves the backend.
+/// The status; `None` when it is another installation's to write.
 pub fn backend(facts: &BackendFacts<'_>, now: &Time) -> Option<McpBackendStatus> {
     let BackendFacts { backend, verdict, .. } = facts;
     let generation = backend.metadata.generation.unwrap_or_default();
@@ -51,6 +51,8 @@ pub fn backend(facts: &BackendFacts<'_>, now: &Time) -> Option<McpBackendStatus>
         if theirs {
             return None;
         }
+    } else if verdict.elsewhere {
+        return None;
     }
     let mut conditions = Conditions::new(generation, previous, now);
     conditions.push(verdict.accepted.reason, &*verdict.accepted.message);
