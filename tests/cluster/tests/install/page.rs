@@ -95,16 +95,17 @@ async fn call(cluster: &Cluster, page: &Page) -> Result<()> {
     let [annotate, ..] = page.scripts::<3>("A server and a call")?;
     sh(cluster, &annotate).await?;
     let gateways: Api<McpGateway> = Api::namespaced(cluster.client(), "mcp-system");
-    let has_tools = |found: Option<&McpGateway>| {
-        let tools = found.and_then(|found| found.status.as_ref()?.tools.as_ref());
-        tools.is_some_and(|tools| tools.exposed > 0)
+    // A pod that becomes ready is behind for a moment.
+    let serves = |found: Option<&McpGateway>| {
+        let Some(status) = found.and_then(|found| found.status.as_ref()) else { return false };
+        let conditions = status.conditions.as_deref().unwrap_or_default();
+        let holds = |wanted: &str| {
+            conditions.iter().any(|condition| condition.type_ == wanted && condition.status == "True")
+        };
+        status.tools.as_ref().is_some_and(|tools| tools.exposed > 0)
+            && ["Accepted", "ResolvedRefs", "Programmed", "Ready"].into_iter().all(holds)
     };
-    let gateway = cluster.until(gateways, "main", "exposes tools", has_tools).await?.context("a gateway")?;
-    let conditions = gateway.status.and_then(|status| status.conditions).unwrap_or_default();
-    for wanted in ["Accepted", "ResolvedRefs", "Programmed", "Ready"] {
-        let mut named = conditions.iter().filter(|condition| condition.type_ == wanted);
-        ensure!(named.any(|condition| condition.status == "True"), "{wanted}: {conditions:#?}");
-    }
+    cluster.until(gateways, "main", "exposes tools, and every condition holds", serves).await?;
     list(cluster, page).await?;
     let request = page.request()?;
     let called = request
