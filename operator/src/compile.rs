@@ -27,6 +27,7 @@ use std::sync::Arc;
 use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_api::v1alpha1::backend::BackendState;
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
+use bridge_snapshot::Access;
 use bridge_snapshot::push::{Entry, Key, Resource, Version};
 use kube::ResourceExt as _;
 
@@ -78,6 +79,8 @@ pub struct GatewayPlan {
     pub resolved: Finding<ResolvedRefs>,
     /// Its listeners.
     pub listeners: BTreeMap<String, ListenerVerdict>,
+    /// Why everybody is refused, if that is so.
+    pub refuses: Option<String>,
     /// Settings that give up protection.
     pub insecure: Vec<String>,
     /// Fields that it may leave alone without danger, and does.
@@ -131,7 +134,7 @@ pub struct BackendVerdict {
 pub fn compile(world: &World, options: &Options, memo: &mut Memo) -> Result<Compilation, serde_json::Error> {
     let mut compilation = Compilation::default();
     let mut wanting: BTreeMap<&ObjectName, Vec<(&ObjectName, &Arc<McpBackend>)>> = BTreeMap::new();
-    for (name, backend) in &world.backends {
+    for (name, backend) in world.backends.iter() {
         let mut verdict = BackendVerdict::of(backend);
         verdict.elsewhere = attach::is_elsewhere(world, &options.class, backend);
         for (gateway, answer) in attach::of_backend(world, &options.class, backend) {
@@ -257,6 +260,10 @@ fn plan(
         accepted: base.accepted.clone(),
         resolved: base.resolved.clone(),
         listeners: base.listeners.clone(),
+        refuses: match &base.snapshot.access {
+            Access::Refuse { reason } => Some(reason.clone()),
+            _ => None,
+        },
         insecure: base.insecure.clone(),
         not_in_force: base.without_effect.iter().copied().collect(),
         attached,

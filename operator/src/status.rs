@@ -105,23 +105,49 @@ pub fn behind<'a>(
 }
 
 /// How far the pods of a gateway are with something: the ready ones, and others as far as they refuse it.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Progress<'a> {
     pods: usize,
     ready: usize,
     serving: usize,
     /// Without a stream, and not for long.
     coming: usize,
-    behind: Vec<String>,
+    behind: Named<'a>,
     /// Without a stream for so long that nobody waits for them.
-    lost: Vec<String>,
+    lost: Named<'a>,
     refusals: Vec<&'a Rejection>,
+}
+
+/// Pods of which some are named: nobody reads a thousand names.
+#[derive(Debug, Clone, Default)]
+struct Named<'a> {
+    count: usize,
+    some: Vec<&'a str>,
+}
+
+impl<'a> Named<'a> {
+    const MOST: usize = 10;
+
+    fn push(&mut self, name: &'a str) {
+        self.count += 1;
+        if self.some.len() < Self::MOST {
+            self.some.push(name);
+        }
+    }
+
+    fn extend(&mut self, other: Self) {
+        self.count += other.count;
+        self.some.extend(other.some);
+        self.some.truncate(Self::MOST);
+    }
 }
 
 impl Progress<'_> {
     /// Names of pods that somebody should look at, not more than ten.
     fn laggards(&self) -> Vec<String> {
-        self.behind.iter().chain(&self.lost).take(10).cloned().collect()
+        let mut names: Vec<_> = self.behind.some.iter().chain(&self.lost.some).take(Named::MOST).collect();
+        names.sort();
+        names.into_iter().map(|name| (*name).to_owned()).collect()
     }
 
     fn finding(&self, stale: bool) -> (Programmed, String) {
@@ -143,10 +169,10 @@ impl Progress<'_> {
             (true, coming) => format!("{count}; {coming} not connected yet"),
             (false, _) => format!("{count}; behind: {}", laggards.join(", ")),
         };
-        match (self.behind.len() + self.coming, self.serving) {
+        match (self.behind.count + self.coming, self.serving) {
             (0, 1..) => (Programmed::Programmed, message),
             (0, 0) => (Programmed::PartiallyAcknowledged, message),
-            (_, 0) if self.behind.is_empty() => (Programmed::Pending, message),
+            (_, 0) if self.behind.count == 0 => (Programmed::Pending, message),
             _ => (Programmed::PartiallyAcknowledged, message),
         }
     }

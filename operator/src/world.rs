@@ -64,18 +64,6 @@ impl<T: Clone> DerefMut for Shared<T> {
     }
 }
 
-impl<'a, T> IntoIterator for &'a Shared<T>
-where
-    &'a T: IntoIterator,
-{
-    type Item = <&'a T as IntoIterator>::Item;
-    type IntoIter = <&'a T as IntoIterator>::IntoIter;
-
-    fn into_iter(self) -> Self::IntoIter {
-        (&*self.0).into_iter()
-    }
-}
-
 /// Objects of one kind.
 pub type Objects<K> = BTreeMap<ObjectName, Arc<K>>;
 

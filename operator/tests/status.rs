@@ -121,7 +121,7 @@ impl Case {
 
     fn reports(self, change: impl Fn(&mut Report)) -> Self {
         self.change(|case| {
-            case.facts.values_mut().for_each(|fact| change(Arc::make_mut(fact.report.as_mut().unwrap())))
+            case.facts.values_mut().for_each(|fact| change(Arc::make_mut(fact.report.as_mut().unwrap())));
         })
     }
 
@@ -228,6 +228,8 @@ fn ready_says_whether_clients_are_served() {
     assert_eq!(found.message, "spec.listeners[http]: pod-2: cannot listen on port 8080");
     let secure = json!({"listeners": [{"name": "tls", "protocol": "TCP", "port": 8444, "tls": {"certificateRefs": [{"name": "none"}]}}]});
     Case::new(&secure).is(R, "ListenerNotReady");
+    let provider = json!({"name": "p", "issuer": "i", "hmacSecretRef": {"name": "absent", "key": "k"}});
+    Case::new(&json!({"auth": {"jwt": {"providers": [provider]}}})).is(R, "Refusing");
     let balanced = Case::new(&json!({"service": {"type": "LoadBalancer"}}));
     balanced.is(R, "NoAddress");
     let ingress = json!({"metadata": {"name": "main"}, "spec": {"type": "LoadBalancer"}, "status": {"loadBalancer": {"ingress": [{"ip": "192.0.2.1"}]}}});
@@ -241,7 +243,7 @@ fn available_says_what_pods_see_of_a_backend() {
     plain().change(|case| case.facts.clear()).is(A, "Pending");
     plain()
         .change(|case| {
-            drop(Arc::make_mut(case.facts.get_mut("2").unwrap().report.as_mut().unwrap()).backends.pop())
+            drop(Arc::make_mut(case.facts.get_mut("2").unwrap().report.as_mut().unwrap()).backends.pop());
         })
         .is(A, "Available");
     for (problem, reason) in [

@@ -120,10 +120,10 @@ impl OfGateway {
         &mut self,
         before: &mut Self,
         world: &World,
-        make: impl FnOnce() -> (Base, Vec<Seen>),
+        compile: impl FnOnce() -> (Base, Vec<Seen>),
     ) -> (Arc<Base>, &[Seen]) {
         let made = before.base.take().filter(|made| made.is_current(world)).unwrap_or_else(|| {
-            let (base, seen) = make();
+            let (base, seen) = compile();
             Made { seen, outcome: Arc::new(base) }
         });
         let made = self.base.insert(made);
@@ -136,7 +136,7 @@ impl OfGateway {
         before: &mut Self,
         world: &World,
         (name, backend): (&ObjectName, &Arc<McpBackend>),
-        make: impl FnOnce() -> Result<(Outcome, Vec<Seen>), E>,
+        compile: impl FnOnce() -> Result<(Outcome, Vec<Seen>), E>,
     ) -> Result<(Arc<Outcome>, &[Seen]), E> {
         let known = before.backends.remove_entry(name).filter(|(_, (old, made))| {
             (Arc::ptr_eq(old, backend) || old.spec == backend.spec) && made.is_current(world)
@@ -144,7 +144,7 @@ impl OfGateway {
         let (name, made) = match known {
             Some((name, (_, made))) => (name, made),
             None => {
-                let (outcome, seen) = make()?;
+                let (outcome, seen) = compile()?;
                 (name.clone(), Made { seen, outcome: Arc::new(outcome) })
             }
         };

@@ -78,7 +78,7 @@ pub(super) fn discover(
     let services = gateway.spec.discovery.as_ref().and_then(|discovery| discovery.services.as_ref());
     let annotation_only = services.and_then(|services| services.annotation_only).unwrap_or(false);
     let (mut found, mut candidates) = (Discovered::default(), Vec::new());
-    for (name, service) in &world.services {
+    for (name, service) in world.services.iter() {
         let reading = service::read(service.annotations(), service.labels(), annotation_only);
         let annotated = reading.backend.clone().unwrap_or_default();
         if reading == service::Reading::default()

@@ -17,10 +17,9 @@ pub struct Fleet<'a> {
     /// Revision of the last change.
     latest: u64,
     members: Vec<Member<'a>>,
-    ready: usize,
-    /// Ready pods that serve all that was published.
-    current: usize,
-    /// Positions of the other ones.
+    /// What is so for every backend: of ready pods that serve all that was published, and of those without a stream.
+    common: Progress<'a>,
+    /// Positions of the other pods.
     others: Vec<usize>,
     backends: HashMap<&'a str, Seen<'a>>,
     totals: Totals,
@@ -33,6 +32,12 @@ struct Member<'a> {
     ready: bool,
     fact: Option<&'a PodFact>,
     lag: Lag,
+}
+
+impl<'a> Member<'a> {
+    fn name(&self) -> &'a str {
+        self.pod.metadata.name.as_deref().unwrap_or_default()
+    }
 }
 
 /// What ready pods say about one backend, taken together.
@@ -62,7 +67,8 @@ pub(super) struct Totals {
 }
 
 impl<'a> Fleet<'a> {
-    /// The pods of a gateway, what they say, how long those that are behind have been so, and what was published.
+    /// The pods of a gateway in the order of their names, what they say, how long those that are behind have been so, and what
+    /// was published.
     pub fn new(
         pods: impl IntoIterator<Item = &'a Pod>,
         facts: &'a PodFacts,
@@ -79,8 +85,7 @@ impl<'a> Fleet<'a> {
         let mut fleet = Self {
             published,
             latest: published.latest(),
-            ready: 0,
-            current: 0,
+            common: Progress { pods: members.len(), ..Progress::default() },
             others: Vec::new(),
             backends: HashMap::new(),
             totals: Totals::default(),
@@ -90,11 +95,12 @@ impl<'a> Fleet<'a> {
             let is_current = member.fact.is_some_and(|fact| {
                 fact.digest.as_ref() == Some(&published.digest) && fact.rejected.is_empty()
             });
-            fleet.ready += usize::from(member.ready);
-            if member.ready && is_current {
-                fleet.current += 1;
-            } else {
-                fleet.others.push(position);
+            fleet.common.ready += usize::from(member.ready);
+            match member.fact {
+                _ if member.ready && is_current => fleet.common.serving += 1,
+                Some(_) => fleet.others.push(position),
+                None if member.ready => fleet.common.add(member, published, fleet.latest, |_| false),
+                None => {}
             }
             if let Some(report) = member.fact.and_then(|fact| fact.report.as_ref()).filter(|_| member.ready) {
                 fleet.take(report);
@@ -159,17 +165,10 @@ impl<'a> Fleet<'a> {
 
     /// How far pods are with what was published up to a revision, as far as `concerns` says so of a rejection.
     fn progress_with(&self, revision: u64, concerns: impl Fn(&Rejection) -> bool) -> Progress<'a> {
-        let mut progress = Progress {
-            pods: self.members.len(),
-            ready: self.ready,
-            serving: self.current,
-            ..Progress::default()
-        };
+        let mut progress = self.common.clone();
         for member in self.others.iter().filter_map(|position| self.members.get(*position)) {
             progress.add(member, self.published, revision, &concerns);
         }
-        progress.behind.sort();
-        progress.lost.sort();
         progress
     }
 
@@ -180,7 +179,7 @@ impl<'a> Fleet<'a> {
 
     /// Whether most ready pods have a healthy endpoint of a backend.
     pub(super) fn is_available(&self, backend: &str) -> bool {
-        self.seen(backend).healthy * 2 > self.ready
+        self.seen(backend).healthy * 2 > self.common.ready
     }
 }
 
@@ -234,8 +233,8 @@ impl<'a> Progress<'a> {
             (Some(rejection), _) => self.refusals.push(rejection),
             (None, _) if has => self.serving += 1,
             (None, None) if member.lag < Lag::Laggard => self.coming += 1,
-            (None, None) if member.lag == Lag::Stale => self.lost.push(member.pod.name_any()),
-            (None, _) => self.behind.push(member.pod.name_any()),
+            (None, None) if member.lag == Lag::Stale => self.lost.push(member.name()),
+            (None, _) => self.behind.push(member.name()),
         }
     }
 }

@@ -110,6 +110,9 @@ fn readiness(facts: &GatewayFacts<'_>) -> (Ready, String) {
         let starting = desired > 0 && (progressing || conditions.is_none());
         return (if starting { Ready::Pending } else { Ready::DeploymentUnavailable }, count);
     }
+    if let Some(why) = &facts.plan.refuses {
+        return (Ready::Refusing, why.clone());
+    }
     for (name, verdict) in &facts.plan.listeners {
         let (reason, message) = listener_readiness(facts, name, verdict.resolved.reason);
         if reason == Ready::ListenerNotReady {

@@ -126,7 +126,11 @@ where
                             known.lost(&ObjectName::of(object));
                         }
                         Box::new(move |world| {
-                            gone.into_iter().fold(false, |any, object| put(world, object, true) || any)
+                            let mut matters = false;
+                            for object in gone {
+                                matters |= put(world, object, true);
+                            }
+                            matters
                         })
                     }
                     Err(error) => {

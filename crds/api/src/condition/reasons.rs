@@ -139,6 +139,7 @@ reasons! {
         Unknown Pending = "pods are starting",
         False DeploymentUnavailable = "fewer pods are available than wanted, by more than one",
         False ListenerNotReady = "a listener is not open: its certificates cannot be used, or a ready pod could not open it",
+        False Refusing = "every client is refused, because the rules about who may enter cannot be applied",
         False NoAddress = "the Service has no address yet",
     }
 

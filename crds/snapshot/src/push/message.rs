@@ -220,13 +220,17 @@ impl FromPod {
             Self::Nack(nack) => &mut nack.rejected,
             Self::Report(report) => {
                 for listener in &mut report.listeners {
-                    listener.error.iter_mut().for_each(shorten);
+                    if let Some(error) = &mut listener.error {
+                        shorten(error);
+                    }
                 }
                 return self;
             }
             Self::Ack(_) => return self,
         };
-        rejected.iter_mut().for_each(|rejection| shorten(&mut rejection.message));
+        for rejection in rejected {
+            shorten(&mut rejection.message);
+        }
         self
     }
 }

@@ -104,12 +104,15 @@ const GATEWAYS: &[Row] = &[
     ),
     (
         "unsigned",
-        "replicas: 0, auth: {jwt: {providers: [{name: p, issuer: i, audiences: [a], hmacSecretRef: {name: absent, key: k}}]}}, HTTP",
-        &[(
-            "ResolvedRefs",
-            "SecretNotFound",
-            "spec.auth.jwt.providers[p].hmacSecretRef: Secret reasons/absent",
-        )],
+        "replicas: 1, auth: {jwt: {providers: [{name: p, issuer: i, audiences: [a], hmacSecretRef: {name: absent, key: k}}]}}, HTTP",
+        &[
+            (
+                "ResolvedRefs",
+                "SecretNotFound",
+                "spec.auth.jwt.providers[p].hmacSecretRef: Secret reasons/absent",
+            ),
+            ("Ready", "Refusing", "all clients are refused: spec.auth.jwt.providers[p]"),
+        ],
     ),
     (
         "page",

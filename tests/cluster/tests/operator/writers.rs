@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use bridge_cluster::{Cluster, Request};
+use bridge_cluster::{Cluster, PATIENCE, Request};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::Pod;
@@ -12,12 +12,15 @@ use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::installed::{self, SYSTEM};
 
 const LEASE: &str = "mcp-bridge-operator.mcp-bridge";
 /// How long the audit log is watched for writes that nothing asks for.
 const QUIET: Duration = Duration::from_mins(1);
+/// It writes nothing for so long before that.
+const REST: Duration = Duration::from_secs(5);
 
 fn leases(cluster: &Cluster) -> Api<Lease> {
     Api::namespaced(cluster.client(), SYSTEM)
@@ -183,23 +186,43 @@ pub(crate) async fn the_operator_uses_what_it_may_and_is_quiet(cluster: &'static
     let unused: Vec<_> = granted()?.difference(&used).cloned().collect();
     ensure!(unused.is_empty(), "granted and never used: {unused:?}");
 
-    // The gateways of the other tests are there, and nobody touches them.
+    // The gateways of the other tests are there, and nobody touches them. What the last one did has its echo first: pods that
+    // end, endpoints that go, and the status of both.
+    until_at_rest(cluster).await?;
     let known = cluster.audit()?.len();
     tokio::time::sleep(QUIET).await;
-    let written: Vec<_> = cluster
-        .audit()?
-        .split_off(known)
-        .into_iter()
-        .filter(|request| request.is_of(SYSTEM, "mcp-bridge-operator") && request.writes())
-        // The Lease is renewed by whoever holds it; tokens are looked at, not written.
-        .filter(|request| {
-            request
-                .object_ref
-                .as_ref()
-                .is_none_or(|object| !["leases", "tokenreviews"].contains(&&*object.resource))
-        })
-        .map(|request| format!("{} {}", request.verb, request.request_uri))
-        .collect();
+    let written = written_since(cluster, known)?;
     ensure!(written.is_empty(), "in a minute in which nothing changed: {written:?}");
     Ok(())
+}
+
+/// What the operator has written since the log was so long.
+fn written_since(cluster: &Cluster, known: usize) -> Result<Vec<String>> {
+    let new = cluster.audit()?.split_off(known).into_iter();
+    let written =
+        new.filter(|request| request.is_of(SYSTEM, "mcp-bridge-operator") && request.writes()).filter(
+            // The Lease is renewed by whoever holds it; tokens are looked at, not written.
+            |request| {
+                let object = request.object_ref.as_ref();
+                object.is_none_or(|object| !["leases", "tokenreviews"].contains(&&*object.resource))
+            },
+        );
+    Ok(written.map(|request| format!("{} {}", request.verb, request.request_uri)).collect())
+}
+
+/// Waits until every pod that is to end has ended, and the operator has written nothing for a while since.
+async fn until_at_rest(cluster: &Cluster) -> Result<()> {
+    let pods: Api<Pod> = Api::all(cluster.client());
+    let coming_to_rest = async {
+        loop {
+            let known = cluster.audit()?.len();
+            tokio::time::sleep(REST).await;
+            let ends = |pod: &Pod| pod.metadata.deletion_timestamp.is_some();
+            let still = !pods.list(&ListParams::default()).await?.items.iter().any(ends);
+            if still && written_since(cluster, known)?.is_empty() {
+                return Ok(());
+            }
+        }
+    };
+    timeout(PATIENCE, coming_to_rest).await.context("the operator does not come to rest")?
 }
