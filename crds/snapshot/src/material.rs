@@ -30,6 +30,16 @@ pub enum Material {
     },
 }
 
+impl Material {
+    /// Name of the Secret that its value comes from, as long as that is not here.
+    pub fn secret(&self) -> Option<&str> {
+        match self {
+            Self::Key { secret, .. } => Some(secret),
+            Self::File(_) | Self::Env(_) | Self::Value { .. } => None,
+        }
+    }
+}
+
 impl From<PathBuf> for Material {
     fn from(file: PathBuf) -> Self {
         Self::File(file)

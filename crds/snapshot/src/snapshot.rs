@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Access, Backend, ContentHash, Defect, Limits, Listener, LocalListener, LogLevel, Naming, Sessions,
-    validate,
+    Access, Backend, ContentHash, Defect, Limits, Listener, LocalListener, LogLevel, Material, Naming,
+    Sessions, validate,
 };
 
 /// Everything that decides how requests are served. Immutable once built; replaced as a whole.
@@ -34,6 +34,15 @@ impl Snapshot {
     /// Hash over the whole content; equal snapshots have equal hashes on every machine.
     pub fn content_hash(&self) -> ContentHash {
         ContentHash::of(self)
+    }
+
+    /// Names of the Secrets that its own part needs: its listeners, and whoever lets clients in.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let tls = self.listeners.iter().filter_map(|listener| listener.tls.as_ref());
+        let certificates =
+            tls.flat_map(|tls| [Some(&tls.certificate), Some(&tls.key), tls.client_ca.as_ref()]).flatten();
+        let keys = self.access.jwts().iter().filter_map(|jwt| jwt.secret.as_ref());
+        certificates.chain(keys).filter_map(Material::secret)
     }
 
     /// Checks what no single field can: names, references, reachability without authentication.

@@ -183,7 +183,7 @@ fn restored() -> (Subscriber, Delta, Rejection) {
     pod.connect(1, now);
     pod.receive(1, hello(PROTOCOL), now);
     let nothing = Delta { upsert: Vec::new(), revision: 7, ..delta(1, all, true) };
-    (pod, nothing, Rejection::of(&entry("b", 2), RejectionCode::Unavailable, "the port is taken"))
+    (pod, nothing, Rejection::of(&entry("b", 2), RejectionCode::Invalid, "it has never worked"))
 }
 
 #[test]
@@ -202,6 +202,46 @@ fn what_was_saved_and_turns_out_to_be_unusable_is_rejected() {
     pod.connect(2, now);
     let hello = told(&mut pod, 2);
     assert_eq!((hello.have.len(), hello.rejected.len()), (1, 1));
+}
+
+#[test]
+fn what_could_not_be_had_is_asked_for_again_and_stays_saved() {
+    let (mut pod, nothing, invalid) = restored();
+    let (now, taken) = (Instant::now(), Rejection { code: RejectionCode::Unavailable, ..invalid });
+    assert_eq!(pod.ask_again(), [], "nothing is rejected");
+    assert!(matches!(*pod.receive(1, ToPod::Delta(nothing.clone()), now), [Step::Apply(_)]));
+    assert_eq!(rejected(&pod.settle(vec![taken.clone()])), ["b"]);
+    assert_eq!(pod.served().count(), 2, "it may work after a restart");
+    let [Step::Send(FromPod::Hello(asks))] = &*pod.ask_again() else { panic!() };
+    let have: Vec<_> = asks.have.iter().map(|have| &*have.name).collect();
+    assert_eq!((have.as_slice(), asks.rejected.len()), (["a"].as_slice(), 0));
+    // It fails once more, then it does not.
+    for (seq, outcome) in [(2, vec![taken]), (3, Vec::new())] {
+        let again = Delta { seq, upsert: vec![entry("b", 2)], ..nothing.clone() };
+        assert!(matches!(*pod.receive(1, ToPod::Delta(again), now), [Step::Apply(_)]), "{seq}");
+        assert_eq!(rejected(&pod.settle(outcome.clone())).len(), outcome.len());
+        assert_eq!(pod.rejected().count(), outcome.len());
+    }
+    assert_eq!((pod.served().count(), pod.ask_again()), (2, Vec::new()));
+}
+
+#[test]
+fn an_older_version_that_serves_on_does_not_hide_that_a_newer_one_was_rejected() {
+    let (mut pod, nothing, invalid) = restored();
+    let now = Instant::now();
+    let newer = entry("b", 3);
+    let mut digest = nothing.digest;
+    digest.toggle(&newer.key, entry("b", 2).version);
+    digest.toggle(&newer.key, newer.version);
+    let change = Delta { upsert: vec![newer.clone()], digest, ..nothing };
+    assert!(matches!(*pod.receive(1, ToPod::Delta(change.clone()), now), [Step::Apply(_)]));
+    let refused = Rejection::of(&newer, RejectionCode::Invalid, "no");
+    assert_eq!(rejected(&pod.settle(vec![refused])), ["b"]);
+    let nothing = Delta { seq: 2, upsert: Vec::new(), ..change };
+    assert!(matches!(*pod.receive(1, ToPod::Delta(nothing), now), [Step::Apply(_)]));
+    let older = Rejection { code: RejectionCode::Unavailable, ..invalid };
+    assert_eq!(rejected(&pod.settle(vec![older])), ["b"]);
+    assert_eq!(pod.rejected().map(|one| one.version).collect::<Vec<_>>(), [newer.version]);
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn what_is_saved() {
 #[test]
 fn every_file_is_the_one_of_a_message() {
     let count = std::fs::read_dir(folder()).unwrap().count();
-    assert_eq!(count, 10, "a file that no test reads, or one that is missing");
+    assert_eq!(count, 12, "a file that no test reads, or one that is missing");
 }
 
 #[test]

@@ -197,6 +197,18 @@ impl Operator {
         })
     }
 
+    /// Waits until a pod that has rejected something last said that it serves all there is.
+    pub fn wait_accepted(&self) -> Result<()> {
+        let last = |state: &State| {
+            let mut latest = state.effects.iter().rev();
+            latest.find_map(|effect| match effect {
+                Effect::Serves(_, _, rejected) => Some(rejected.is_empty()),
+                _ => None,
+            })
+        };
+        self.wait_for("everything served", |state| last(state).unwrap_or_default().then_some(()))
+    }
+
     /// Waits for a report of this kind.
     pub fn wait_report(&self, wanted: impl Fn(&Report) -> bool) -> Result<Report> {
         self.wait("a report", |effect| match effect {

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use bridge_snapshot::push::{Entry, Key, Problem, RejectionCode, Report, Resource, ResourceType};
-use bridge_snapshot::{Target, WebSocketBackend};
+use bridge_snapshot::{Access, Jwt, Target, WebSocketBackend};
 use bridge_tests::fake::{Act, Fake};
 use bridge_tests::pod::{Mounts, backend, gateway, part, snapshot};
-use bridge_tests::{Era, LegacySession, Operator, Pod, TestServer};
+use bridge_tests::tokens::Issuer;
+use bridge_tests::{Era, LegacySession, Operator, Pod, TempDir, TestServer};
 use serde_json::json;
 
 fn calls(session: &mut LegacySession) -> Result<()> {
@@ -115,7 +116,49 @@ fn a_gateway_that_cannot_be_served_stays_as_it_was() -> Result<()> {
     let [rejection] = rejected.as_slice() else { anyhow::bail!("{rejected:?}") };
     assert_eq!((rejection.kind, rejection.code), (ResourceType::Gateway, RejectionCode::Unavailable));
     ensure!(rejection.message.contains("further"), "{}", rejection.message);
-    calls(&mut LegacySession::open(&format!("{url}/mcp/new"), &json!({}))?)
+    calls(&mut LegacySession::open(&format!("{url}/mcp/new"), &json!({}))?)?;
+    // Nothing changes but the port, which is free now: the pod tries again and tells.
+    let address = taken.local_addr()?;
+    drop(taken);
+    operator.wait_accepted()?;
+    calls(&mut LegacySession::open(&format!("http://{address}/mcp/new"), &json!({}))?)
+}
+
+#[test]
+fn a_removal_that_cannot_take_effect_is_not_said_to_have_and_is_made_up_for() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    let key = TempDir::new("key")?;
+    let issuer = Issuer::rsa()?;
+    let file = key.write("public.pem", issuer.public_pem()?)?;
+    let mut guarded = snapshot();
+    guarded.access = Access::Jwt(Jwt {
+        issuer: None,
+        audience: None,
+        secret: None,
+        public_key_file: Some(file.clone()),
+        per_message: false,
+        cache_ttl: Duration::from_mins(5),
+    });
+    operator.publish(&[gateway(guarded), backend("web", fixture.url()), backend("gone", fixture.url())])?;
+    let pod = Pod::start(&mounts)?;
+    pod.wait_ready()?;
+    let names = || -> Result<Vec<String>> {
+        let health = pod.health()?;
+        let backends = health["subsystems"]["backends"].as_object().context("backends")?;
+        Ok(backends.keys().cloned().collect())
+    };
+    assert_eq!(names()?, ["gone", "web"]);
+    std::fs::remove_file(&file)?;
+    let revision = operator.withdraw(Key::new(ResourceType::Backend, "gone"));
+    let rejected = operator.wait_serves(revision)?;
+    let [rejection] = rejected.as_slice() else { anyhow::bail!("{rejected:?}") };
+    assert_eq!((rejection.kind, rejection.code), (ResourceType::Gateway, RejectionCode::Unavailable));
+    assert_eq!(names()?, ["gone", "web"], "it is served still");
+    key.write("public.pem", issuer.public_pem()?)?;
+    operator.wait_accepted()?;
+    assert_eq!(names()?, ["web"]);
+    Ok(())
 }
 
 #[test]

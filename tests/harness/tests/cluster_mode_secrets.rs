@@ -95,9 +95,10 @@ fn a_certificate_that_is_renewed_is_shown_to_new_clients_and_keeps_the_others() 
     ensure!(connect(address, &first).is_err(), "the old certificate is still shown");
     ping(&mut open)?;
 
-    // Half of a renewal is refused with the reason, and what was good stays.
+    // Half of a renewal is refused with the reason, and what was good stays. Whoever's Secret comes along is not to blame.
     let half = Pair { key: first.key.clone(), cert: second.cert.clone(), der: second.der.clone() };
-    let revision = operator.publish(&[tls_secret(&half)])?;
+    let other = secret("team/token", &[("token", "fine")]);
+    let revision = operator.publish(&[other, tls_secret(&half)])?;
     let rejected = operator.wait_serves(revision)?;
     let [rejection] = rejected.as_slice() else { anyhow::bail!("{rejected:?}") };
     assert_eq!((rejection.kind, rejection.code), (ResourceType::Secret, RejectionCode::Invalid));

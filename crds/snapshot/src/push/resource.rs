@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::{Entry, Key, Rejection, RejectionCode, ResourceType};
-use crate::{Backend, Material, Secret, Snapshot, Target, UpstreamTls};
+use crate::{Backend, Secret, Snapshot, Target, UpstreamTls};
 
 /// The name of the one resource of type `gateway`.
 pub(super) const GATEWAY: &str = "gateway";
@@ -55,10 +55,7 @@ impl BackendPart {
     /// Names of the Secrets that it needs.
     pub fn secrets(&self) -> impl Iterator<Item = &str> {
         let tls = self.backend.tls.iter().flat_map(UpstreamTls::materials);
-        let keys = tls.filter_map(|(_, material)| match material {
-            Material::Key { secret, .. } => Some(&**secret),
-            Material::File(_) | Material::Env(_) | Material::Value { .. } => None,
-        });
+        let keys = tls.filter_map(|(_, material)| material.secret());
         self.credentials.iter().map(|credential| &*credential.secret).chain(keys)
     }
 }

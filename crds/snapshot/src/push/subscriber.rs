@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 pub use self::outcome::{Change, Identity, Leave, Step, SubscriberSettings};
 use super::{
     Ack, Damage, Delta, Digest, Entry, FromPod, Have, Held, HeldReason, Key, Nack, PROTOCOL, PodHello,
-    RegressionGuard, Rejection, RemovalGuard, Report, Saved, ToPod, Verdict,
+    RegressionGuard, Rejection, RejectionCode, RemovalGuard, Report, Saved, ToPod, Verdict,
 };
 
 /// Configuration of a pod, and the stream it comes from.
@@ -188,13 +188,18 @@ impl Subscriber {
         let mut untold = BTreeSet::new();
         for rejection in rejected {
             let key = rejection.key();
-            // Only what was sent can be rejected: now, or before it was saved, and then nobody had tried it yet.
+            // Only what was sent can be rejected: now or before, and then it was saved and nobody had tried it yet, or
+            // it cannot be had here any more.
+            let is_new = applied.upsert.contains_key(&key);
             let sent = applied.upsert.get(&key).or_else(|| self.served.get(&key));
-            if sent.is_some_and(|entry| entry.version == rejection.version) {
-                if !applied.upsert.contains_key(&key) {
+            if sent.is_none_or(|entry| entry.version != rejection.version) {
+                continue;
+            }
+            untold.insert(key.clone());
+            if is_new || !self.rejected.contains_key(&key) {
+                if !is_new && rejection.code != RejectionCode::Unavailable {
                     self.served.remove(&key);
                 }
-                untold.insert(key.clone());
                 self.rejected.insert(key, rejection);
             }
         }
@@ -217,6 +222,15 @@ impl Subscriber {
             FromPod::Nack(Nack { seq: applied.seq, rejected, held: None })
         };
         vec![Step::Send(answer)]
+    }
+
+    /// Asks for what is fine and was not to be had here, which may be otherwise by now: the operator sends it again, and
+    /// learns from the answer what came of it. Nothing while there is no such thing, or nobody to ask.
+    pub fn ask_again(&self) -> Vec<Step> {
+        let is_due = |rejection: &Rejection| rejection.code == RejectionCode::Unavailable;
+        let may_ask = self.is_greeted() && self.applying.is_none();
+        let asks = may_ask && self.rejected.values().any(is_due);
+        asks.then(|| Step::Send(self.hello_without(Telling::Each, is_due))).into_iter().collect()
     }
 
     /// The pod's state. Only the latest counts, and it is not sent more often than was chosen.
@@ -245,6 +259,12 @@ impl Subscriber {
     }
 
     fn hello(&self, telling: Telling) -> FromPod {
+        self.hello_without(telling, |_| false)
+    }
+
+    /// What the pod has, but for what was rejected so.
+    fn hello_without(&self, telling: Telling, wanted: impl Fn(&Rejection) -> bool) -> FromPod {
+        let left_out = |key: &Key| self.rejected.get(key).is_some_and(&wanted);
         let Identity { gateway, pod, uid, build, features } = self.identity.clone();
         let have = |entry: &Entry| Have {
             kind: entry.key.kind,
@@ -263,9 +283,11 @@ impl Subscriber {
             digest: (telling == Telling::Whole).then_some(self.digest),
             have: match telling {
                 Telling::Whole => Vec::new(),
-                Telling::Each => self.served.values().map(have).collect(),
+                Telling::Each => {
+                    self.served.values().filter(|entry| !left_out(&entry.key)).map(have).collect()
+                }
             },
-            rejected: self.rejected.values().cloned().collect(),
+            rejected: self.rejected.values().filter(|rejection| !wanted(rejection)).cloned().collect(),
         })
     }
 

@@ -6,7 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use bridge_snapshot::push::{Assembly, Entry, Key, LeftOut, Rejection, Resource, ResourceType, assemble};
+use bridge_snapshot::push::{
+    Assembly, Entry, Key, LeftOut, Rejection, RejectionCode, Resource, ResourceType, assemble,
+};
 use bridge_snapshot::{Access, ContentHash, Snapshot};
 
 use super::blame::{Fresh, Resources, Trouble, blame};
@@ -17,6 +19,8 @@ use crate::run::Server;
 #[derive(Default)]
 pub(super) struct Served {
     resources: Resources,
+    /// The gateway's own part among them, as it came.
+    gateway: Option<Entry>,
     /// Backends that are configured and cannot be served now, with the reason.
     left_out: BTreeMap<String, String>,
     /// Of the configuration in effect; `None` before there is any.
@@ -44,13 +48,16 @@ impl Served {
             let strict = fresh.keys().any(|key| key.kind == ResourceType::Gateway);
             let trouble = self.effect(&whole, strict, server).await.err();
             let blamed = trouble.as_ref().map(|trouble| blame(trouble, &fresh, &whole)).unwrap_or_default();
-            if let Some(trouble) = &trouble
-                && blamed.is_empty()
-            {
-                tracing::error!(%trouble, "configuration cannot be put into effect; the running one stays");
-            }
             if blamed.is_empty() {
                 self.resources = whole;
+                let own = fresh.into_values().find(|(entry, _)| entry.key.kind == ResourceType::Gateway);
+                self.gateway = own.map(|(entry, _)| entry).or(self.gateway.take());
+                if let Some(trouble) = trouble {
+                    tracing::error!(%trouble, "configuration cannot be put into effect; the running one stays");
+                    // What has just come is not to blame, so it is something here that makes all of it wait.
+                    let waits = |entry| Rejection::of(entry, RejectionCode::Unavailable, trouble.to_string());
+                    rejected.extend(self.gateway.as_ref().map(waits));
+                }
                 return rejected;
             }
             for rejection in blamed {

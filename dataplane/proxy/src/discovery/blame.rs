@@ -34,7 +34,7 @@ fn join(defects: &[Defect]) -> String {
 }
 
 /// Resources to be rejected among those that have just come: at least one, if there are any. `whole` has them and all
-/// others.
+/// others. What is rejected as unavailable may be fine, and is tried again.
 pub(super) fn blame(trouble: &Trouble, fresh: &Fresh, whole: &Resources) -> Vec<Rejection> {
     let mut rejections: Vec<Rejection> = Vec::new();
     match trouble {
@@ -52,26 +52,42 @@ pub(super) fn blame(trouble: &Trouble, fresh: &Fresh, whole: &Resources) -> Vec<
         Trouble::Missing(_) | Trouble::Start(_) => {}
     }
     if rejections.is_empty() {
-        rejections = blame_the_rest(trouble, fresh);
+        rejections = blame_the_rest(trouble, fresh, whole);
     }
     rejections.sort_by(|a, b| (a.kind, &a.name).cmp(&(b.kind, &b.name)));
     rejections.dedup_by(|a, b| (a.kind, &a.name) == (b.kind, &b.name));
     rejections
 }
 
-/// What is left: the gateway, if it has just come, or else a secret that it needs, or else everything.
-fn blame_the_rest(trouble: &Trouble, fresh: &Fresh) -> Vec<Rejection> {
-    let code = match trouble {
-        Trouble::Missing(_) | Trouble::Start(StartError::Listen(_) | StartError::Local(_)) => {
-            RejectionCode::Unavailable
-        }
-        _ => RejectionCode::Invalid,
+/// What is left: the gateway, if it has just come, or else a Secret that it needs, or else everything. A Secret has the
+/// wrong content; what is not here for the gateway may come.
+fn blame_the_rest(trouble: &Trouble, fresh: &Fresh, whole: &Resources) -> Vec<Rejection> {
+    let own = fresh.keys().filter(|key| key.kind == ResourceType::Gateway).cloned().collect();
+    let of_gateway = match trouble {
+        Trouble::Defects(_) => RejectionCode::Invalid,
+        Trouble::Missing(_) | Trouble::Start(_) => RejectionCode::Unavailable,
     };
-    let of_type = |kind| fresh.keys().filter(|key| key.kind == kind).cloned().collect::<Vec<_>>();
-    let all = || fresh.keys().cloned().collect();
-    let found = [of_type(ResourceType::Gateway), of_type(ResourceType::Secret), all()];
-    let found = found.into_iter().find(|keys| !keys.is_empty()).unwrap_or_default();
-    reject(&found, fresh, code, &trouble.to_string())
+    let found = [
+        (own, of_gateway),
+        (secrets_of_gateway(fresh, whole), RejectionCode::Invalid),
+        (fresh.keys().cloned().collect(), RejectionCode::Unavailable),
+    ];
+    let found: Option<(Vec<Key>, _)> = found.into_iter().find(|(keys, _): &(Vec<Key>, _)| !keys.is_empty());
+    found.map(|(keys, code)| reject(&keys, fresh, code, &trouble.to_string())).unwrap_or_default()
+}
+
+/// The Secrets that the gateway's own part needs, of what has just come.
+fn secrets_of_gateway(fresh: &Fresh, whole: &Resources) -> Vec<Key> {
+    let gateways = whole.values().filter_map(|resource| match &**resource {
+        Resource::Gateway(snapshot) => Some(snapshot),
+        _ => None,
+    });
+    let secrets: BTreeSet<_> = gateways.flat_map(|snapshot| snapshot.secrets()).collect();
+    fresh
+        .keys()
+        .filter(|key| key.kind == ResourceType::Secret && secrets.contains(&*key.name))
+        .cloned()
+        .collect()
 }
 
 fn reject(keys: &[Key], fresh: &Fresh, code: RejectionCode, text: &str) -> Vec<Rejection> {

@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_policy::backoff::{Backoff, Schedule};
 use bridge_runtime::log::LogHandle;
 use bridge_runtime::signal::{Reload, Shutdown};
 use bridge_snapshot::push::{
-    Change, FromPod, Key, Leave, Nack, Rejection, Report, Resource, Saved, Step, Subscriber,
+    Change, FromPod, Key, Leave, Nack, Rejection, RejectionCode, Report, Resource, Saved, Step, Subscriber,
     SubscriberSettings, ToPod,
 };
 
@@ -34,6 +35,12 @@ const LOOK_AT_FILES: Duration = Duration::from_secs(2);
 const SESSIONS: Duration = Duration::from_secs(5);
 /// How often a report that says nothing new is sent.
 const REPEAT: Duration = Duration::from_secs(30);
+/// How what could not be had here is asked for again.
+const AGAIN: Schedule = Schedule {
+    first: Duration::from_secs(2),
+    max: Duration::from_mins(2),
+    stable_after: Duration::from_mins(2),
+};
 /// How long the operator may take to read the last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
@@ -60,6 +67,9 @@ struct Pod<'a> {
     /// When what is served is saved.
     save_at: Option<Instant>,
     saved_at: Option<Instant>,
+    /// When what could not be had here is asked for again.
+    again_at: Option<Instant>,
+    again: Backoff,
     reported: Option<(Report, Instant)>,
     files_at: Option<Instant>,
     logging: Logging<'a>,
@@ -90,6 +100,8 @@ pub async fn run(
         store,
         save_at: None,
         saved_at: None,
+        again_at: None,
+        again: Backoff::new(AGAIN),
         reported: None,
         files_at: None,
         logging,
@@ -210,6 +222,7 @@ impl Pod<'_> {
         let rejected = self.served.apply(&upsert, &change.remove, &mut self.server).await;
         self.note(&rejected);
         let steps = self.subscriber.settle(rejected);
+        self.look_again();
         self.now_serves(Source::Stream);
         // What cannot be served is no good configuration, and must not hide the one for cold starts.
         if self.served.hash.is_some() {
@@ -236,6 +249,7 @@ impl Pod<'_> {
         if let Err(error) = self.subscriber.restore(saved, rejected) {
             tracing::error!(%error, "the saved configuration was damaged in memory");
         }
+        self.look_again();
         tracing::warn!(source = source.as_str(), "no operator answers; serving a saved configuration");
         self.now_serves(source);
     }
@@ -266,7 +280,7 @@ impl Pod<'_> {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        [self.patience, self.save_at, self.subscriber.next_tick()].into_iter().flatten().min()
+        [self.patience, self.save_at, self.again_at, self.subscriber.next_tick()].into_iter().flatten().min()
     }
 
     async fn tick(&mut self, now: Instant) {
@@ -276,8 +290,24 @@ impl Pod<'_> {
         if self.save_at.is_some_and(|at| at <= now) {
             self.save().await;
         }
-        let steps = self.subscriber.tick(now);
+        let mut steps = self.subscriber.tick(now);
+        if self.again_at.is_some_and(|at| at <= now) {
+            // Until it has come, or nothing comes: then it is asked for once more.
+            self.again_at = Some(now + self.again.failed(now, random()));
+            steps.extend(self.subscriber.ask_again());
+        }
         self.carry_out(steps).await;
+    }
+
+    /// Some things could not be had here, a port for example, which may be otherwise soon.
+    fn look_again(&mut self) {
+        let waits = self.subscriber.rejected().any(|rejection| rejection.code == RejectionCode::Unavailable);
+        if !waits {
+            (self.again_at, self.again) = (None, Backoff::new(AGAIN));
+        } else if self.again_at.is_none() {
+            let now = Instant::now();
+            self.again_at = Some(now + self.again.failed(now, random()));
+        }
     }
 
     async fn save(&mut self) {
