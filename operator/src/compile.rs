@@ -122,10 +122,11 @@ pub struct BackendVerdict {
 pub fn compile(world: &World, options: &Options) -> Result<Compilation, serde_json::Error> {
     let mut lookup = Lookup::new(world);
     let mut compilation = Compilation::default();
+    let speaker = attach::speaker(world);
     let mut wanting: BTreeMap<&ObjectName, Vec<(&ObjectName, &McpBackend)>> = BTreeMap::new();
     for (name, backend) in &world.backends {
         let mut verdict = BackendVerdict::of(backend);
-        verdict.elsewhere = attach::is_elsewhere(world, &options.class, backend);
+        verdict.elsewhere = attach::is_elsewhere(world, (&options.class, speaker), backend);
         for (gateway, answer) in attach::of_backend(world, &options.class, backend) {
             match answer {
                 Ok(()) => {

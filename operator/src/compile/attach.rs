@@ -34,8 +34,14 @@ pub(super) fn of_backend(world: &World, class: &str, backend: &McpBackend) -> BT
     names.map(|name| (name.clone(), answer(world, class, &own, &name))).collect()
 }
 
+/// The class whose installation speaks of what is nobody's.
+pub(super) fn speaker(world: &World) -> &str {
+    let classes = world.gateways.values().map(|gateway| class_of(gateway));
+    classes.min_by_key(|class| (*class != DEFAULT_CLASS, *class)).unwrap_or(DEFAULT_CLASS)
+}
+
 /// Whether another installation writes the status of a backend. All of them decide from the same objects, so that one does.
-pub(super) fn is_elsewhere(world: &World, class: &str, backend: &McpBackend) -> bool {
+pub(super) fn is_elsewhere(world: &World, (class, speaker): (&str, &str), backend: &McpBackend) -> bool {
     let own = backend.namespace().unwrap_or_default();
     let first = match backend.spec.gateway_refs.as_ref().filter(|refs| !refs.is_empty()) {
         Some(references) => references.iter().find_map(|reference| {
@@ -52,12 +58,10 @@ pub(super) fn is_elsewhere(world: &World, class: &str, backend: &McpBackend) -> 
         return class_of(gateway) != class;
     }
     // Nobody's: one installation says so, and another one only while nobody has.
-    let classes = world.gateways.values().map(|gateway| class_of(gateway));
-    let speaks = classes.min_by_key(|class| (*class != DEFAULT_CLASS, *class)).unwrap_or(DEFAULT_CLASS);
     let conditions = backend.status.as_ref().and_then(|status| status.conditions.as_deref());
     let generation = backend.metadata.generation.unwrap_or_default();
     let said = read(conditions.unwrap_or_default(), ConditionType::Accepted, generation);
-    speaks != class && said != Status::Unknown
+    speaker != class && said != Status::Unknown
 }
 
 /// Whether a gateway chooses a backend of its own namespace that names none.
