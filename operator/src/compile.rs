@@ -31,6 +31,7 @@ use bridge_snapshot::Access;
 use bridge_snapshot::push::{Entry, Key, Resource, Version};
 use kube::ResourceExt as _;
 
+pub use attach::StatusOwner;
 pub use finding::{Finding, Problem};
 pub use listeners::ListenerVerdict;
 pub use memo::Memo;
@@ -125,18 +126,19 @@ pub struct BackendVerdict {
     pub ready: usize,
     /// Versions of the Secrets in the environment of its pods, once all are there; for stdio servers in pods of their own.
     pub environment: Option<BTreeSet<String>>,
-    /// Whether another installation writes its status.
-    pub elsewhere: bool,
+    /// Which installation writes its status.
+    pub status_owner: StatusOwner,
 }
 
 /// Compiles everything; what `memo` knows of the time before is not compiled again. It fails only if a value cannot be
 /// encoded, and none of ours can fail to be.
 pub fn compile(world: &World, options: &Options, memo: &mut Memo) -> Result<Compilation, serde_json::Error> {
     let mut compilation = Compilation::default();
+    let speaker = attach::speaker(world);
     let mut wanting: BTreeMap<&ObjectName, Vec<(&ObjectName, &Arc<McpBackend>)>> = BTreeMap::new();
     for (name, backend) in world.backends.iter() {
         let mut verdict = BackendVerdict::of(backend);
-        verdict.elsewhere = attach::is_elsewhere(world, &options.class, backend);
+        verdict.status_owner = attach::status_owner(world, (&options.class, speaker), backend);
         for (gateway, answer) in attach::of_backend(world, &options.class, backend) {
             match answer {
                 Ok(()) => {
@@ -318,7 +320,7 @@ impl BackendVerdict {
             total: 0,
             ready: 0,
             environment: None,
-            elsewhere: false,
+            status_owner: StatusOwner::default(),
         }
     }
 

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use bridge_api::condition::{Accepted, ConditionType, Status, read};
+use bridge_api::condition::Accepted;
 use bridge_api::meta::DEFAULT_CLASS;
 use bridge_api::service::Annotated;
 use bridge_api::v1alpha1::common::{Namespaces, NamespacesFrom};
@@ -34,8 +34,30 @@ pub(super) fn of_backend(world: &World, class: &str, backend: &McpBackend) -> BT
     names.map(|name| (name.clone(), answer(world, class, &own, &name))).collect()
 }
 
-/// Whether another installation writes the status of a backend. All of them decide from the same objects, so that one does.
-pub(super) fn is_elsewhere(world: &World, class: &str, backend: &McpBackend) -> bool {
+/// The class whose installation speaks of what is nobody's.
+pub(super) fn speaker(world: &World) -> &str {
+    let classes = world.gateways.values().map(|gateway| class_of(gateway));
+    classes.min_by_key(|class| (*class != DEFAULT_CLASS, *class)).unwrap_or(DEFAULT_CLASS)
+}
+
+/// Of several installations, the one that writes the status of a backend.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StatusOwner {
+    /// This one.
+    #[default]
+    Us,
+    /// Another one, which serves the gateway that the backend names first or that chose it.
+    Others,
+    /// Nobody serves it: the one that is first says so.
+    WhoeverIsFirst,
+}
+
+/// Who writes the status of a backend. All installations decide from the same objects, so that one does.
+pub(super) fn status_owner(
+    world: &World,
+    (class, speaker): (&str, &str),
+    backend: &McpBackend,
+) -> StatusOwner {
     let own = backend.namespace().unwrap_or_default();
     let first = match backend.spec.gateway_refs.as_ref().filter(|refs| !refs.is_empty()) {
         Some(references) => references.iter().find_map(|reference| {
@@ -43,21 +65,16 @@ pub(super) fn is_elsewhere(world: &World, class: &str, backend: &McpBackend) -> 
             world.gateways.get(&ObjectName::new(namespace, &*reference.name))
         }),
         None => {
-            let all = world.gateways.range(ObjectName::new(&*own, "")..);
-            let near = all.take_while(|(name, _)| name.namespace == own).map(|(_, gateway)| gateway);
-            near.into_iter().find(|gateway| selects(gateway, backend))
+            let mut near = world.gateways_in(&own).map(|(_, gateway)| gateway);
+            near.find(|gateway| selects(gateway, backend))
         }
     };
-    if let Some(gateway) = first {
-        return class_of(gateway) != class;
+    match first {
+        Some(gateway) if class_of(gateway) == class => StatusOwner::Us,
+        Some(_) => StatusOwner::Others,
+        None if speaker == class => StatusOwner::Us,
+        None => StatusOwner::WhoeverIsFirst,
     }
-    // Nobody's: one installation says so, and another one only while nobody has.
-    let classes = world.gateways.values().map(|gateway| class_of(gateway));
-    let speaks = classes.min_by_key(|class| (*class != DEFAULT_CLASS, *class)).unwrap_or(DEFAULT_CLASS);
-    let conditions = backend.status.as_ref().and_then(|status| status.conditions.as_deref());
-    let generation = backend.metadata.generation.unwrap_or_default();
-    let said = read(conditions.unwrap_or_default(), ConditionType::Accepted, generation);
-    speaks != class && said != Status::Unknown
 }
 
 /// Whether a gateway chooses a backend of its own namespace that names none.

@@ -48,10 +48,13 @@ pub fn snapshots(
 
 /// The configuration in the `data` of Secrets; `None` when they hold none, or not all of one of this gateway.
 pub(crate) fn read<'a>(gateway: &ObjectName, parts: impl Iterator<Item = &'a Value>) -> Option<Saved> {
-    let files = parts.filter_map(Value::as_object).flatten();
-    let files: BTreeMap<_, _> = files
-        .map(|(file, text)| Some((file, STANDARD.decode(text.as_str()?).ok()?)))
-        .collect::<Option<_>>()?;
+    let mut files = BTreeMap::new();
+    for (file, text) in parts.filter_map(Value::as_object).flatten() {
+        // Two of the same name: one of them is left from before.
+        if files.insert(file, STANDARD.decode(text.as_str()?).ok()?).is_some() {
+            return None;
+        }
+    }
     let text: Vec<u8> = files.into_values().flatten().collect();
     let saved: Saved = serde_json::from_slice(&text).ok()?;
     saved.verify(&gateway.to_string()).ok().map(|()| saved)

@@ -1,17 +1,17 @@
 //! Status of a backend. Changes when another fact belongs to it.
 
-use bridge_api::condition::{Accepted, Available, Degraded, Programmed};
+use bridge_api::condition::{self, Accepted, Available, ConditionType, Degraded, Programmed, Status};
 use bridge_api::v1alpha1::McpBackend;
 use bridge_api::v1alpha1::backend::{
     AttachedGateway, BackendEndpoints, BackendTools, DetectedProtocol, McpBackendStatus, ProgrammedPods,
     ServerInfo,
 };
 use bridge_snapshot::push::{BackendReport, Key, Problem, Rejection, ResourceType};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 
 use super::fleet::Seen;
 use super::{Conditions, Fleet, Progress, Published, count, not_in_force};
-use crate::compile::{BackendVerdict, is_insecure};
+use crate::compile::{BackendVerdict, StatusOwner, is_insecure};
 use crate::desired;
 use crate::world::ObjectName;
 
@@ -45,13 +45,7 @@ pub fn backend(facts: &BackendFacts<'_>, now: &Time) -> Option<McpBackendStatus>
     let generation = backend.metadata.generation.unwrap_or_default();
     let previous =
         backend.status.as_ref().and_then(|status| status.conditions.as_deref()).unwrap_or_default();
-    if verdict.accepted.reason == Accepted::ClassMismatch {
-        let accepted = previous.iter().find(|condition| condition.type_ == "Accepted");
-        let theirs = accepted.is_some_and(|condition| condition.reason != "ClassMismatch");
-        if theirs {
-            return None;
-        }
-    } else if verdict.elsewhere {
+    if !is_ours(verdict, previous, generation) {
         return None;
     }
     let mut conditions = Conditions::new(generation, previous, now);
@@ -81,6 +75,21 @@ pub fn backend(facts: &BackendFacts<'_>, now: &Time) -> Option<McpBackendStatus>
         }),
         gateways: Some(attached(facts, now)),
     })
+}
+
+/// Whether the status is to be written by this installation.
+fn is_ours(verdict: &BackendVerdict, previous: &[Condition], generation: i64) -> bool {
+    let unsaid = condition::read(previous, ConditionType::Accepted, generation) == Status::Unknown;
+    match verdict.status_owner {
+        StatusOwner::Us => true,
+        StatusOwner::WhoeverIsFirst => unsaid,
+        // Whoever serves the gateway may not see the backend. It would have said something else.
+        StatusOwner::Others if verdict.accepted.reason == Accepted::ClassMismatch => {
+            let said = previous.iter().find(|condition| condition.type_ == ConditionType::Accepted.as_str());
+            unsaid || said.is_some_and(|said| ["ClassMismatch", "NoMatchingGateway"].contains(&&*said.reason))
+        }
+        StatusOwner::Others => false,
+    }
 }
 
 /// The revision at which what pods know of a backend changed last.

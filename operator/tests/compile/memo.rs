@@ -33,11 +33,11 @@ metadata: {name: service, namespace: here}
 spec: {protocol: StreamableHTTP, serviceRef: {name: tools, port: http}}
 "#;
 
-const SERVICE: &str = r#"
+const SERVICE: &str = "
 kind: Service
 metadata: {name: tools, namespace: here}
 spec: {ports: [{name: http, port: 80}]}
-"#;
+";
 
 fn slice(address: &str) -> String {
     json!({"kind": "EndpointSlice", "metadata": {"name": "tools-1", "namespace": "here", "labels": {"kubernetes.io/service-name": "tools"}},

@@ -49,6 +49,7 @@ fn main() -> ExitCode {
             examples::the_examples_serve_as_they_stand,
             objects::each_object_comes_and_goes_with_the_wish_for_it,
             objects::pods_of_a_stdio_backend_come_and_go_with_it,
+            objects::what_the_api_server_does_not_take_is_told_by_its_owner,
             reasons::every_reason_has_a_manifest_that_produces_it,
             rotates::certificates_and_keys_change_without_a_restart_and_without_a_broken_connection,
             scales::the_number_of_pods_never_dips_when_somebody_else_decides,

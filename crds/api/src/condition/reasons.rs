@@ -103,7 +103,7 @@ reasons! {
     /// Reasons of `Accepted`, on gateways and backends.
     Accepted {
         True Accepted = "the specification is valid and is served",
-        False Invalid = "the specification contradicts itself in a way that the API server cannot see",
+        False Invalid = "the specification contradicts itself in a way that the API server cannot see, or the API server refuses an object that is made from it",
         False InvalidRegex = "a regular expression cannot be compiled",
         False UnsupportedProtocol = "the data plane of this version does not speak the protocol",
         False NotAllowedByGateway = "a gateway that the backend names does not admit the backend's namespace",

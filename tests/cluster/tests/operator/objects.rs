@@ -6,7 +6,7 @@ use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Secret;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, ObjectMeta};
 use kube::api::{ApiResource, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Api, ResourceExt as _};
@@ -123,5 +123,55 @@ spec:
     let deployments: Api<Deployment> = Api::namespaced(cluster.client(), "stdio");
     cluster.until(deployments, "mcpbe-lines", "is gone", |found| found.is_none()).await?;
     installed::until_backend(cluster, ("stdio", "lines"), ("Accepted", "False")).await?;
+    Ok(())
+}
+
+pub(crate) async fn what_the_api_server_does_not_take_is_told_by_its_owner(
+    cluster: &'static Cluster,
+) -> Result<()> {
+    const REFUSED: &str = "refused";
+    installed::operator(cluster).await?;
+    cluster.namespace(REFUSED).await?;
+    installed::gateway_alone(cluster, REFUSED).await?;
+    let gateways = installed::gateways(cluster, REFUSED);
+    let admit = |port: u32| {
+        let rule = json!({ "ports": [{ "port": port }] });
+        Patch::Merge(json!({ "spec": { "networkPolicy": { "enabled": true, "extraIngress": [rule] } } }))
+    };
+    let message = |conditions: Option<Vec<Condition>>| {
+        let mut conditions = conditions.into_iter().flatten();
+        conditions.find(|found| found.type_ == "Accepted").map(|found| found.message).unwrap_or_default()
+    };
+    gateways.patch("main", &PatchParams::default(), &admit(70_000)).await?;
+    installed::until_gateway(cluster, (REFUSED, "main"), ("Accepted", "False")).await?;
+    let status = gateways.get("main").await?.status;
+    let told = message(status.and_then(|status| status.conditions));
+    ensure!(told.contains("NetworkPolicy refused/main-mcpgw is refused") && told.contains("70000"), "{told}");
+    gateways.patch("main", &PatchParams::default(), &admit(7000)).await?;
+    installed::until_gateway(cluster, (REFUSED, "main"), ("Accepted", "True")).await?;
+
+    // What does not even fit the schema of a Deployment.
+    let backend = |drop: &str| {
+        format!(
+            r#"
+apiVersion: mcp.bridge/v1alpha1
+kind: McpBackend
+metadata: {{name: lines, namespace: refused}}
+spec:
+  protocol: Stdio
+  stdio:
+    image: example.test/mcp-test-server:1
+    command: [mcp-test-server, --transport, stdio]
+    securityContext: {{capabilities: {{drop: {drop}}}}}
+"#
+        )
+    };
+    cluster.apply(&backend("ALL")).await?;
+    installed::until_backend(cluster, (REFUSED, "lines"), ("Accepted", "False")).await?;
+    let status = installed::backends(cluster, REFUSED).get("lines").await?.status;
+    let told = message(status.and_then(|status| status.conditions));
+    ensure!(told.contains("Deployment refused/mcpbe-lines is refused"), "{told}");
+    cluster.apply(&backend("[ALL]")).await?;
+    installed::until_backend(cluster, (REFUSED, "lines"), ("Accepted", "True")).await?;
     Ok(())
 }
