@@ -153,7 +153,7 @@ fn plan(
     backends: &[(&ObjectName, &McpBackend)],
     compilation: &mut Compilation,
 ) -> Result<GatewayPlan, serde_json::Error> {
-    let base = gateway::base(lookup, &name.namespace, gateway);
+    let base = gateway::base(lookup, options, &name.namespace, gateway);
     let exposure = (&base.snapshot.listeners, &base.snapshot.access, &base.secrets);
     let exposure = Version::of(&serde_json::to_string(&exposure)?);
     let (mut resources, mut secrets) = (Vec::new(), base.secrets);

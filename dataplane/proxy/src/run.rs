@@ -19,6 +19,7 @@ use bridge_runtime::metrics::{Metrics, MetricsError};
 use bridge_runtime::readiness::{self, Readiness};
 use bridge_runtime::tasks;
 use bridge_snapshot::{Access, Limits, Naming, Sessions, Snapshot};
+use bridge_transport::backend::reach::Reach;
 use bridge_transport::stdio::{Supervisor, guard};
 use bridge_transport::tls::TlsError;
 use tokio::sync::Semaphore;
@@ -300,6 +301,7 @@ fn unconfigured() -> Snapshot {
         limits: Limits::default(),
         sessions: Sessions::default(),
         log_level: None,
+        refuse_local: false,
     }
 }
 
@@ -316,7 +318,8 @@ pub(crate) fn build(
     };
     let metrics = Metrics::new()?;
     let shared = Arc::new(cluster::Shared {
-        clients: Clients::shared()?,
+        clients: Clients::shared(Reach::Anywhere)?,
+        guarded: Clients::shared(Reach::Elsewhere)?,
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),
         metrics: GatewayMetrics::register(metrics.registry())?,
