@@ -175,7 +175,7 @@ fn plan(
 ) -> Result<GatewayPlan, serde_json::Error> {
     let make = || {
         let mut lookup = Lookup::new(world);
-        let base = gateway::base(&mut lookup, &name.namespace, gateway);
+        let base = gateway::base(&mut lookup, options, &name.namespace, gateway);
         (base, lookup.seen)
     };
     let (base, seen) = now.base(before, world, make);

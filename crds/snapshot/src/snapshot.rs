@@ -28,6 +28,10 @@ pub struct Snapshot {
     /// Least severe level that is logged; whoever starts the process decides when absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub log_level: Option<LogLevel>,
+    /// Connections to backends do not lead to the machine itself, its link, or the metadata service of a cloud, whatever
+    /// a name resolves to: for backends whose authors must not reach what only the gateway can.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub refuse_local: bool,
 }
 
 impl Snapshot {

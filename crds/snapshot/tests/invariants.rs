@@ -51,6 +51,7 @@ fn snapshot(listeners: Vec<Listener>, backends: Vec<Backend>) -> Snapshot {
         limits: Limits::default(),
         sessions: Sessions::default(),
         log_level: None,
+        refuse_local: false,
     }
 }
 

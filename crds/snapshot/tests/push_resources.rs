@@ -47,6 +47,7 @@ fn gateway() -> Resource {
         limits: Limits::default(),
         sessions: Sessions::default(),
         log_level: None,
+        refuse_local: false,
     }))
 }
 

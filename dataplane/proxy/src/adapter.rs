@@ -168,6 +168,7 @@ impl StdioAdapter {
             limits,
             sessions: Sessions { idle_ttl: self.session_ttl, max_sessions: sessions },
             log_level: None,
+            refuse_local: false,
         }
     }
 

@@ -22,6 +22,7 @@ use bridge_policy::exposure::Exposure;
 use bridge_policy::refusal::{Reason, Refusal};
 use bridge_runtime::tasks;
 use bridge_snapshot::{Backend, EraPolicy};
+use bridge_transport::backend::reach::Reach;
 use bridge_transport::stdio::Supervisor;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -50,6 +51,8 @@ const RECHECK_IN_DOUBT: Duration = Duration::from_secs(5);
 /// What all clusters share.
 pub(crate) struct Shared {
     pub(crate) clients: Clients,
+    /// The same, which do not lead to the machine itself.
+    pub(crate) guarded: Clients,
     pub(crate) supervisor: Supervisor,
     /// Wakes whoever merges catalogues.
     pub(crate) offers_changed: Arc<Notify>,
@@ -65,6 +68,7 @@ pub(crate) struct Cluster {
     pub(crate) exposure: Exposure,
     shared: Arc<Shared>,
     limits: Limits,
+    reach: Reach,
     /// Connections of its own, where its configuration says how they are protected.
     own_clients: Option<Clients>,
     /// Where it is reached, and which of these places work.
@@ -129,11 +133,12 @@ impl Cluster {
         shared: Arc<Shared>,
         limits: Limits,
         max_rounds: u32,
+        reach: Reach,
     ) -> Result<Self, ClusterError> {
         let name: Arc<str> = config.name.as_str().into();
         let exposure = Exposure::compile(&config.exposure)
             .map_err(|error| ClusterError { backend: config.name.clone(), problem: error.to_string() })?;
-        let own_clients = Clients::of(&config).map_err(|error| ClusterError {
+        let own_clients = Clients::of(&config, reach).map_err(|error| ClusterError {
             backend: config.name.clone(),
             problem: format!("tls: {error}"),
         })?;
@@ -143,6 +148,7 @@ impl Cluster {
             exposure,
             shared,
             limits,
+            reach,
             own_clients,
             places: ArcSwap::default(),
             standing: Endpoints::new(),
@@ -161,6 +167,15 @@ impl Cluster {
         };
         cluster.settle()?;
         Ok(cluster)
+    }
+
+    /// What its requests are made with.
+    fn clients(&self) -> &Clients {
+        let shared = match self.reach {
+            Reach::Anywhere => &self.shared.clients,
+            Reach::Elsewhere => &self.shared.guarded,
+        };
+        self.own_clients.as_ref().unwrap_or(shared)
     }
 
     /// Starts to keep the catalogues of both generations.

@@ -11,6 +11,7 @@ use bridge_policy::route::Scope;
 use bridge_runtime::drain::Drain;
 use bridge_runtime::health::{BackendHealth, BackendState, Configuration, Health, HealthSource};
 use bridge_snapshot::Snapshot;
+use bridge_transport::backend::reach::Reach;
 use tokio_util::sync::CancellationToken;
 
 use crate::access::Gate;
@@ -79,12 +80,14 @@ impl Plan {
     ) -> Result<Self, cluster::ClusterError> {
         let limits = &snapshot.limits;
         let backend_limits = Limits::backend(limits.max_backend_message, limits.max_depth);
+        let reach = if snapshot.refuse_local { Reach::Elsewhere } else { Reach::Anywhere };
         let mut clusters = Vec::with_capacity(snapshot.backends.len());
         for backend in &snapshot.backends {
             let running = current.and_then(|plan| {
-                // Of the limits, a running backend has taken in these only.
+                // Of what is not its own, a running backend has taken in these only.
                 let same = plan.backend_limits == backend_limits
-                    && plan.snapshot.limits.max_rounds == limits.max_rounds;
+                    && plan.snapshot.limits.max_rounds == limits.max_rounds
+                    && plan.snapshot.refuse_local == snapshot.refuse_local;
                 plan.named(&backend.name).filter(|cluster| same && cluster.config.is_same_server(backend))
             });
             clusters.push(match running {
@@ -94,6 +97,7 @@ impl Plan {
                     Arc::clone(shared),
                     backend_limits.clone(),
                     limits.max_rounds,
+                    reach,
                 )?),
             });
         }
@@ -207,5 +211,6 @@ pub(crate) fn without_backends() -> Snapshot {
         limits: bridge_snapshot::Limits::default(),
         sessions: bridge_snapshot::Sessions::default(),
         log_level: None,
+        refuse_local: false,
     }
 }

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use bridge_runtime::tasks;
+use bridge_runtime::{listen, tasks};
 use bridge_snapshot::{Carries, Listener};
 use bridge_transport::frontend::body::Held;
 use bridge_transport::frontend::handshake;
@@ -73,7 +73,7 @@ pub(crate) struct Running {
 impl Bound {
     pub(crate) async fn bind(config: Listener, tls: Option<Arc<tls::Server>>) -> Result<Self, ListenError> {
         let fail = |source| ListenError { name: config.name.clone(), address: config.address, source };
-        let socket = TcpListener::bind(config.address).await.map_err(fail)?;
+        let socket = listen::bind(config.address).await.map_err(fail)?;
         let address = socket.local_addr().map_err(fail)?;
         Ok(Self { config, address, socket, tls })
     }
@@ -145,7 +145,7 @@ async fn accept(shared: Arc<Shared>, socket: TcpListener) {
             accepted = socket.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => match Slot::take(&shared, peer.ip()) {
+            Ok((stream, peer)) => match Slot::take(&shared, peer.ip().to_canonical()) {
                 Ok(slot) => {
                     let connection = connection(Arc::clone(&shared), stream, slot);
                     tasks::spawn("connection", shared.connections.track_future(connection));

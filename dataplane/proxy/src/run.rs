@@ -19,6 +19,7 @@ use bridge_runtime::metrics::{Metrics, MetricsError};
 use bridge_runtime::readiness::{self, Readiness};
 use bridge_runtime::tasks;
 use bridge_snapshot::{Access, Limits, Naming, Sessions, Snapshot};
+use bridge_transport::backend::reach::Reach;
 use bridge_transport::stdio::{Supervisor, guard};
 use bridge_transport::tls::TlsError;
 use tokio::sync::Semaphore;
@@ -199,6 +200,16 @@ impl Server {
 
     /// Stops taking requests and waits for those in flight; `hurry` ends the wait. Gives how many were given up.
     pub async fn stop(self, hurry: impl Future<Output = ()>) -> u64 {
+        tokio::select! {
+            () = self.drain() => {}
+            () = hurry => tracing::warn!("stopping at once"),
+        }
+        self.end().await
+    }
+
+    /// Stops taking requests. What is given completes when those in flight are done, or have had all the time they get;
+    /// until then the configuration may change.
+    pub(crate) fn drain(&self) -> impl Future<Output = ()> + Send + use<> {
         let timeout = self.gateway.plan.load().snapshot.limits.drain_timeout;
         // Said once it is true: whoever reads it may ask the probes next.
         self.gateway.drain.start();
@@ -208,17 +219,18 @@ impl Server {
         }
         tracing::info!(in_flight = self.gateway.drain.in_flight(), ?timeout, "draining");
         self.gateway.sessions.for_each(|session| session.streams.standalone().end());
-        let drained = async {
+        let gateway = Arc::clone(&self.gateway);
+        async move {
             tokio::time::sleep(LAME_DUCK.min(timeout)).await;
-            self.gateway.drain.finished(timeout.saturating_sub(LAME_DUCK)).await
-        };
-        tokio::select! {
-            finished = drained => match finished {
+            match gateway.drain.finished(timeout.saturating_sub(LAME_DUCK)).await {
                 Ok(()) => tracing::info!("drained"),
                 Err(unfinished) => tracing::warn!(error = %unfinished, "not drained"),
-            },
-            () = hurry => tracing::warn!("stopping at once"),
+            }
         }
+    }
+
+    /// Ends what is left. Gives how many requests were given up.
+    pub(crate) async fn end(self) -> u64 {
         // They cannot be continued any more: their servers are told, and their clients when they come.
         self.gateway.parked.clear();
         let given_up = self.gateway.drain.in_flight();
@@ -289,6 +301,7 @@ fn unconfigured() -> Snapshot {
         limits: Limits::default(),
         sessions: Sessions::default(),
         log_level: None,
+        refuse_local: false,
     }
 }
 
@@ -305,7 +318,8 @@ pub(crate) fn build(
     };
     let metrics = Metrics::new()?;
     let shared = Arc::new(cluster::Shared {
-        clients: Clients::shared()?,
+        clients: Clients::shared(Reach::Anywhere)?,
+        guarded: Clients::shared(Reach::Elsewhere)?,
         supervisor: Supervisor::new(guard::command()).map_err(StartError::Supervisor)?,
         offers_changed: Arc::default(),
         metrics: GatewayMetrics::register(metrics.registry())?,

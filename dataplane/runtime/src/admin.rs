@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::health::Health;
 use crate::metrics::{self, Metrics};
-use crate::tasks;
+use crate::{listen, tasks};
 use listener::BoundedListener;
 
 /// What a port shows.
@@ -50,7 +50,7 @@ impl AdminServer {
     /// Binds and logs where. `name` is for logs and errors, for example `metrics`.
     pub async fn bind(name: &'static str, address: SocketAddr) -> Result<Self, BindError> {
         let fail = |source| BindError { name, address, source };
-        let listener = TcpListener::bind(address).await.map_err(fail)?;
+        let listener = listen::bind(address).await.map_err(fail)?;
         let address = listener.local_addr().map_err(fail)?;
         tracing::info!(listener = name, %address, "listening");
         Ok(Self { name, address, listener })

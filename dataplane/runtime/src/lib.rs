@@ -6,6 +6,7 @@
 pub mod admin;
 pub mod drain;
 pub mod health;
+pub mod listen;
 pub mod log;
 pub mod metrics;
 mod process;

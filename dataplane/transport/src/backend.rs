@@ -4,6 +4,7 @@
 pub mod body;
 pub mod events;
 pub mod http;
+pub mod reach;
 pub mod reference;
 pub mod sse;
 pub mod tcp;

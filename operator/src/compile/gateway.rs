@@ -8,6 +8,7 @@ use bridge_api::v1alpha1::McpGateway;
 use bridge_api::v1alpha1::gateway::{Action, LogLevel, NamingMode};
 use bridge_snapshot::{Limits, Naming, Sessions, Snapshot};
 
+use super::Options;
 use super::access::access;
 use super::credentials::Secrets;
 use super::finding::{Finding, Problem, without_effect};
@@ -29,7 +30,12 @@ pub(super) struct Base {
     pub(super) without_effect: Vec<&'static str>,
 }
 
-pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGateway) -> Base {
+pub(super) fn base(
+    lookup: &mut Lookup<'_>,
+    options: &Options,
+    namespace: &str,
+    gateway: &McpGateway,
+) -> Base {
     let spec = &gateway.spec;
     let (mut open, mut listeners, mut secrets) = (Vec::new(), BTreeMap::new(), Secrets::new());
     for wanted in &spec.listeners {
@@ -68,6 +74,7 @@ pub(super) fn base(lookup: &mut Lookup<'_>, namespace: &str, gateway: &McpGatewa
         limits: limits(gateway),
         sessions: sessions(gateway),
         log_level: Some(log_level(gateway)),
+        refuse_local: !options.allow_local_endpoints,
     };
     Base { snapshot, secrets, accepted, resolved, listeners, insecure, without_effect: ineffective }
 }

@@ -160,6 +160,7 @@ pub fn snapshot() -> Snapshot {
         limits: Limits::default(),
         sessions: Sessions::default(),
         log_level: None,
+        refuse_local: false,
     }
 }
 

@@ -184,6 +184,32 @@ fn the_key_of_tokens_changes_without_a_restart() -> Result<()> {
 }
 
 #[test]
+fn a_pod_that_leaves_still_takes_what_changes() -> Result<()> {
+    const FIRST: &str = "the first secret, of at least 32 bytes";
+    const SECOND: &str = "the second secret, of at least 32 bytes";
+    let (operator, mut fixture) = (Operator::start()?, TestServer::http(Era::Modern)?);
+    let mounts = Mounts::of(&operator)?;
+    let key = |value| secret("mcp-system/jwt", &[("secret", value)]);
+    operator.publish(&[guarded(), backend("web", fixture.url()), key(FIRST)])?;
+    let pod = Pod::start(&mounts)?;
+    let mut client = ModernClient::new(&format!("{}/mcp/web", pod.wait_ready()?), &json!({}))?;
+    client.set_header("Authorization", &format!("Bearer {}", Issuer::secret(FIRST).token("alice")?));
+    // A call keeps the pod from ending.
+    let sleep = json!({ "name": "sleep", "arguments": { "ms": 4_000 } });
+    let (id, call) = client.start("tools/call", &sleep)?;
+    fixture
+        .process()
+        .wait_line(bridge_tests::PATIENCE, |line| line.contains("sleep started").then_some(()))?;
+    pod.process().signal(bridge_tests::process::Signal::TERM)?;
+    pod.wait_log(|line| line["msg"] == "draining")?;
+    let revision = operator.publish(&[key(SECOND)])?;
+    assert_eq!(operator.wait_serves(revision)?, []);
+    call.finish(&id, |_| Ok(()))?.into_result()?;
+    ensure!(pod.process().wait_exit(bridge_tests::PATIENCE)?.success(), "it ended badly");
+    Ok(())
+}
+
+#[test]
 fn a_credential_that_is_replaced_reaches_its_backend_alone() -> Result<()> {
     let operator = Operator::start()?;
     let mounts = Mounts::of(&operator)?;

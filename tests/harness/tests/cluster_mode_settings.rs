@@ -1,6 +1,7 @@
 //! Settings of a pod that change under it: log level, limits, mounted files. Changes with what is hot.
 
 use anyhow::{Result, ensure};
+use bridge_snapshot::push::{Problem, Report};
 use bridge_snapshot::{Access, Jwt, Limits, LogLevel, Material, Snapshot};
 use bridge_tests::http::{Url, request};
 use bridge_tests::metrics::pause;
@@ -98,5 +99,24 @@ fn a_mounted_key_that_is_replaced_is_read_again() -> Result<()> {
         pause(Duration::from_millis(50));
     }
     assert_eq!(status(FIRST)?, 401);
+    Ok(())
+}
+
+#[test]
+fn backends_are_not_the_machine_itself_where_that_is_refused() -> Result<()> {
+    let (operator, fixture) = (Operator::start()?, TestServer::http(Era::Both)?);
+    let mounts = Mounts::of(&operator)?;
+    let named = fixture.url().replace("127.0.0.1", "localhost");
+    assert_ne!(named, fixture.url());
+    let refusing = |refuse_local| gateway(Snapshot { refuse_local, ..snapshot() });
+    operator.publish(&[refusing(true), backend("literal", fixture.url()), backend("named", &named)])?;
+    let _pod = Pod::start(&mounts)?;
+    let all = |report: &Report, problem: Option<Problem>| {
+        report.backends.len() == 2 && report.backends.iter().all(|backend| backend.problem == problem)
+    };
+    operator.wait_report(|report| all(report, Some(Problem::Unreachable)))?;
+    operator.publish(&[refusing(false)])?;
+    operator
+        .wait_report(|report| all(report, None) && report.backends.iter().all(|backend| backend.tools > 0))?;
     Ok(())
 }

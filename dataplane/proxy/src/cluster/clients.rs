@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bridge_snapshot::{Backend, UpstreamTls};
 use bridge_transport::backend::http::HttpClient;
+use bridge_transport::backend::reach::Reach;
 use bridge_transport::backend::tcp::TcpConnector;
 use bridge_transport::tls::{self, ClientSettings, Identity, Roots, TlsError};
 
@@ -24,14 +25,14 @@ pub(crate) struct Clients {
 
 impl Clients {
     /// For all backends that say nothing else.
-    pub(crate) fn shared() -> Result<Self, TlsError> {
-        Self::new(&Roots::system().into())
+    pub(crate) fn shared(reach: Reach) -> Result<Self, TlsError> {
+        Self::new(&ClientSettings { reach, ..Roots::system().into() })
     }
 
     /// For one backend that says how its connections are protected. Nothing is shared with it: a connection that trusts
     /// other authorities, or shows a certificate, is none for others.
-    pub(super) fn of(backend: &Backend) -> Result<Option<Self>, TlsError> {
-        backend.tls.as_ref().map(|tls| Self::new(&settings(tls)?)).transpose()
+    pub(super) fn of(backend: &Backend, reach: Reach) -> Result<Option<Self>, TlsError> {
+        backend.tls.as_ref().map(|tls| Self::new(&settings(tls, reach)?)).transpose()
     }
 
     fn new(settings: &ClientSettings) -> Result<Self, TlsError> {
@@ -43,7 +44,7 @@ impl Clients {
     }
 }
 
-fn settings(tls: &UpstreamTls) -> Result<ClientSettings, TlsError> {
+fn settings(tls: &UpstreamTls, reach: Reach) -> Result<ClientSettings, TlsError> {
     let roots = match &tls.ca {
         _ if tls.insecure_skip_verify => None,
         Some(ca) => Some(Roots::of(&pem(ca)?)?),
@@ -57,5 +58,6 @@ fn settings(tls: &UpstreamTls) -> Result<ClientSettings, TlsError> {
         roots,
         identity: identity.transpose()?,
         server_name: tls.server_name.as_deref().map(tls::server_name).transpose()?,
+        reach,
     })
 }

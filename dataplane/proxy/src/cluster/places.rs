@@ -80,7 +80,7 @@ impl Cluster {
         let maker = Maker {
             backend,
             name: &self.name,
-            clients: self.own_clients.as_ref().unwrap_or(&self.shared.clients),
+            clients: self.clients(),
             limits: &self.limits,
             work: &self.work,
             detected: current.endpoints().find_map(Endpoint::detected),

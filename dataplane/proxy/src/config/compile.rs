@@ -85,6 +85,7 @@ pub(crate) fn compile(config: &Config, cx: &mut Context<'_>) -> Compiled {
         limits: traffic::limits(config, cx),
         sessions: traffic::sessions(&config.sessions, cx),
         log_level: None,
+        refuse_local: false,
     };
     let sound = cx.errors() == 0;
     if let Err(defects) = snapshot.validate() {

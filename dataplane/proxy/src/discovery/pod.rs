@@ -1,6 +1,7 @@
 //! The life of a pod: which configuration it begins with, what changes it, how it leaves. Changes with the order of these.
 
 use std::collections::{BTreeSet, VecDeque};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -108,19 +109,19 @@ pub async fn run(
         level: bootstrap.log_level,
     };
     pod.remember().await;
-    let mut look = tokio::time::interval(LOOK);
-    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    loop {
-        let deadline = pod.next_deadline();
+    pod.follow(&mut reload, async {
+        shutdown.recv().await;
+    })
+    .await;
+    let drained = pod.server.drain();
+    pod.follow(&mut reload, async {
         tokio::select! {
-            _ = shutdown.recv() => break,
-            () = reload.recv() => pod.served.read_again(true, &mut pod.server).await,
-            event = pod.link.next() => pod.happened(event).await,
-            () = until(deadline) => pod.tick(Instant::now()).await,
-            _ = look.tick() => pod.look(Instant::now()).await,
+            () = drained => {}
+            _ = shutdown.recv() => tracing::warn!("stopping at once"),
         }
-    }
-    pod.leave(shutdown).await;
+    })
+    .await;
+    pod.leave().await;
     Ok(())
 }
 
@@ -137,6 +138,23 @@ async fn until(deadline: Option<Instant>) {
 }
 
 impl Pod<'_> {
+    /// Takes what the operator sends until `ended`. A pod that drains does, too: a key that is revoked counts at once.
+    async fn follow(&mut self, reload: &mut Reload, ended: impl Future<Output = ()>) {
+        let mut look = tokio::time::interval(LOOK);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ended = pin!(ended);
+        loop {
+            let deadline = self.next_deadline();
+            tokio::select! {
+                () = &mut ended => return,
+                () = reload.recv() => self.served.read_again(true, &mut self.server).await,
+                event = self.link.next() => self.happened(event).await,
+                () = until(deadline) => self.tick(Instant::now()).await,
+                _ = look.tick() => self.look(Instant::now()).await,
+            }
+        }
+    }
+
     /// Looks for a saved configuration, so that an operator need only send what is different.
     async fn remember(&mut self) {
         let Some((source, saved)) = self.store.load().await else { return };
@@ -346,17 +364,14 @@ impl Pod<'_> {
         !same || age >= REPEAT || (report.sessions != before.sessions && age >= SESSIONS)
     }
 
-    /// Drains, then tells the operator how that went.
-    async fn leave(mut self, mut shutdown: Shutdown) {
+    /// Ends, and tells the operator how that went.
+    async fn leave(mut self) {
         if self.save_at.is_some() {
             self.save().await;
         }
         let last = report(&self.server, 0);
         let Self { server, mut subscriber, mut link, .. } = self;
-        let hurry = async move {
-            shutdown.recv().await;
-        };
-        let dropped = server.stop(hurry).await;
+        let dropped = server.end().await;
         let last = Report { sessions: 0, dropped, ..last };
         let mut steps = subscriber.report(last, Instant::now());
         if let Some(at) = subscriber.next_tick() {

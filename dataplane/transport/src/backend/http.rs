@@ -11,8 +11,9 @@ use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper_rustls::HttpsConnector;
 use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::reach::Connector;
 
 /// Idle connections are closed before common servers close theirs (five seconds is usual), so that a request rarely meets
 /// a closing one.
@@ -21,7 +22,7 @@ const POOL_IDLE: Duration = Duration::from_secs(4);
 /// A client whose connections are shared by all backends.
 #[derive(Clone)]
 pub struct HttpClient {
-    inner: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    inner: Client<HttpsConnector<Connector>, Full<Bytes>>,
 }
 
 /// Headers of every request to a server, its credentials among them. Clones are the same headers: what replaces them is
@@ -71,7 +72,7 @@ pub enum Content {
 
 impl HttpClient {
     /// A client over `connector`.
-    pub fn new(connector: HttpsConnector<HttpConnector>) -> Self {
+    pub fn new(connector: HttpsConnector<Connector>) -> Self {
         let inner = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(POOL_IDLE)

@@ -10,6 +10,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::reach::Reach;
 use crate::tls::{ClientSettings, TlsError, client_config};
 
 /// An open byte stream.
@@ -22,20 +23,21 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 pub struct TcpConnector {
     tls: Arc<ClientConfig>,
     server_name: Option<ServerName<'static>>,
+    reach: Reach,
 }
 
 impl TcpConnector {
     /// Protects connections so; authorities are looked up by the first TLS connection.
     pub fn new(settings: impl Into<ClientSettings>) -> Result<Self, TlsError> {
         let settings = settings.into();
-        let server_name = settings.server_name.clone();
-        Ok(Self { tls: Arc::new(client_config(settings)?), server_name })
+        let (server_name, reach) = (settings.server_name.clone(), settings.reach);
+        Ok(Self { tls: Arc::new(client_config(settings)?), server_name, reach })
     }
 
     /// Connects to `host`, a name or an address. With `tls` its certificate must be valid for that name, or for the one in
     /// the settings.
     pub async fn connect(&self, host: &str, port: u16, tls: bool) -> io::Result<Box<dyn Stream>> {
-        let stream = TcpStream::connect((host, port)).await?;
+        let stream = TcpStream::connect(&*self.reach.resolve(host, port).await?).await?;
         stream.set_nodelay(true)?;
         if !tls {
             return Ok(Box::new(stream));

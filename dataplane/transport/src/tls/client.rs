@@ -8,7 +8,6 @@ use std::time::Duration;
 
 use http::Uri;
 use hyper_rustls::{DefaultServerNameResolver, HttpsConnector, HttpsConnectorBuilder, ResolveServerName};
-use hyper_util::client::legacy::connect::HttpConnector;
 use rustls::client::WebPkiServerVerifier;
 use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
 use rustls::crypto::CryptoProvider;
@@ -18,6 +17,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use super::files::{authorities, certificates, private_key};
 use super::unverified::Unverified;
 use super::{Pem, TlsError, provider};
+use crate::backend::reach::{Connector, Reach};
 
 const ROOTS: &str = "CA file";
 const CERTIFICATE: &str = "client certificate file";
@@ -92,6 +92,8 @@ pub struct ClientSettings {
     /// The name that a server's certificate must have, and that the handshake asks for; the host of the address when
     /// absent.
     pub server_name: Option<ServerName<'static>>,
+    /// Where they may lead.
+    pub reach: Reach,
 }
 
 /// A certificate with its key.
@@ -105,7 +107,7 @@ pub struct Identity {
 
 impl From<Roots> for ClientSettings {
     fn from(roots: Roots) -> Self {
-        Self { roots: Some(roots), identity: None, server_name: None }
+        Self { roots: Some(roots), identity: None, server_name: None, reach: Reach::default() }
     }
 }
 
@@ -121,7 +123,7 @@ pub fn server_name(text: &str) -> Result<ServerName<'static>, TlsError> {
 pub fn connector(
     settings: impl Into<ClientSettings>,
     connect_timeout: Duration,
-) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+) -> Result<HttpsConnector<Connector>, TlsError> {
     let Parts { config, names, tcp } = Parts::new(settings.into(), connect_timeout)?;
     Ok(HttpsConnectorBuilder::new()
         .with_tls_config(config)
@@ -135,7 +137,7 @@ pub fn connector(
 pub fn upgradable_connector(
     settings: impl Into<ClientSettings>,
     connect_timeout: Duration,
-) -> Result<HttpsConnector<HttpConnector>, TlsError> {
+) -> Result<HttpsConnector<Connector>, TlsError> {
     let Parts { config, names, tcp } = Parts::new(settings.into(), connect_timeout)?;
     Ok(HttpsConnectorBuilder::new()
         .with_tls_config(config)
@@ -148,18 +150,19 @@ pub fn upgradable_connector(
 struct Parts {
     config: ClientConfig,
     names: Names,
-    tcp: HttpConnector,
+    tcp: Connector,
 }
 
 impl Parts {
     fn new(settings: ClientSettings, connect_timeout: Duration) -> Result<Self, TlsError> {
-        let names = Names(settings.server_name.clone());
+        let (names, reach) = (Names(settings.server_name.clone()), settings.reach);
         let config = client_config(settings)?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_keepalive(Some(TCP_KEEPALIVE));
-        tcp.set_connect_timeout(Some(connect_timeout));
+        let tcp = Connector::new(reach, |tcp| {
+            tcp.enforce_http(false);
+            tcp.set_nodelay(true);
+            tcp.set_keepalive(Some(TCP_KEEPALIVE));
+            tcp.set_connect_timeout(Some(connect_timeout));
+        });
         Ok(Self { config, names, tcp })
     }
 }
