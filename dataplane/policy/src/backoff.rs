@@ -52,6 +52,11 @@ impl Backoff {
         self.not_before.map(|at| at.saturating_duration_since(now)).filter(|left| !left.is_zero())
     }
 
+    /// Whether the last try failed.
+    pub fn is_failing(&self) -> bool {
+        self.not_before.is_some()
+    }
+
     /// A try worked. Repeating it while it keeps working changes nothing.
     pub fn succeeded(&mut self, now: Instant) {
         self.not_before = None;

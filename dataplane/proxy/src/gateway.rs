@@ -186,7 +186,7 @@ fn health_of(cluster: &Cluster) -> BackendHealth {
     let reason = reason.map(|refusal| refusal.detail.clone());
     let spoken = eras.into_iter().zip(&offers).filter(|(_, offer)| matches!(offer, Offer::Ready(_)));
     let generations = spoken.map(|((_, word), _)| word).collect();
-    let (endpoints, failing_endpoints) = cluster.endpoint_counts(Instant::now());
+    let (endpoints, failing_endpoints) = cluster.endpoint_counts();
     BackendHealth {
         name: cluster.config.name.clone(),
         namespace: cluster.config.namespace.clone(),

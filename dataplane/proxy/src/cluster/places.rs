@@ -6,7 +6,6 @@
 //! next request of every conversation over HTTP; a connection that showed the old one at its handshake goes on.
 
 use std::sync::Arc;
-use std::time::Instant;
 
 use bridge_mcp::version::Era;
 use bridge_snapshot::{Backend, Target};
@@ -133,8 +132,8 @@ impl Move {
 
 impl Cluster {
     /// How many endpoints it has, and how many of them are failing.
-    pub(crate) fn endpoint_counts(&self, now: Instant) -> (usize, usize) {
+    pub(crate) fn endpoint_counts(&self) -> (usize, usize) {
         let places = self.places.load();
-        (places.0.len(), self.standing.failing(places.places(), now))
+        (places.0.len(), self.standing.failing(places.places()))
     }
 }

@@ -1,7 +1,5 @@
 //! What a pod tells its operator about itself. Changes when status can tell another fact from what is known here.
 
-use std::time::Instant;
-
 use bridge_mcp::merge::ListKind;
 use bridge_mcp::version::Era;
 use bridge_policy::refusal::Reason;
@@ -15,7 +13,6 @@ use crate::upstream::ServerInfo;
 pub(super) fn report(server: &run::Server, dropped: u64) -> Report {
     let gateway = server.gateway();
     let plan = gateway.plan.load();
-    let now = Instant::now();
     let listeners = plan.snapshot.listeners.iter();
     Report {
         sessions: gateway.sessions.len() as u64,
@@ -24,11 +21,11 @@ pub(super) fn report(server: &run::Server, dropped: u64) -> Report {
         listeners: listeners
             .map(|listener| ListenerReport { name: listener.name.clone(), error: None })
             .collect(),
-        backends: plan.clusters.iter().map(|cluster| backend(cluster, now)).collect(),
+        backends: plan.clusters.iter().map(|cluster| backend(cluster)).collect(),
     }
 }
 
-fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
+fn backend(cluster: &Cluster) -> BackendReport {
     let catalogues = [Era::Modern, Era::Legacy].map(|era| cluster.catalogue(era));
     let offers = catalogues.map(Catalogue::offer);
     let tools = offers.iter().filter_map(|offer| match offer {
@@ -51,7 +48,7 @@ fn backend(cluster: &Cluster, now: Instant) -> BackendReport {
     });
     // That it does not speak a generation says less than the trouble in the other.
     let problem = troubles.min_by_key(|reason| *reason == Reason::EraMismatch).map(problem);
-    let (endpoints, failing) = cluster.endpoint_counts(now);
+    let (endpoints, failing) = cluster.endpoint_counts();
     BackendReport {
         name: cluster.config.name.clone(),
         endpoints: count(endpoints),

@@ -60,8 +60,8 @@ impl Endpoints {
     }
 
     /// How many of `places` are failing.
-    pub(crate) fn failing<'a>(&self, places: impl Iterator<Item = &'a Place>, now: Instant) -> usize {
-        self.balance.lock().failing(&numbers(places), now)
+    pub(crate) fn failing<'a>(&self, places: impl Iterator<Item = &'a Place>) -> usize {
+        self.balance.lock().failing(&numbers(places))
     }
 }
 

@@ -66,7 +66,7 @@ const GATEWAYS: &[Row] = &[
     ),
     (
         "balanced",
-        "replicas: 1, service: {type: LoadBalancer}, HTTP",
+        "replicas: 1, auth: {anonymous: Allow}, service: {type: LoadBalancer}, HTTP",
         &[("Ready", "NoAddress", "load balancer")],
     ),
     (

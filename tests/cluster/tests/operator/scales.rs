@@ -135,7 +135,7 @@ pub(crate) async fn the_number_of_pods_never_dips_when_somebody_else_decides(
     let found = cluster.until(deployments(cluster), "main-mcpgw", "has the new grace", |found| {
         let grace = found
             .and_then(|found| found.spec.as_ref()?.template.spec.as_ref()?.termination_grace_period_seconds);
-        grace == Some(45)
+        grace == Some(50)
     });
     let found = found.await?.context("a Deployment")?;
     ensure!(found.spec.and_then(|spec| spec.replicas) == Some(5), "the operator took the number back");
