@@ -71,8 +71,10 @@ pub type PodFacts = BTreeMap<String, PodFact>;
 /// What was published for one gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
-    /// Revision at which each resource changed last, gone ones, too.
+    /// Revision at which each resource changed last.
     pub changed: BTreeMap<Key, u64>,
+    /// Revision at which the last one went.
+    pub removed: u64,
     /// Fingerprint of all of it.
     pub digest: String,
 }
@@ -89,7 +91,7 @@ impl PodFact {
 impl Published {
     /// Revision of the last change.
     pub fn latest(&self) -> u64 {
-        self.changed.values().copied().max().unwrap_or_default()
+        self.changed.values().copied().fold(self.removed, u64::max)
     }
 }
 

@@ -56,7 +56,9 @@ impl Gateway {
         let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
         for key in gone {
             self.entries.remove(&key);
-            Arc::make_mut(&mut self.published).changed.insert(key.clone(), revision);
+            let published = Arc::make_mut(&mut self.published);
+            published.changed.remove(&key);
+            published.removed = revision;
             self.publisher.set(key, None, revision, now);
         }
         for (key, entry) in entries {

@@ -153,7 +153,7 @@ pub(crate) async fn what_the_api_server_does_not_take_is_told_by_its_owner(
     // What does not even fit the schema of a Deployment.
     let backend = |drop: &str| {
         format!(
-            r#"
+            "
 apiVersion: mcp.bridge/v1alpha1
 kind: McpBackend
 metadata: {{name: lines, namespace: refused}}
@@ -163,7 +163,7 @@ spec:
     image: example.test/mcp-test-server:1
     command: [mcp-test-server, --transport, stdio]
     securityContext: {{capabilities: {{drop: {drop}}}}}
-"#
+"
         )
     };
     cluster.apply(&backend("ALL")).await?;

@@ -12,11 +12,13 @@ use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::time::timeout;
+use tokio::time::{Instant, interval, timeout};
 
 use crate::installed::{self, SYSTEM};
 
 const LEASE: &str = "mcp-bridge-operator.mcp-bridge";
+/// How long a leader is frozen.
+const FROZEN: Duration = Duration::from_mins(1);
 /// How long the audit log is watched for writes that nothing asks for.
 const QUIET: Duration = Duration::from_mins(1);
 /// It writes nothing for so long before that.
@@ -61,19 +63,51 @@ pub(crate) async fn a_frozen_leader_is_replaced_and_does_not_write_when_it_thaws
     cluster.namespace("frozen").await?;
     installed::gateway_alone(cluster, "frozen").await?;
     let frozen = leader(cluster).await?;
+    let until = Instant::now() + FROZEN;
     cluster.signal(&frozen, "operator", Signal::STOP)?;
     // Its Lease runs out, the other takes it and does what is to be done.
     scale(cluster, "frozen", 2).await?;
     let next = leader(cluster).await?;
     ensure!(next.metadata.name != frozen.metadata.name, "nobody took over");
     scale(cluster, "frozen", 1).await?;
+    tokio::time::sleep_until(until).await;
+    let known = cluster.audit()?.len();
     cluster.signal(&frozen, "operator", Signal::CONT)?;
-    // What it knew was 3 or 2; whoever writes knows 1.
+    let thawed = frozen.metadata.name.as_deref().unwrap_or_default();
+    let since = || -> Result<Vec<Request>> {
+        let new = cluster.audit()?.split_off(known).into_iter();
+        Ok(new.filter(|request| request.pod() == Some(thawed) && request.succeeded()).collect())
+    };
+    until_it_is_awake(&since).await?;
     cluster.until_available(SYSTEM, "mcp-bridge-operator").await?;
+    let written: Vec<_> = since()?.into_iter().filter(is_of_an_object).collect();
+    ensure!(written.is_empty(), "it wrote without the Lease: {written:?}");
+    // What it knew was 3 or 2; whoever writes knows 1.
     let deployments: Api<Deployment> = Api::namespaced(cluster.client(), "frozen");
     let found = deployments.get("main-mcpgw").await?;
     ensure!(found.spec.and_then(|spec| spec.replicas) == Some(1), "the one that was frozen wrote");
     Ok(())
+}
+
+/// Waits until a replica has looked at the Lease twice: what it had wanted to write before, it has tried by then.
+async fn until_it_is_awake(since: &(impl Fn() -> Result<Vec<Request>> + Sync)) -> Result<()> {
+    let is_lease =
+        |request: &&Request| request.object_ref.as_ref().is_some_and(|object| object.resource == "leases");
+    let looking = async {
+        // The log of the API server tells nobody when it grows.
+        let mut tick = interval(Duration::from_millis(200));
+        while since()?.iter().filter(is_lease).count() < 2 {
+            tick.tick().await;
+        }
+        Ok(())
+    };
+    timeout(PATIENCE, looking).await.context("it does not look at the Lease")?
+}
+
+/// Whether a request writes something else than the Lease, which everybody asks for, or the question who somebody is.
+fn is_of_an_object(request: &Request) -> bool {
+    let object = request.object_ref.as_ref();
+    request.writes() && object.is_none_or(|object| !["leases", "tokenreviews"].contains(&&*object.resource))
 }
 
 pub(crate) async fn clocks_that_disagree_by_minutes_change_nothing(cluster: &'static Cluster) -> Result<()> {
@@ -85,7 +119,8 @@ pub(crate) async fn clocks_that_disagree_by_minutes_change_nothing(cluster: &'st
         let time =
             k8s_openapi::jiff::Timestamp::now() + k8s_openapi::jiff::SignedDuration::from_mins(minutes);
         let spec = json!({ "spec": { "holderIdentity": "elsewhere_1", "renewTime": format!("{time:.6}"), "acquireTime": format!("{time:.6}") } });
-        leases(cluster).patch(LEASE, &PatchParams::default(), &Patch::Merge(spec)).await?;
+        let seized = leases(cluster).patch(LEASE, &PatchParams::default(), &Patch::Merge(spec)).await?;
+        let transitions = |lease: Lease| lease.spec.and_then(|spec| spec.lease_transitions).unwrap_or(0);
         let written = cluster.audit()?.len();
         let taken = cluster
             .until(leases(cluster), LEASE, "is taken from one that renews no more", |found| {
@@ -93,8 +128,7 @@ pub(crate) async fn clocks_that_disagree_by_minutes_change_nothing(cluster: &'st
             })
             .await?
             .context("a Lease")?;
-        let transitions = taken.spec.and_then(|spec| spec.lease_transitions);
-        ensure!(transitions.is_some());
+        ensure!(transitions(taken) > transitions(seized), "taken without counting it");
         // Nobody wrote objects while the Lease was another's.
         let between = cluster.audit()?.split_off(written);
         let objects = between.iter().filter(|request| {
@@ -199,14 +233,8 @@ pub(crate) async fn the_operator_uses_what_it_may_and_is_quiet(cluster: &'static
 /// What the operator has written since the log was so long.
 fn written_since(cluster: &Cluster, known: usize) -> Result<Vec<String>> {
     let new = cluster.audit()?.split_off(known).into_iter();
-    let written =
-        new.filter(|request| request.is_of(SYSTEM, "mcp-bridge-operator") && request.writes()).filter(
-            // The Lease is renewed by whoever holds it; tokens are looked at, not written.
-            |request| {
-                let object = request.object_ref.as_ref();
-                object.is_none_or(|object| !["leases", "tokenreviews"].contains(&&*object.resource))
-            },
-        );
+    let of_operators = new.filter(|request| request.is_of(SYSTEM, "mcp-bridge-operator"));
+    let written = of_operators.filter(is_of_an_object);
     Ok(written.map(|request| format!("{} {}", request.verb, request.request_uri)).collect())
 }
 
