@@ -1,12 +1,15 @@
 //! What goes wrong is told, and nothing else is lost. Changes when another defect has to be survived.
 
-use anyhow::{Context as _, Result, ensure};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail, ensure};
 use bridge_api::v1alpha1::McpGateway;
-use bridge_cluster::Cluster;
+use bridge_cluster::{Cluster, PATIENCE};
 use k8s_openapi::api::events::v1::Event;
 use kube::Api;
 use kube::api::{ListParams, Patch, PatchParams};
 use serde_json::json;
+use tokio::time::{interval, timeout};
 
 use crate::installed::{self, address};
 use crate::serves::call;
@@ -18,6 +21,29 @@ pub(crate) async fn events(cluster: &Cluster, namespace: &str, name: &str) -> Re
     let of_it =
         found.filter(|event| event.regarding.as_ref().is_some_and(|it| it.name.as_deref() == Some(name)));
     Ok(of_it.map(|event| (event.reason.unwrap_or_default(), event.note.unwrap_or_default())).collect())
+}
+
+/// Waits until there is an Event of an object with these words: it is sent after the status was written.
+pub(crate) async fn until_told(
+    cluster: &Cluster,
+    (namespace, name): (&str, &str),
+    (reason, words): (&str, &str),
+) -> Result<()> {
+    let mut tick = interval(Duration::from_millis(200));
+    let mut told = Vec::new();
+    let telling = async {
+        loop {
+            tick.tick().await;
+            told = events(cluster, namespace, name).await?;
+            if told.iter().any(|(of, note)| of == reason && note.contains(words)) {
+                return Ok(());
+            }
+        }
+    };
+    match timeout(PATIENCE, telling).await {
+        Ok(result) => result,
+        Err(_elapsed) => bail!("no Event {reason} with {words} of {namespace}/{name}: {told:?}"),
+    }
 }
 
 fn condition<'a>(gateway: &'a McpGateway, kind: &str) -> Option<(&'a str, &'a str, &'a str)> {
@@ -53,11 +79,7 @@ pub(crate) async fn what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_ser
     let found = found.await?.context("a gateway")?;
     let (.., message) = condition(&found, "Programmed").context("Programmed")?;
     ensure!(message.contains("taken") && message.contains("7777"), "{message}");
-    let told = events(cluster, "rejects", "main").await?;
-    ensure!(
-        told.iter().any(|(reason, note)| reason == "ConfigRejected" && note.contains("7777")),
-        "{told:?}"
-    );
+    until_told(cluster, ("rejects", "main"), ("ConfigRejected", "7777")).await?;
 
     // What was served is served.
     let url = format!("{}/mcp", address(cluster, "rejects", "main", 8080).await?);
