@@ -83,7 +83,7 @@ const GATEWAYS: &[Row] = &[
     ),
     (
         "half",
-        "replicas: 1, listeners: [{name: http, protocol: StreamableHTTP, port: 8080, tls: {mode: Disabled}}, \
+        "replicas: 1, auth: {anonymous: Allow}, listeners: [{name: http, protocol: StreamableHTTP, port: 8080, tls: {mode: Disabled}}, \
          {name: tls, protocol: TCP, port: 8444, tls: {certificateRefs: [{name: absent}]}}]",
         &[("Ready", "ListenerNotReady", "spec.listeners[tls]: its certificates cannot be used")],
     ),
