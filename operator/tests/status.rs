@@ -309,11 +309,15 @@ fn degraded_says_what_is_less_than_it_should_be() {
 
 #[test]
 fn a_conflict_of_names_is_told_in_accepted() {
-    plain()
-        .change(|case| {
-            case.conflict = Some(Finding::new(Accepted::NameConflict, "Service here/main is taken"));
-        })
-        .is(ConditionType::Accepted, "NameConflict");
+    let taken = |case: &mut Case| {
+        case.conflict = Some(Finding::new(Accepted::NameConflict, "Service here/main is taken"));
+    };
+    plain().change(taken).is(ConditionType::Accepted, "NameConflict");
+    // A field at fault comes first: it may be why an object is refused.
+    let page = json!({"listeners": [{"name": "health", "protocol": "StreamableHTTP", "port": 8080, "tls": {"mode": "Disabled"}}]});
+    let case = Case::new(&page).change(taken);
+    case.is(ConditionType::Accepted, "Invalid");
+    assert!(case.gateway()[0].message.starts_with("spec.listeners[health]"));
 }
 
 #[test]

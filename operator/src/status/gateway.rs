@@ -47,8 +47,9 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
     let progress = facts.fleet.progress();
     let mut conditions = Conditions::new(generation, previous, now);
     match facts.conflict {
-        Some(conflict) => conditions.push(conflict.reason, &*conflict.message),
-        None => conditions.push(plan.accepted.reason, &*plan.accepted.message),
+        // What is wrong with the specification may be why an object is refused, and names the field.
+        Some(conflict) if plan.accepted.holds() => conditions.push(conflict.reason, &*conflict.message),
+        _ => conditions.push(plan.accepted.reason, &*plan.accepted.message),
     }
     conditions.push(plan.resolved.reason, &*plan.resolved.message);
     let (programmed, message) = progress.finding(facts.blind);
