@@ -161,8 +161,12 @@ fn targets(
                 format_args!("spec.serviceRef.name: Service {name} does not exist"),
             )
         })?;
-        let port =
-            port(&name, service, Some(&reference.port)).map_err(|problem| problem.at("spec.serviceRef"))?;
+        let port = port(&name, service, Some(&reference.port)).map_err(|problem| match &problem {
+            Problem::Reference(found) if found.reason == ResolvedRefs::PortNotFound => {
+                problem.at("spec.serviceRef.port")
+            }
+            _ => problem.at("spec.serviceRef"),
+        })?;
         let places = places(lookup, &name, port, tls::encrypts_service(spec));
         let places =
             places.checked(options.allow_local_endpoints).map_err(|problem| problem.at("spec.serviceRef"))?;
