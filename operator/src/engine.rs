@@ -2,12 +2,14 @@
 //! event has to be answered. What it decides is in `compile` and in the publishers; here is when.
 
 mod gateway;
+mod sightings;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bridge_snapshot::push::{Debounce, Effect, Entry, FromPod, StreamId, ToPod};
+use bridge_snapshot::push::{Debounce, Effect, FromPod, StreamId, ToPod};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -15,11 +17,13 @@ use tokio_util::sync::CancellationToken;
 use crate::compile::{Compilation, Memo, Options, Reference, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
-use crate::status::{PodFacts, Published};
 use crate::watch::pulse::{Pulse, Sight};
 use crate::watch::{Change, revision};
 use crate::world::{ObjectName, World};
 use gateway::Gateway;
+use sightings::Sightings;
+
+pub use view::View;
 
 /// Time without a change after which the world is compiled.
 const QUIET: Duration = Duration::from_millis(10);
@@ -59,40 +63,6 @@ pub enum Fetched {
     ConfigMap(ObjectName, Option<Arc<ConfigMap>>),
 }
 
-/// What the index knows, for whoever writes status.
-#[derive(Debug, Clone, Default)]
-pub struct View {
-    /// The cluster.
-    pub world: Arc<World>,
-    /// What it was compiled to; absent before every watch has reported.
-    pub compilation: Option<Arc<Compilation>>,
-    /// What was published, by gateway.
-    pub published: BTreeMap<ObjectName, Arc<Published>>,
-    /// What the pods of the streams of this replica say, by gateway.
-    pub pods: BTreeMap<ObjectName, PodFacts>,
-    /// What other replicas say of theirs, and when they did.
-    pub peers: Arc<BTreeMap<String, (Instant, Facts)>>,
-    /// What a cold start needs, by gateway: epoch, revision and resources.
-    pub saved: BTreeMap<ObjectName, (String, u64, Arc<Vec<Entry>>)>,
-    /// What all this is worth.
-    pub sight: Sight,
-}
-
-impl View {
-    /// What every known pod of a gateway says, whichever replica it is connected to. What this replica hears itself is
-    /// newest.
-    pub fn pods_of(&self, gateway: &ObjectName, now: Instant) -> PodFacts {
-        let told = self.peers.values().filter(|(at, _)| now < *at + GONE);
-        let mut facts: PodFacts = told
-            .filter_map(|(_, peer)| peer.gateway(gateway))
-            .flatten()
-            .map(|(uid, fact)| (uid.clone(), fact.clone()))
-            .collect();
-        facts.extend(self.pods.get(gateway).cloned().unwrap_or_default());
-        facts
-    }
-}
-
 /// The index.
 pub struct Engine {
     options: Options,
@@ -109,6 +79,7 @@ pub struct Engine {
     sight: Sight,
     looked: Instant,
     revision: u64,
+    sightings: Sightings,
     debounce: Debounce,
     gateways: BTreeMap<ObjectName, Gateway>,
     compilation: Option<Arc<Compilation>>,
@@ -129,10 +100,10 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// Nothing is known yet. `watches` have to report before anything is compiled: what is missing until then may be
-    /// merely unknown.
+    /// merely unknown. They begin after `start`, a resource version.
     pub fn new(
         options: Options,
-        epoch: String,
+        (epoch, start): (String, u64),
         (watches, pulse): (&[Arc<str>], Pulse),
         metrics: OperatorMetrics,
         random: fn() -> u64,
@@ -151,6 +122,7 @@ impl Engine {
             sight: Sight::Clear,
             looked: Instant::now(),
             revision: 0,
+            sightings: Sightings::new(start),
             debounce: Debounce::new(QUIET, MOST),
             gateways: BTreeMap::new(),
             compilation: None,
@@ -199,6 +171,7 @@ impl Engine {
         let matters = (change.apply)(Arc::make_mut(&mut self.world));
         self.revision = self.revision.max(change.revision);
         let complete = self.missing.remove(&change.watch);
+        self.sightings.saw(&change.watch, change.revision, matters);
         if matters || complete {
             self.debounce.touch(now);
         } else {
@@ -330,6 +303,7 @@ impl Engine {
     fn compile(&mut self, now: Instant) {
         let started = Instant::now();
         let world = self.completed();
+        self.sightings.compiled();
         let compilation = match compile(&world, &self.options, &mut self.memo) {
             Ok(compilation) => compilation,
             Err(error) => {
@@ -347,7 +321,7 @@ impl Engine {
                 if known { gateway.publisher.tick(now) } else { gateway.publisher.complete(now) }
             });
             if let Some(gateway) = self.gateways.get_mut(name) {
-                gateway.remember();
+                gateway.remember(&self.sightings);
             }
         }
         self.compilation = Some(Arc::new(compilation));
@@ -385,6 +359,7 @@ impl Engine {
         // that is not its own.
         if self.aged && self.debounce.due().is_none() {
             self.compiled = self.completed();
+            self.sightings.compiled();
             self.aged = false;
         }
         let facts = |gateway: &Gateway| gateway.facts();
@@ -396,6 +371,12 @@ impl Engine {
                 .iter()
                 .map(|(name, gateway)| (name.clone(), Arc::clone(&gateway.published)))
                 .collect(),
+            publications: self
+                .gateways
+                .iter()
+                .map(|(name, gateway)| (name.clone(), Arc::clone(&gateway.publications)))
+                .collect(),
+            seen: Arc::clone(self.sightings.seen()),
             pods: self.gateways.iter().map(|(name, gateway)| (name.clone(), facts(gateway))).collect(),
             peers: Arc::clone(&self.peers),
             saved: self

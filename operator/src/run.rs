@@ -32,7 +32,7 @@ use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{TellError, Teller};
 use crate::serve::token::Reviewer;
 use crate::serve::{CertificateError, Server, Succession, server_config};
-use crate::start::{StartError, authorities, epoch, has_service_monitors, history};
+use crate::start::{StartError, authorities, epoch, has_service_monitors, history, newest};
 use crate::watch::Scope;
 use crate::watch::pulse::Pulse;
 use crate::world::ObjectName;
@@ -159,13 +159,15 @@ impl Operator {
         let (events, told) = mpsc::channel(QUEUE);
         let pulse = Pulse::default();
         let scope = Scope { namespaces: args.namespaces.clone(), all_secrets: args.watch_all_secrets };
+        let start = newest(&client, args.namespaces.first().map(String::as_str)).await?;
         let started = watches::start(&client, &scope, &seen, &pulse, &stop);
         let options = Options {
             class: args.class.clone(),
             allow_local_endpoints: args.allow_local_endpoints,
             allow_insecure_backends: args.allow_insecure_backends,
         };
-        let (engine, view) = Engine::new(options, epoch, (&started, pulse.clone()), measured.clone(), random);
+        let (engine, view) =
+            Engine::new(options, (epoch, start), (&started, pulse.clone()), measured.clone(), random);
         let index = essential.spawn("index", engine.run(changes, told, stop.clone()));
 
         let account = ObjectName::new(&*args.namespace, &*args.account);

@@ -3,13 +3,14 @@
 
 use std::collections::BTreeMap;
 
+use bridge_api::v1alpha1::McpGateway;
 use k8s_openapi::ByteString;
 use k8s_openapi::api::coordination::v1::Lease;
 use k8s_openapi::api::core::v1::{Namespace, Secret};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::jiff::civil::Date;
-use kube::api::{Patch, PatchParams, PostParams};
+use kube::api::{ListParams, Patch, PatchParams, PostParams};
 use kube::{Api, Client, ResourceExt as _};
 use serde_json::{Map, Value, json};
 
@@ -74,6 +75,17 @@ async fn place(client: &Client, own: Option<&str>) -> Result<String, StartError>
     let ours = definitions.get_opt("mcpgateways.mcp.bridge").await;
     let ours = ours.map_err(failed("custom resource definitions"))?.ok_or(StartError::NoDefinitions)?;
     Ok(format!("{}.{}", system.uid().unwrap_or_default(), ours.uid().unwrap_or_default()))
+}
+
+/// The resource version of the cluster as it is now; 0 when the API server does not say.
+pub async fn newest(client: &Client, namespace: Option<&str>) -> Result<u64, StartError> {
+    let gateways: Api<McpGateway> = match namespace {
+        Some(namespace) => Api::namespaced(client.clone(), namespace),
+        None => Api::all(client.clone()),
+    };
+    let list =
+        gateways.list_metadata(&ListParams::default().limit(1)).await.map_err(failed("McpGateways"))?;
+    Ok(list.metadata.resource_version.and_then(|version| version.parse().ok()).unwrap_or_default())
 }
 
 /// Whether the Prometheus operator's `ServiceMonitor` is there.

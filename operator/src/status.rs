@@ -5,6 +5,7 @@ mod backend;
 mod fleet;
 mod gateway;
 pub mod lag;
+mod publications;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,13 +19,15 @@ pub use backend::{BackendFacts, GatewayOfBackend, backend};
 pub use fleet::Fleet;
 pub use gateway::{GatewayFacts, gateway};
 pub use lag::{Lag, Lags};
+pub use publications::{Publications, Seen};
 
 /// What is known of one pod through its stream.
 #[derive(Debug, Clone, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PodFact {
-    /// Revision that it serves, as the replica counts that it is connected to.
-    pub revision: Option<u64>,
-    /// Fingerprint of all that replica has published, when the pod serves it.
+    /// Change of this replica's publisher up to which it has everything. Others count differently, so it is not told.
+    #[serde(skip)]
+    pub change: Option<u64>,
+    /// Fingerprint of what it has of what the replica has published that it is connected to.
     #[serde(default)]
     pub digest: Option<String>,
     /// What it was sent and does not serve.
@@ -71,25 +74,23 @@ pub type PodFacts = BTreeMap<String, PodFact>;
 /// What was published for one gateway.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Published {
-    /// Revision at which each resource changed last.
+    /// Change of the publisher at which each resource changed last.
     pub changed: BTreeMap<Key, u64>,
-    /// Revision at which the last one went.
+    /// That at which the last one went.
     pub removed: u64,
     /// Fingerprint of all of it.
     pub digest: String,
 }
 
 impl PodFact {
-    /// Whether it serves what was published up to `revision`. Replicas see changes in batches of their own, so that the same
-    /// resources may have another revision at each: equal fingerprints say as much.
-    fn serves(&self, published: &Published, revision: u64) -> bool {
-        self.digest.as_ref() == Some(&published.digest)
-            || self.revision.is_some_and(|served| served >= revision)
+    /// Whether it serves what was published up to `change`.
+    fn serves(&self, published: &Published, change: u64) -> bool {
+        self.digest.as_ref() == Some(&published.digest) || self.change.is_some_and(|served| served >= change)
     }
 }
 
 impl Published {
-    /// Revision of the last change.
+    /// The last change.
     pub fn latest(&self) -> u64 {
         self.changed.values().copied().fold(self.removed, u64::max)
     }

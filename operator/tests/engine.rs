@@ -10,8 +10,11 @@ use std::time::{Duration, Instant};
 
 use bridge_runtime::metrics::Metrics;
 use bridge_snapshot::push::{FromPod, PROTOCOL, PodHello, Report, ToPod};
+use k8s_openapi::api::core::v1::Pod;
 use mcp_operator::engine::{Engine, Event, View};
 use mcp_operator::metrics::OperatorMetrics;
+use mcp_operator::serve::peer::Facts;
+use mcp_operator::status::behind;
 use mcp_operator::watch::Change;
 use mcp_operator::watch::pulse::{BLIND, Pulse, STALE, Sight};
 use mcp_operator::world::{ObjectName, World};
@@ -50,7 +53,7 @@ impl Case {
         let metrics = OperatorMetrics::register(&Metrics::new().unwrap()).unwrap();
         let watches = [Arc::clone(&watch)];
         let (engine, view) =
-            Engine::new(kit::options(), "e".into(), (&watches, pulse.clone()), metrics, || 0);
+            Engine::new(kit::options(), ("e".into(), 0), (&watches, pulse.clone()), metrics, || 0);
         let (sender, sent) = mpsc::channel(8);
         let mut case = Self { engine, view, pulse, watch, start, sent };
         case.change(0, world);
@@ -92,13 +95,56 @@ impl Case {
     }
 
     fn change_that(&mut self, matters: bool, seconds: u64, change: impl FnOnce(&mut World) + Send + 'static) {
+        let watch = Arc::clone(&self.watch);
+        self.change_of((&*watch, seconds + 1), matters, seconds, change);
+    }
+
+    fn change_of(
+        &mut self,
+        (watch, revision): (&str, u64),
+        matters: bool,
+        seconds: u64,
+        change: impl FnOnce(&mut World) + Send + 'static,
+    ) {
         let apply = Box::new(move |world: &mut World| {
             change(world);
             matters
         });
-        let change = Change { watch: Arc::clone(&self.watch), revision: seconds + 1, apply };
         let now = self.at(seconds);
-        self.engine.change(change, now);
+        self.engine.change(Change { watch: watch.into(), revision, apply }, now);
+    }
+
+    /// Another backend, brought by the watch of backends.
+    fn backend(&mut self, name: &'static str, revision: u64, seconds: u64) {
+        self.change_of(("mcpbackends", revision), true, seconds, move |world| {
+            kit::add(
+                world,
+                &json!({"kind": "McpBackend", "metadata": {"name": name, "namespace": "here"}, "spec": {"protocol": "StreamableHTTP", "endpoints": [{"url": "http://c.example.com"}]}}),
+            );
+        });
+        self.tick(seconds + 1);
+    }
+
+    /// The pod acknowledges what it was sent.
+    fn acknowledges(&mut self, seconds: u64) {
+        let now = self.at(seconds);
+        for sent in self.sent() {
+            let ToPod::Delta(delta) = sent else { continue };
+            let ack = FromPod::Ack(bridge_snapshot::push::Ack { seq: delta.seq });
+            self.engine.event(Event::Message(main(), 1, Box::new(ack)), now);
+        }
+        self.tick(seconds + 1);
+    }
+
+    /// Whether the pod counts as one that lacks something.
+    fn is_behind(&self, seconds: u64) -> bool {
+        let pod: Pod = serde_json::from_value(json!({
+            "metadata": {"uid": "u"}, "status": {"conditions": [{"type": "Ready", "status": "True"}]},
+        }))
+        .unwrap();
+        let view = self.view.borrow();
+        let facts = view.pods_of(&main(), self.at(seconds));
+        !behind([&pod].into_iter(), &facts, &view.published[&main()]).is_empty()
     }
 
     fn sent(&mut self) -> Vec<ToPod> {
@@ -146,6 +192,54 @@ fn what_was_missed_is_made_up_for_when_the_cluster_is_seen_again() {
     let sent = case.sent();
     let [ToPod::Delta(delta)] = &*sent else { panic!("{sent:?}") };
     assert_eq!((delta.upsert.len(), delta.remove.len()), (0, 2), "the backend and its endpoints");
+}
+
+#[test]
+fn a_pod_has_a_change_when_it_has_acknowledged_it_whatever_other_watches_have_seen() {
+    let mut case = Case::new();
+    case.acknowledges(2);
+    case.change_of(("pods", 900), false, 3, |_| ());
+    case.change_of(("services", 901), true, 3, |_| ());
+    case.tick(4);
+    case.acknowledges(4);
+    assert!(!case.is_behind(5));
+    // It is older than what the other watches brought before it.
+    case.backend("c", 500, 6);
+    assert!(case.is_behind(7), "what was sent is not served");
+    case.acknowledges(8);
+    assert!(!case.is_behind(9));
+}
+
+#[test]
+fn a_replica_that_misses_a_backend_does_not_vouch_for_it_because_it_saw_something_newer() {
+    let (mut here, mut there) = (Case::new(), Case::new());
+    let now = here.at(2);
+    here.engine.event(Event::Disconnected(main(), 1), now);
+    there.acknowledges(2);
+    let tell = |here: &mut Case, there: &Case, seconds| {
+        let facts = Facts::of("there", &there.view.borrow());
+        let now = here.at(seconds);
+        here.engine.event(Event::Peer(Box::new(facts)), now);
+        here.tick(seconds + 1);
+    };
+    tell(&mut here, &there, 3);
+    assert!(!here.is_behind(4), "both have the same");
+    here.backend("c", 20, 5);
+    // There the watch of backends stands still, and another goes on.
+    there.change_of(("services", 50), true, 5, |world| {
+        let gateway = Arc::make_mut(world.gateways.get_mut(&main()).unwrap());
+        gateway.spec.listeners[0].port = 8081;
+    });
+    there.tick(6);
+    there.acknowledges(7);
+    tell(&mut here, &there, 8);
+    assert!(here.is_behind(9));
+    there.backend("c", 20, 10);
+    tell(&mut here, &there, 11);
+    assert!(here.is_behind(12), "it was sent and is not acknowledged");
+    there.acknowledges(13);
+    tell(&mut here, &there, 14);
+    assert!(!here.is_behind(15), "it has more than is known here, and all that is");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use mcp_operator::status::{
 use mcp_operator::world::{ObjectName, World};
 use serde_json::{Value, json};
 
-/// A gateway with a backend `b` and two ready pods that serve revision 5, in which everything is as it should be.
+/// A gateway with a backend `b` and two ready pods that have everything up to change 5, in which everything is as it should be.
 struct Case {
     world: World,
     compilation: Compilation,
@@ -89,7 +89,7 @@ impl Case {
         let plan = &compilation.gateways[&ObjectName::new("here", "main")];
         let changed = plan.entries.keys().map(|key| (key.clone(), 5)).collect();
         let fact = PodFact {
-            revision: Some(5),
+            change: Some(5),
             rejected: Vec::new(),
             report: Some(Arc::new(report())),
             digest: None,
@@ -195,7 +195,7 @@ fn programmed_says_what_ready_pods_have() {
     plain().is(P, "Programmed");
     plain().change(|case| case.pods.clear()).is(P, "Pending");
     plain().change(|case| drop(case.facts.remove("2"))).is(P, "PartiallyAcknowledged");
-    plain().change(|case| case.facts.get_mut("2").unwrap().revision = Some(4)).is(P, "PartiallyAcknowledged");
+    plain().change(|case| case.facts.get_mut("2").unwrap().change = Some(4)).is(P, "PartiallyAcknowledged");
     plain()
         .change(|case| case.pods[1].status = None)
         .change(|case| drop(case.facts.remove("2")))
@@ -340,7 +340,7 @@ fn a_pod_that_serves_the_same_by_another_count_is_not_behind() {
     let another = |digest: &'static str| {
         plain().change(move |case| {
             let fact = case.facts.get_mut("2").unwrap();
-            fact.revision = Some(1);
+            fact.change = Some(1);
             fact.digest = Some(digest.to_owned());
             case.published.digest = "this".to_owned();
         })
@@ -373,8 +373,7 @@ fn a_pod_without_a_stream_is_waited_for_then_named_then_given_up() {
     case.is(ConditionType::Degraded, "StaleConfig");
     assert_eq!(message(&case), "1/2 ready pods; behind: pod-2");
     // One that is connected and does not follow is a veto for as long as it is ready.
-    let slow =
-        plain().change(|case| case.facts.get_mut("2").unwrap().revision = Some(4)).lag("2", Lag::Stale);
+    let slow = plain().change(|case| case.facts.get_mut("2").unwrap().change = Some(4)).lag("2", Lag::Stale);
     slow.is(P, "PartiallyAcknowledged");
     // Nobody at all serves it: that is not programmed, however long it lasts.
     let nobody = away(Lag::Stale).change(|case| {

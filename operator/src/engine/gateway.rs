@@ -1,7 +1,7 @@
 //! What the index keeps of one gateway: its publisher, and the streams of its pods. Changes when pods get or tell something
 //! else.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,9 @@ use bridge_snapshot::push::{
 };
 use tokio::sync::mpsc;
 
+use super::sightings::Sightings;
 use crate::compile::GatewayPlan;
-use crate::status::{PodFact, PodFacts, Published};
+use crate::status::{PodFact, PodFacts, Publications, Published};
 
 /// What a pod said last is known for so long after it has left.
 const REMEMBERED: Duration = Duration::from_mins(1);
@@ -23,6 +24,10 @@ pub(super) struct Gateway {
     entries: BTreeMap<Key, Entry>,
     /// Shared with every view: it is as large as the configuration, and a view is made for whatever a pod says.
     pub(super) published: Arc<Published>,
+    /// The states of it.
+    pub(super) publications: Arc<Publications>,
+    /// What the publisher was told and has not published.
+    touched: BTreeSet<Key>,
     pub(super) senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
     pub(super) reports: BTreeMap<StreamId, Arc<Report>>,
     /// Pods that have left, and when.
@@ -40,6 +45,8 @@ impl Gateway {
             exposure: None,
             entries: BTreeMap::new(),
             published: Arc::default(),
+            publications: Arc::default(),
+            touched: BTreeSet::new(),
             senders: BTreeMap::new(),
             reports: BTreeMap::new(),
             parted: BTreeMap::new(),
@@ -56,35 +63,45 @@ impl Gateway {
         let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
         for key in gone {
             self.entries.remove(&key);
-            let published = Arc::make_mut(&mut self.published);
-            published.changed.remove(&key);
-            published.removed = revision;
+            self.touched.insert(key.clone());
             self.publisher.set(key, None, revision, now);
         }
         for (key, entry) in entries {
             if self.entries.get(key).is_none_or(|known| known.version != entry.version) {
                 self.entries.insert(key.clone(), entry.clone());
-                Arc::make_mut(&mut self.published).changed.insert(key.clone(), revision);
+                self.touched.insert(key.clone());
                 self.publisher.set(key.clone(), Some(entry.clone()), revision, now);
             }
         }
         self.publisher.observe(revision, now);
     }
 
-    pub(super) fn remember(&mut self) {
-        let (_, _, digest, entries) = self.publisher.published();
+    /// The publisher has published what it was told.
+    pub(super) fn remember(&mut self, sightings: &Sightings) {
+        let (change, (_, _, digest, entries)) = (self.publisher.change(), self.publisher.published());
         let digest = digest.to_string();
         if self.published.digest != digest {
             self.saved = Arc::new(entries.cloned().collect());
-            Arc::make_mut(&mut self.published).digest = digest;
+            Arc::make_mut(&mut self.published).digest.clone_from(&digest);
+            let (mattered, seen) = (Arc::clone(sightings.mattered()), Arc::clone(sightings.seen()));
+            Arc::make_mut(&mut self.publications).add(digest, change, mattered, seen);
+        }
+        for key in std::mem::take(&mut self.touched) {
+            let published = Arc::make_mut(&mut self.published);
+            if self.entries.contains_key(&key) {
+                published.changed.insert(key, change);
+            } else {
+                published.changed.remove(&key);
+                published.removed = change;
+            }
         }
     }
 
     pub(super) fn facts(&self) -> PodFacts {
         let facts = self.publisher.streams().map(|stream| {
             let fact = PodFact {
-                revision: stream.revision,
-                digest: stream.current.then(|| self.published.digest.clone()),
+                change: stream.change,
+                digest: stream.change.and_then(|change| self.publications.at(change)).map(str::to_owned),
                 rejected: stream.rejected.into_iter().cloned().collect(),
                 report: self.reports.get(&stream.stream).cloned(),
                 parted: None,

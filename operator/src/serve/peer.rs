@@ -3,7 +3,7 @@
 //! `POST /v1/facts` with the operator's own token; the body says what every stream of the sender says, and replaces what it
 //! said before. Whoever is not heard of for a while has no streams.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -24,7 +24,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::engine::View;
 use crate::lease::Leader;
-use crate::status::PodFacts;
+use crate::status::{PodFacts, Publications, Seen};
 use crate::world::ObjectName;
 
 /// Path of what replicas tell each other.
@@ -47,17 +47,37 @@ pub struct Facts {
     pub replica: String,
     /// By gateway, as `namespace/name`.
     pub gateways: BTreeMap<String, PodFacts>,
+    /// What had been seen for each state that pods have, by gateway and fingerprint.
+    #[serde(default)]
+    pub seen: BTreeMap<String, BTreeMap<String, Seen>>,
 }
 
 impl Facts {
-    fn of(replica: &str, view: &View) -> Self {
+    /// What a replica knows through its own streams.
+    pub fn of(replica: &str, view: &View) -> Self {
         let gateways = view.pods.iter().map(|(name, pods)| (name.to_string(), pods.clone()));
-        Self { replica: replica.to_owned(), gateways: gateways.collect() }
+        let seen = view.pods.iter().filter_map(|(name, pods)| {
+            let publications = view.publications.get(name)?;
+            let states: BTreeSet<_> = pods.values().filter_map(|fact| fact.digest.as_ref()).collect();
+            let seen =
+                |digest: &String| Some((digest.clone(), publications.seen_for(digest, &view.seen)?.clone()));
+            Some((name.to_string(), states.into_iter().filter_map(seen).collect()))
+        });
+        Self { replica: replica.to_owned(), gateways: gateways.collect(), seen: seen.collect() }
     }
 
-    /// Of one gateway.
-    pub fn gateway(&self, name: &ObjectName) -> Option<&PodFacts> {
-        self.gateways.get(&name.to_string())
+    /// What the pods of one gateway say there, and how far they are by what was published here.
+    pub fn pods_of(&self, gateway: &ObjectName, publications: &Publications) -> PodFacts {
+        let gateway = gateway.to_string();
+        let mut facts = self.gateways.get(&gateway).cloned().unwrap_or_default();
+        let mut known = HashMap::new();
+        for fact in facts.values_mut() {
+            let Some(digest) = fact.digest.clone() else { continue };
+            let seen = || self.seen.get(&gateway).and_then(|states| states.get(&digest));
+            fact.change =
+                *known.entry(digest.clone()).or_insert_with(|| publications.change_of(&digest, seen()));
+        }
+        facts
     }
 }
 
@@ -153,9 +173,9 @@ impl Teller {
             };
             if let Some(address) = address {
                 let facts = Facts::of(&self.replica, &view.borrow_and_update());
-                let same = told
-                    .as_ref()
-                    .is_some_and(|(last, to, at)| *last == facts && *to == address && at.elapsed() < STILL);
+                let same = told.as_ref().is_some_and(|(last, to, at)| {
+                    last.gateways == facts.gateways && *to == address && at.elapsed() < STILL
+                });
                 if !same {
                     match self.tell(&address, &facts).await {
                         Ok(()) => told = Some((facts, address, Instant::now())),

@@ -92,8 +92,8 @@ fn is_ours(verdict: &BackendVerdict, previous: &[Condition], generation: i64) ->
     }
 }
 
-/// The revision at which what pods know of a backend changed last.
-pub(super) fn revision_of(published: &Published, name: &str) -> u64 {
+/// The change with which what pods know of a backend changed last.
+pub(super) fn change_of(published: &Published, name: &str) -> u64 {
     let of = |kind| published.changed.get(&Key::new(kind, name)).copied().unwrap_or_default();
     of(ResourceType::Backend).max(of(ResourceType::Endpoints))
 }

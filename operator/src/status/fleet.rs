@@ -7,14 +7,14 @@ use bridge_snapshot::push::{BackendReport, Problem, Rejection, Report, Server};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt as _;
 
-use super::backend::{concerns, revision_of};
+use super::backend::{change_of, concerns};
 use super::{Lag, Lags, PodFact, PodFacts, Progress, Published, is_ready};
 
 /// The pods of one gateway.
 #[derive(Debug)]
 pub struct Fleet<'a> {
     published: &'a Published,
-    /// Revision of the last change.
+    /// The last change.
     latest: u64,
     members: Vec<Member<'a>>,
     /// What is so for every backend: of ready pods that serve all that was published, and of those without a stream.
@@ -126,7 +126,7 @@ impl<'a> Fleet<'a> {
         };
     }
 
-    /// Revision of the last change.
+    /// The last change.
     pub(super) fn latest(&self) -> u64 {
         self.latest
     }
@@ -160,14 +160,14 @@ impl<'a> Fleet<'a> {
 
     /// How far pods are with one backend.
     pub(super) fn progress_of(&self, backend: &str) -> Progress<'a> {
-        self.progress_with(revision_of(self.published, backend), |rejection| concerns(backend, rejection))
+        self.progress_with(change_of(self.published, backend), |rejection| concerns(backend, rejection))
     }
 
-    /// How far pods are with what was published up to a revision, as far as `concerns` says so of a rejection.
-    fn progress_with(&self, revision: u64, concerns: impl Fn(&Rejection) -> bool) -> Progress<'a> {
+    /// How far pods are with what was published up to a change, as far as `concerns` says so of a rejection.
+    fn progress_with(&self, change: u64, concerns: impl Fn(&Rejection) -> bool) -> Progress<'a> {
         let mut progress = self.common.clone();
         for member in self.others.iter().filter_map(|position| self.members.get(*position)) {
-            progress.add(member, self.published, revision, &concerns);
+            progress.add(member, self.published, change, &concerns);
         }
         progress
     }
@@ -218,7 +218,7 @@ impl<'a> Progress<'a> {
         &mut self,
         member: &Member<'a>,
         published: &Published,
-        revision: u64,
+        change: u64,
         concerns: impl Fn(&Rejection) -> bool,
     ) {
         let rejected = member.fact.into_iter().flat_map(|fact| &fact.rejected);
@@ -228,7 +228,7 @@ impl<'a> Progress<'a> {
             self.refusals.extend(refused);
             return;
         }
-        let has = member.fact.is_some_and(|fact| fact.serves(published, revision));
+        let has = member.fact.is_some_and(|fact| fact.serves(published, change));
         match (refused, member.fact) {
             (Some(rejection), _) => self.refusals.push(rejection),
             (None, _) if has => self.serving += 1,

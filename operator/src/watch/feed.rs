@@ -97,10 +97,11 @@ where
                         let gone = self.believe(&mut known, &all, anew);
                         Box::new(move |world| {
                             forget(world, &gone);
+                            let mut matters = !gone.is_empty();
                             for object in all {
-                                put(world, object, false);
+                                matters |= put(world, object, false);
                             }
-                            true
+                            matters
                         })
                     }
                     Ok(Event::Apply(object)) => {

@@ -79,8 +79,8 @@ pub struct StreamState<'a> {
     pub uid: &'a str,
     /// Version of its program.
     pub build: &'a str,
-    /// Revision that it serves; `None` before it is known to serve anything of this publisher's.
-    pub revision: Option<u64>,
+    /// Change of this publisher up to which it has everything; `None` before it is known to have anything of it.
+    pub change: Option<u64>,
     /// Whether it serves everything that was published (but what it rejected).
     pub current: bool,
     /// What it was sent and does not serve.
@@ -263,6 +263,11 @@ impl Publisher {
     /// Every pod that has said who it is.
     pub fn streams(&self) -> impl Iterator<Item = StreamState<'_>> {
         self.streams.iter().filter_map(|(&id, stream)| stream.state(id, self.catalogue.latest()))
+    }
+
+    /// Number of the latest change. Each change of a resource is one, here and in this process only.
+    pub fn change(&self) -> u64 {
+        self.catalogue.latest()
     }
 
     /// What is published: epoch, revision, digest and resources, for the cold-start Secret.

@@ -27,7 +27,6 @@ struct Pod {
     name: String,
     uid: String,
     build: String,
-    revision: Option<u64>,
     rejected: BTreeMap<Key, Rejection>,
 }
 
@@ -89,8 +88,7 @@ impl Stream {
         };
         let rejected = hello.rejected.into_iter().map(|rejection| (rejection.key(), rejection)).collect();
         let first = self.pod.is_none();
-        self.pod =
-            Some(Pod { name: hello.pod, uid: hello.uid, build: hello.build, revision: None, rejected });
+        self.pod = Some(Pod { name: hello.pod, uid: hello.uid, build: hello.build, rejected });
         self.sending = None;
         self.waiting = None;
         first
@@ -109,7 +107,6 @@ impl Stream {
         }
         let (Some(sent), Some(pod)) = (self.sending.take(), &mut self.pod) else { return Ok(()) };
         self.position = Position::At(sent.target);
-        pod.revision = Some(sent.revision);
         for key in &sent.keys {
             pod.rejected.remove(key);
         }
@@ -250,7 +247,7 @@ impl Stream {
             pod: &pod.name,
             uid: &pod.uid,
             build: &pod.build,
-            revision: pod.revision,
+            change: self.cursor(),
             current: matches!(self.position, Position::At(cursor) if cursor == latest),
             rejected: pod.rejected.values().collect(),
         })
