@@ -20,6 +20,9 @@ pub struct Backend {
     /// Other places where the same server is reached. A conversation opens at one of them or at `target`, in turn, and
     /// stays there.
     pub alternatives: Vec<Target>,
+    /// It is reached nowhere now; `target` only says what kind of server it is. What it offered stays listed.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deserted: bool,
     /// Which protocol generation to speak to it.
     pub era: EraPolicy,
     /// How long to wait for a connection or a child's first answer.
@@ -38,17 +41,20 @@ pub struct Backend {
 }
 
 impl Backend {
-    /// Every place where it is reached, at least one.
+    /// Every place where it is reached.
     pub fn targets(&self) -> impl Iterator<Item = &Target> {
-        std::iter::once(&self.target).chain(&self.alternatives)
+        let all = std::iter::once(&self.target).chain(&self.alternatives);
+        all.filter(|_| !self.deserted)
     }
 
     /// Whether `other` is the same server under the same rules, wherever the two are reached and whatever they are shown
     /// there. What was learnt from one then holds for the other.
     pub fn is_same_server(&self, other: &Self) -> bool {
-        let Self { name, namespace, target: _, alternatives: _, exposure, tls, .. } = self;
+        let Self { name, namespace, target: _, alternatives: _, deserted: _, exposure, tls, .. } = self;
         let Self { era, connect_timeout, request_timeout, max_concurrency, .. } = self;
-        let has_like = |backend: &Self, target: &Target| backend.targets().any(|its| its.is_like(target));
+        let has_like = |backend: &Self, target: &Target| {
+            std::iter::once(&backend.target).chain(&backend.alternatives).any(|its| its.is_like(target))
+        };
         (name, namespace, exposure, tls) == (&other.name, &other.namespace, &other.exposure, &other.tls)
             && (era, connect_timeout, request_timeout, max_concurrency)
                 == (&other.era, &other.connect_timeout, &other.request_timeout, &other.max_concurrency)

@@ -19,6 +19,7 @@ fn http(name: &str, token: &str) -> Backend {
             headers: BTreeMap::from([("Authorization".to_owned(), Secret::new(token))]),
         }),
         alternatives: Vec::new(),
+        deserted: false,
         era: EraPolicy::Auto,
         connect_timeout: Duration::from_secs(10),
         request_timeout: Duration::from_mins(1),

@@ -24,6 +24,7 @@ fn backend(name: &str, target: Target) -> Backend {
         namespace: name.to_owned(),
         target,
         alternatives: Vec::new(),
+        deserted: false,
         era: EraPolicy::Auto,
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_mins(1),
@@ -158,8 +159,9 @@ fn endpoints_take_the_place_of_a_backends_own_targets() {
     let two = with(vec![http("http://10.0.0.1"), http("http://10.0.0.2")]).snapshot.unwrap();
     assert_eq!(two.backends[0].targets().cloned().collect::<Vec<_>>().len(), 2);
     let none = with(Vec::new());
-    assert_eq!(none.snapshot.unwrap().backends, []);
-    assert_eq!(none.left_out[0].reason, "no endpoint is ready");
+    let [nowhere] = &*none.snapshot.unwrap().backends else { panic!("it is still the gateway's backend") };
+    assert_eq!((nowhere.targets().count(), none.left_out.len()), (0, 0));
+    assert!(nowhere.is_same_server(&two.backends[0]) && two.backends[0].is_same_server(nowhere));
 }
 
 #[test]

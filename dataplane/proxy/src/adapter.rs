@@ -151,6 +151,7 @@ impl StdioAdapter {
             namespace: NAME.to_owned(),
             target: Target::Stdio(stdio),
             alternatives: Vec::new(),
+            deserted: false,
             era: EraPolicy::Auto,
             connect_timeout: CONNECT_TIMEOUT,
             // The gateway in front knows how long its clients may wait, and cancels.

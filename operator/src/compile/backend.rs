@@ -237,6 +237,7 @@ pub(super) fn backend_of(name: &str, target: Target, traffic: &TrafficPolicy) ->
         namespace: name.to_owned(),
         target,
         alternatives: Vec::new(),
+        deserted: false,
         era: EraPolicy::Auto,
         connect_timeout: time(timeouts.and_then(|all| all.connect.as_ref()), defaults::CONNECT_TIMEOUT),
         request_timeout: time(timeouts.and_then(|all| all.request.as_ref()), defaults::REQUEST_TIMEOUT),

@@ -195,6 +195,7 @@ pub fn part(name: &str, url: &str) -> BackendPart {
         namespace: name.to_owned(),
         target: Target::Http(HttpBackend { url: url.to_owned(), headers: std::collections::BTreeMap::new() }),
         alternatives: Vec::new(),
+        deserted: false,
         era: EraPolicy::Auto,
         connect_timeout: Duration::from_secs(5),
         request_timeout: Duration::from_mins(1),

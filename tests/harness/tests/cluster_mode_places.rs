@@ -137,6 +137,54 @@ fn a_session_whose_endpoint_goes_goes_on_at_another_and_its_tools_stay_listed() 
 }
 
 #[test]
+fn a_backend_without_endpoints_keeps_its_tools_in_the_list_until_it_has_some() -> Result<()> {
+    let (operator, first, second) = (Operator::start()?, server("first")?, server("second")?);
+    let mounts = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot()), web(), endpoints(vec![http(&first)])])?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    wait_read(&operator)?;
+    let mut session = LegacySession::open(&format!("{url}/mcp"), &json!({}))?;
+    let mut stream = session.listen()?;
+    ensure!(stream.is_stream()? && at(&mut session)?.starts_with("first"), "not at the first");
+    let revision = operator.publish(&[endpoints(Vec::new())])?;
+    assert_eq!(operator.wait_serves(revision)?, []);
+    operator.wait_report(|report| {
+        report.backends.iter().any(|web| web.endpoints == 0 && web.healthy == 0 && web.problem.is_some())
+    })?;
+    assert_eq!(session.list("tools/list", "tools")?.len(), 1);
+    let answer = session.request("tools/call", &json!({ "name": "work", "arguments": {} }))?.message;
+    assert_eq!(answer["error"]["data"]["reason"], "backend_unavailable", "{answer}");
+    ensure!(answer.to_string().contains("no endpoint of it is ready"), "{answer}");
+    let revision = operator.publish(&[endpoints(vec![http(&second)])])?;
+    assert_eq!(operator.wait_serves(revision)?, []);
+    wait_read(&operator)?;
+    ensure!(at(&mut session)?.starts_with("second"), "not at the second");
+    session.delete()?;
+    // Nobody was told that the list changed, because it did not.
+    while let Some(event) = stream.next_event()? {
+        ensure!(event.data.as_deref().unwrap_or_default().is_empty(), "{event:?}");
+    }
+    Ok(())
+}
+
+#[test]
+fn a_pod_that_starts_while_a_backend_has_no_endpoints_knows_it_nevertheless() -> Result<()> {
+    let (operator, late) = (Operator::start()?, server("late")?);
+    let mounts = Mounts::of(&operator)?;
+    operator.publish(&[gateway(snapshot()), web(), endpoints(Vec::new())])?;
+    let pod = Pod::start(&mounts)?;
+    let url = pod.wait_ready()?;
+    let refused = LegacySession::open(&format!("{url}/mcp/web"), &json!({}));
+    ensure!(refused.is_err(), "a session with a server that is not there");
+    let revision = operator.publish(&[endpoints(vec![http(&late)])])?;
+    assert_eq!(operator.wait_serves(revision)?, []);
+    wait_read(&operator)?;
+    ensure!(at(&mut LegacySession::open(&format!("{url}/mcp/web"), &json!({}))?)?.starts_with("late"));
+    Ok(())
+}
+
+#[test]
 fn a_backend_that_could_not_be_reached_is_read_as_soon_as_it_has_a_place() -> Result<()> {
     let (operator, fake) = (Operator::start()?, server("late")?);
     let nobody = { std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()? };

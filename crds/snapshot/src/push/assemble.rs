@@ -124,8 +124,11 @@ fn backend(
     let mut backend = part.backend.clone();
     if let Some(endpoints) = endpoints {
         let mut targets = endpoints.targets.iter().cloned();
-        backend.target = targets.next().ok_or("no endpoint is ready")?;
-        backend.alternatives = targets.collect();
+        match targets.next() {
+            Some(first) => (backend.target, backend.alternatives) = (first, targets.collect()),
+            // Most often it is about to come back; its tools are not to vanish from lists meanwhile.
+            None => backend.deserted = true,
+        }
     }
     for (field, material) in backend.tls.iter_mut().flat_map(UpstreamTls::materials_mut) {
         fill(material, || field.to_owned(), secrets).map_err(|missing| missing.to_string())?;

@@ -100,8 +100,16 @@ impl Cluster {
             }
             failed = Some(failure);
         }
-        let none = || Failure { refusal: self.era_mismatch(greeting.era()), kind: FailureKind::Plain };
+        let none = || {
+            let refusal = if places.is_empty() { self.deserted() } else { self.era_mismatch(greeting.era()) };
+            Failure { refusal, kind: FailureKind::Plain }
+        };
         Err(failed.unwrap_or_else(none))
+    }
+
+    /// That it is reached nowhere.
+    fn deserted(&self) -> Refusal {
+        Refusal::backend(Reason::BackendUnavailable, &self.name, "no endpoint of it is ready")
     }
 
     /// That it is not any more where it was just asked.

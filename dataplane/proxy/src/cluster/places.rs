@@ -42,6 +42,10 @@ impl Places {
         self.0.iter().map(|site| &*site.endpoint)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     pub(super) fn get(&self, position: usize) -> Option<&Endpoint> {
         self.0.get(position).map(|site| &*site.endpoint)
     }
