@@ -1,6 +1,7 @@
 //! The index: one task that owns what is known of the cluster, compiles it, and tells pods. Changes when another kind of
 //! event has to be answered. What it decides is in `compile` and in the publishers; here is when.
 
+mod fetched;
 mod gateway;
 mod sightings;
 mod view;
@@ -10,19 +11,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_snapshot::push::{Debounce, Effect, FromPod, StreamId, ToPod};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-use crate::compile::{Compilation, Memo, Options, Reference, compile};
+use crate::compile::{Compilation, Memo, Options, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
+use crate::watch::Change;
 use crate::watch::pulse::{Pulse, Sight};
-use crate::watch::{Change, revision};
 use crate::world::{ObjectName, World};
+use fetched::Unwatched;
 use gateway::Gateway;
 use sightings::Sightings;
 
+pub use fetched::Fetched;
 pub use view::View;
 
 /// Time without a change after which the world is compiled.
@@ -54,15 +56,6 @@ pub enum Event {
     Leave(Duration),
 }
 
-/// A value that was read.
-#[derive(Debug)]
-pub enum Fetched {
-    /// A Secret.
-    Secret(ObjectName, Option<Arc<Secret>>),
-    /// A `ConfigMap`.
-    ConfigMap(ObjectName, Option<Arc<ConfigMap>>),
-}
-
 /// The index.
 pub struct Engine {
     options: Options,
@@ -83,8 +76,7 @@ pub struct Engine {
     debounce: Debounce,
     gateways: BTreeMap<ObjectName, Gateway>,
     compilation: Option<Arc<Compilation>>,
-    /// Values of objects that no watch delivers. A watch that does wins.
-    fetched: BTreeMap<Reference, Fetched>,
+    unwatched: Unwatched,
     peers: Arc<BTreeMap<String, (Instant, Facts)>>,
     view: watch::Sender<Arc<View>>,
     /// When what pods have said is shown.
@@ -100,11 +92,11 @@ impl std::fmt::Debug for Engine {
 
 impl Engine {
     /// Nothing is known yet. `watches` have to report before anything is compiled: what is missing until then may be
-    /// merely unknown. They begin after `start`, a resource version.
+    /// merely unknown. They begin after `start`, a resource version. `reads`: what no watch delivers is read.
     pub fn new(
         options: Options,
         (epoch, start): (String, u64),
-        (watches, pulse): (&[Arc<str>], Pulse),
+        (watches, pulse, reads): (&[Arc<str>], Pulse, bool),
         metrics: OperatorMetrics,
         random: fn() -> u64,
     ) -> (Self, watch::Receiver<Arc<View>>) {
@@ -126,7 +118,7 @@ impl Engine {
             debounce: Debounce::new(QUIET, MOST),
             gateways: BTreeMap::new(),
             compilation: None,
-            fetched: BTreeMap::new(),
+            unwatched: Unwatched::new(reads),
             peers: Arc::default(),
             view,
             unseen: None,
@@ -255,7 +247,7 @@ impl Engine {
             Event::Fetched(values) => {
                 for value in values {
                     self.revision = self.revision.max(value.revision());
-                    self.fetched.insert(value.reference(), value);
+                    self.unwatched.read(value);
                 }
                 self.debounce.touch(now);
             }
@@ -311,7 +303,7 @@ impl Engine {
             }
         };
         self.gateways.retain(|name, _| compilation.gateways.contains_key(name));
-        self.fetched.retain(|reference, _| compilation.references.contains(reference));
+        self.unwatched.forget_all_but(&compilation.references);
         for (name, plan) in &compilation.gateways {
             let epoch = &self.epoch;
             let gateway = self.gateways.entry(name.clone()).or_insert_with(|| Gateway::new(epoch));
@@ -331,26 +323,9 @@ impl Engine {
         self.show();
     }
 
-    /// The world with what was fetched, where no watch knows it.
     fn completed(&mut self) -> Arc<World> {
-        // What a watch has delivered once is newer than what was read before, also when the watch delivers it no more.
-        self.fetched.retain(|_, value| match value {
-            Fetched::Secret(name, _) => !self.world.secrets.contains_key(name),
-            Fetched::ConfigMap(name, _) => !self.world.config_maps.contains_key(name),
-        });
-        let mut world = Arc::clone(&self.world);
-        for value in self.fetched.values() {
-            match value {
-                Fetched::Secret(name, Some(secret)) => {
-                    Arc::make_mut(&mut world).secrets.insert(name.clone(), Arc::clone(secret));
-                }
-                Fetched::ConfigMap(name, Some(map)) => {
-                    Arc::make_mut(&mut world).config_maps.insert(name.clone(), Arc::clone(map));
-                }
-                Fetched::Secret(_, None) | Fetched::ConfigMap(_, None) => {}
-            }
-        }
-        world
+        let references = self.compilation.as_ref().map(|compilation| &compilation.references);
+        self.unwatched.complete(&self.world, &self.compiled, references)
     }
 
     fn show(&mut self) {
@@ -391,23 +366,5 @@ impl Engine {
         };
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.view.send_replace(Arc::new(view));
-    }
-}
-
-impl Fetched {
-    pub(crate) fn reference(&self) -> Reference {
-        match self {
-            Self::Secret(name, _) => Reference::Secret(name.clone()),
-            Self::ConfigMap(name, _) => Reference::ConfigMap(name.clone()),
-        }
-    }
-
-    /// The resource version at which it was read; nothing for what is not there.
-    fn revision(&self) -> u64 {
-        match self {
-            Self::Secret(_, found) => found.as_deref().map(revision),
-            Self::ConfigMap(_, found) => found.as_deref().map(revision),
-        }
-        .unwrap_or_default()
     }
 }

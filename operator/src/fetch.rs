@@ -70,7 +70,7 @@ pub async fn run(
 /// What has to be read now. What is not referred to any more is forgotten.
 fn due(view: &View, all_watched: bool, seen: &mut BTreeMap<Reference, Seen>, now: Instant) -> Vec<Reference> {
     let Some(compilation) = &view.compilation else { return Vec::new() };
-    seen.retain(|reference, _| compilation.references.contains(reference));
+    seen.retain(|reference, _| compilation.references.contains(reference) && !is_watched(view, reference));
     if all_watched {
         return Vec::new();
     }

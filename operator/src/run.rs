@@ -166,8 +166,13 @@ impl Operator {
             allow_local_endpoints: args.allow_local_endpoints,
             allow_insecure_backends: args.allow_insecure_backends,
         };
-        let (engine, view) =
-            Engine::new(options, (epoch, start), (&started, pulse.clone()), measured.clone(), random);
+        let (engine, view) = Engine::new(
+            options,
+            (epoch, start),
+            (&started, pulse.clone(), !args.watch_all_secrets),
+            measured.clone(),
+            random,
+        );
         let index = essential.spawn("index", engine.run(changes, told, stop.clone()));
 
         let account = ObjectName::new(&*args.namespace, &*args.account);

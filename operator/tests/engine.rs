@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use bridge_runtime::metrics::Metrics;
 use bridge_snapshot::push::{FromPod, PROTOCOL, PodHello, Report, ToPod};
 use k8s_openapi::api::core::v1::Pod;
-use mcp_operator::engine::{Engine, Event, View};
+use mcp_operator::engine::{Engine, Event, Fetched, View};
 use mcp_operator::metrics::OperatorMetrics;
 use mcp_operator::serve::peer::Facts;
 use mcp_operator::status::behind;
@@ -53,7 +53,7 @@ impl Case {
         let metrics = OperatorMetrics::register(&Metrics::new().unwrap()).unwrap();
         let watches = [Arc::clone(&watch)];
         let (engine, view) =
-            Engine::new(kit::options(), ("e".into(), 0), (&watches, pulse.clone()), metrics, || 0);
+            Engine::new(kit::options(), ("e".into(), 0), (&watches, pulse.clone(), true), metrics, || 0);
         let (sender, sent) = mpsc::channel(8);
         let mut case = Self { engine, view, pulse, watch, start, sent };
         case.change(0, world);
@@ -240,6 +240,36 @@ fn a_replica_that_misses_a_backend_does_not_vouch_for_it_because_it_saw_somethin
     there.acknowledges(13);
     tell(&mut here, &there, 14);
     assert!(!here.is_behind(15), "it has more than is known here, and all that is");
+}
+
+#[test]
+fn a_secret_that_loses_its_label_is_known_until_it_was_read() {
+    let mut case = Case::new();
+    let labels = json!({"mcp.bridge/watch": "true"});
+    case.change(2, move |world| {
+        let data = json!({"k": "0123456789abcdef0123456789abcdef"});
+        kit::add(world, &json!({"kind": "Secret", "metadata": {"name": "jwt", "namespace": "here", "labels": labels}, "stringData": data}));
+        let gateway = Arc::make_mut(world.gateways.get_mut(&main()).unwrap());
+        let jwt = json!({"jwt": {"providers": [{"name": "p", "issuer": "i", "hmacSecretRef": {"name": "jwt", "key": "k"}}]}});
+        gateway.spec.auth = serde_json::from_value(jwt).unwrap();
+    });
+    case.tick(3);
+    let refuses = |case: &Case| {
+        let view = case.view.borrow().clone();
+        view.compilation.as_ref().unwrap().gateways[&main()].refuses.clone()
+    };
+    assert_eq!(refuses(&case), None);
+    // The watch says the same when the label was taken away as when the Secret was deleted.
+    case.change(4, |world| world.secrets.clear());
+    case.tick(5);
+    assert_eq!(refuses(&case), None, "nobody is locked out before that is known");
+    let name = ObjectName::new("here", "jwt");
+    let labels = case.view.borrow().world.secrets[&name].metadata.labels.clone();
+    assert_eq!(labels.unwrap_or_default().len(), 0, "so it is looked for");
+    let now = case.at(6);
+    case.engine.event(Event::Fetched(vec![Fetched::Secret(name, None)]), now);
+    case.tick(7);
+    assert!(refuses(&case).is_some(), "it was deleted");
 }
 
 #[test]
