@@ -156,3 +156,70 @@ fn what_a_pod_says_is_short_and_about_what_it_was_sent() {
     let [Effect::Reported(1, report)] = &*effects else { panic!("{effects:?}") };
     assert!(report.listeners[0].error.as_ref().is_some_and(|error| error.len() <= 1024));
 }
+
+/// Carries the pod's steps to the operator and what it answers back, until an outcome is asked for; gives the change.
+fn until_it_applies(operator: &mut Publisher, pod: &mut Subscriber, steps: Vec<Step>, now: Instant) -> usize {
+    let mut steps = steps;
+    while let Some(step) = (!steps.is_empty()).then(|| steps.remove(0)) {
+        match step {
+            Step::Send(message) => {
+                for effect in operator.receive(1, message, now) {
+                    let Effect::Send(_, message) = effect else { continue };
+                    steps.extend(pod.receive(1, message, now));
+                }
+            }
+            Step::Apply(change) => return change.upsert.len(),
+            Step::Leave(leave) => panic!("{leave:?}"),
+        }
+    }
+    panic!("nothing was sent")
+}
+
+#[test]
+fn a_pod_that_tries_again_what_it_could_not_have_still_refuses_it_until_it_can() {
+    let now = Instant::now();
+    let (mut operator, mut pod) = (operator(now, PublisherSettings::default()), pod("p"));
+    let refused = |operator: &Publisher| {
+        operator.streams().next().unwrap().rejected.iter().map(|one| one.name.clone()).collect::<Vec<_>>()
+    };
+    operator.connect(1);
+    let hello = pod.connect(1, now);
+    assert_eq!(until_it_applies(&mut operator, &mut pod, hello, now), 3);
+    let taken = Rejection::of(&entry("b", 1), RejectionCode::Unavailable, "the port is in use");
+    for step in pod.settle(vec![taken]) {
+        let Step::Send(message) = step else { continue };
+        operator.receive(1, message, now);
+    }
+    assert_eq!(refused(&operator), ["b"]);
+    let asks = pod.ask_again();
+    assert_eq!(until_it_applies(&mut operator, &mut pod, asks, now), 1);
+    assert_eq!(refused(&operator), ["b"], "nobody has said otherwise");
+    for step in pod.settle(Vec::new()) {
+        let Step::Send(message) = step else { continue };
+        operator.receive(1, message, now);
+    }
+    assert_eq!(refused(&operator), [""; 0]);
+}
+
+#[test]
+fn what_is_gone_is_refused_no_more() {
+    let now = Instant::now();
+    let (mut operator, mut pod) = (operator(now, PublisherSettings::default()), pod("p"));
+    operator.connect(1);
+    let hello = pod.connect(1, now);
+    until_it_applies(&mut operator, &mut pod, hello, now);
+    let taken = Rejection::of(&entry("b", 1), RejectionCode::Unavailable, "the port is in use");
+    for step in pod.settle(vec![taken]) {
+        let Step::Send(message) = step else { continue };
+        operator.receive(1, message, now);
+    }
+    operator.set(entry("b", 1).key, None, 2, now);
+    operator.tick(now + Duration::from_secs(1));
+    // It asks for it before it hears that it is gone.
+    for step in pod.ask_again() {
+        let Step::Send(message) = step else { continue };
+        operator.receive(1, message, now);
+    }
+    let refused: Vec<_> = operator.streams().next().unwrap().rejected.iter().map(|one| &*one.name).collect();
+    assert_eq!(refused, [""; 0]);
+}

@@ -76,6 +76,17 @@ struct Waiting {
 impl Stream {
     /// The pod says who it is and what it has. Whether it is the first time.
     pub(super) fn greet(&mut self, hello: PodHello) -> bool {
+        // What a pod asks for once more, it refuses until it says otherwise.
+        let asks_again = |(_, rejection): &(Key, Rejection)| {
+            let serves = hello.have.iter().any(|have| {
+                (have.kind, &have.name, have.version) == (rejection.kind, &rejection.name, rejection.version)
+            });
+            hello.digest.is_none() && !serves
+        };
+        let first = self.pod.is_none();
+        let before = self.pod.take().into_iter().flat_map(|pod| pod.rejected);
+        let mut rejected: BTreeMap<_, _> = before.filter(asks_again).collect();
+        rejected.extend(hello.rejected.iter().map(|rejection| (rejection.key(), rejection.clone())));
         self.position = match hello.digest {
             // That of nothing.
             Some(digest) if digest == Digest::default() => Position::Offered(BTreeMap::new()),
@@ -86,8 +97,6 @@ impl Stream {
                 Position::Offered(have.chain(rejected).collect())
             }
         };
-        let rejected = hello.rejected.into_iter().map(|rejection| (rejection.key(), rejection)).collect();
-        let first = self.pod.is_none();
         self.pod = Some(Pod { name: hello.pod, uid: hello.uid, build: hello.build, rejected });
         self.sending = None;
         self.waiting = None;
@@ -172,8 +181,16 @@ impl Stream {
             Position::At(cursor) => catalogue.since(*cursor),
             Position::Like(_) | Position::Unknown => Difference::default(),
         };
+        let keys: Vec<_> = upsert.iter().map(|entry| &entry.key).chain(&remove).cloned().collect();
+        if let Some(pod) = self.pod.as_mut().filter(|pod| !pod.rejected.is_empty()) {
+            // Of what it does not get again it can only refuse what is there.
+            let again: BTreeSet<_> = keys.iter().collect();
+            pod.rejected.retain(|key, rejection| {
+                again.contains(key) || catalogue.version(key) == Some(rejection.version)
+            });
+        }
         self.sending = Some(Sending {
-            keys: upsert.iter().map(|entry| &entry.key).chain(&remove).cloned().collect(),
+            keys,
             upsert: upsert.into(),
             remove,
             revision,
