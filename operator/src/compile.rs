@@ -28,7 +28,7 @@ use bridge_api::condition::{Accepted, ResolvedRefs};
 use bridge_api::v1alpha1::backend::BackendState;
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
 use bridge_snapshot::Access;
-use bridge_snapshot::push::{Entry, Key, Resource, Version};
+use bridge_snapshot::push::{Entry, Key, Resource, ResourceType, Version};
 use kube::ResourceExt as _;
 
 pub use attach::StatusOwner;
@@ -72,6 +72,8 @@ pub struct Compilation {
 pub struct GatewayPlan {
     /// Who gets in, and how: another one could lock everybody out.
     pub exposure: Version,
+    /// The resources that say so.
+    pub guards: BTreeSet<Key>,
     /// Resources for the pods.
     pub entries: BTreeMap<Key, Entry>,
     /// Whether the specification is served as it was meant.
@@ -252,12 +254,16 @@ fn plan(
         compilation.services.entry(service).or_default().extend(notes);
     }
     resources.extend(secrets.into_iter().map(|(name, data)| Resource::Secret(name, data)));
-    resources.push(Resource::Gateway(Box::new(base.snapshot.clone())));
+    let itself = Resource::Gateway(Box::new(base.snapshot.clone()));
+    let keys = base.secrets.keys().map(|secret| Key::new(ResourceType::Secret, &**secret));
+    let guards = keys.chain([itself.key()]).collect();
+    resources.push(itself);
     for resource in resources {
         entries.insert(resource.key(), resource.encode()?);
     }
     Ok(GatewayPlan {
         exposure,
+        guards,
         entries,
         accepted: base.accepted.clone(),
         resolved: base.resolved.clone(),

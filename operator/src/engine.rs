@@ -184,6 +184,12 @@ impl Engine {
         }
         for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
             self.with(&name, |gateway| gateway.publisher.tick(now));
+            let Some(gateway) = self.gateways.get_mut(&name) else { continue };
+            let before = gateway.publications.latest().cloned();
+            gateway.remember(&self.sightings);
+            if gateway.publications.latest() != before.as_ref() {
+                self.unseen.get_or_insert(now + COLLECT);
+            }
         }
         if self.unseen.is_some_and(|due| due <= now) {
             self.show();
@@ -264,7 +270,9 @@ impl Engine {
 
     fn with(&mut self, name: &ObjectName, act: impl FnOnce(&mut Gateway) -> Vec<Effect>) {
         let Some(gateway) = self.gateways.get_mut(name) else { return };
-        for effect in act(gateway) {
+        let effects = act(gateway);
+        gateway.tell_stopped();
+        for effect in effects {
             match effect {
                 Effect::Send(id, message) => {
                     // A pod that does not take its messages gets no more of them; what it has is known when it is back.

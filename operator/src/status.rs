@@ -78,8 +78,12 @@ pub struct Published {
     pub changed: BTreeMap<Key, u64>,
     /// That at which the last one went.
     pub removed: u64,
+    /// Revision of the cluster at which something of it changed last.
+    pub revision: u64,
     /// Fingerprint of all of it.
     pub digest: String,
+    /// Pods that were lost with a change of who gets in, which no other pod gets for that reason.
+    pub stopped: Vec<String>,
 }
 
 impl PodFact {
@@ -136,6 +140,11 @@ impl<'a> Named<'a> {
         if self.some.len() < Self::MOST {
             self.some.push(name);
         }
+    }
+
+    fn push_all(&mut self, count: usize, names: impl Iterator<Item = &'a str>) {
+        self.count += count;
+        self.some.extend(names.take(Self::MOST - self.some.len().min(Self::MOST)));
     }
 
     fn extend(&mut self, other: Self) {

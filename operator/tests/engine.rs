@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_runtime::metrics::Metrics;
-use bridge_snapshot::push::{FromPod, PROTOCOL, PodHello, Report, ToPod};
+use bridge_snapshot::push::{FromPod, PROTOCOL, PodHello, Report, ResourceType, ToPod};
 use k8s_openapi::api::core::v1::Pod;
 use mcp_operator::engine::{Engine, Event, Fetched, View};
 use mcp_operator::metrics::OperatorMetrics;
@@ -46,6 +46,22 @@ fn world(world: &mut World) {
     );
 }
 
+fn hello(pod: &str, uid: &str) -> PodHello {
+    PodHello {
+        protocol: PROTOCOL,
+        gateway: "here/main".into(),
+        pod: pod.into(),
+        uid: uid.into(),
+        build: "1".into(),
+        features: Vec::new(),
+        epoch: None,
+        revision: 0,
+        digest: None,
+        have: Vec::new(),
+        rejected: Vec::new(),
+    }
+}
+
 impl Case {
     fn new() -> Self {
         let (start, pulse, watch) = (Instant::now(), Pulse::default(), Arc::<str>::from("everything"));
@@ -60,20 +76,7 @@ impl Case {
         case.tick(1);
         let now = case.at(1);
         case.engine.event(Event::Connected(main(), 1, sender), now);
-        let hello = PodHello {
-            protocol: PROTOCOL,
-            gateway: "here/main".into(),
-            pod: "p".into(),
-            uid: "u".into(),
-            build: "1".into(),
-            features: Vec::new(),
-            epoch: None,
-            revision: 0,
-            digest: None,
-            have: Vec::new(),
-            rejected: Vec::new(),
-        };
-        case.engine.event(Event::Message(main(), 1, Box::new(FromPod::Hello(hello))), now);
+        case.engine.event(Event::Message(main(), 1, Box::new(FromPod::Hello(hello("p", "u")))), now);
         case.engine.event(
             Event::Message(main(), 1, Box::new(FromPod::Ack(bridge_snapshot::push::Ack { seq: 1 }))),
             now,
@@ -149,6 +152,13 @@ impl Case {
 
     fn sent(&mut self) -> Vec<ToPod> {
         std::iter::from_fn(|| self.sent.try_recv().ok()).collect()
+    }
+
+    /// What a cold start gets: revision and bodies.
+    fn saved(&self) -> (u64, Vec<String>) {
+        let view = self.view.borrow();
+        let (_, revision, entries) = &view.saved[&main()];
+        (*revision, entries.iter().map(|entry| entry.body().to_owned()).collect())
     }
 
     fn sight(&self) -> Sight {
@@ -240,6 +250,42 @@ fn a_replica_that_misses_a_backend_does_not_vouch_for_it_because_it_saw_somethin
     there.acknowledges(13);
     tell(&mut here, &there, 14);
     assert!(!here.is_behind(15), "it has more than is known here, and all that is");
+}
+
+#[test]
+fn what_one_pod_tries_is_served_by_nobody_until_everybody_has_it() {
+    let mut case = Case::new();
+    case.acknowledges(2);
+    let (sender, mut other) = mpsc::channel(8);
+    let now = case.at(3);
+    case.engine.event(Event::Connected(main(), 2, sender), now);
+    case.engine.event(Event::Message(main(), 2, Box::new(FromPod::Hello(hello("q", "v")))), now);
+    let ack = |seq| Box::new(FromPod::Ack(bridge_snapshot::push::Ack { seq }));
+    case.engine.event(Event::Message(main(), 2, ack(1)), now);
+    case.tick(4);
+    while other.try_recv().is_ok() {}
+    case.change(5, |world| {
+        let gateway = Arc::make_mut(world.gateways.get_mut(&main()).unwrap());
+        gateway.spec.listeners[0].port = 8081;
+    });
+    case.backend("c", 7, 5);
+    case.acknowledges(7);
+    let gateway = |sent: &ToPod| match sent {
+        ToPod::Delta(delta) => delta.upsert.iter().any(|entry| entry.key.kind == ResourceType::Gateway),
+        _ => false,
+    };
+    let got = other.try_recv().unwrap();
+    assert!(matches!(&got, ToPod::Delta(delta) if delta.upsert.len() == 2) && !gateway(&got), "{got:?}");
+    case.engine.event(Event::Message(main(), 2, ack(2)), case.at(8));
+    case.tick(9);
+    assert!(case.is_behind(9), "one pod serves it, and it is not decided whether another will");
+    let (_, saved) = case.saved();
+    assert!(saved.iter().any(|entry| entry.contains("8080")), "whoever starts now is not the one to try");
+    case.tick(13);
+    assert!(gateway(&other.try_recv().unwrap()));
+    case.acknowledges(14);
+    assert!(!case.is_behind(15));
+    assert!(case.saved().1.iter().any(|entry| entry.contains("8081")));
 }
 
 #[test]

@@ -96,7 +96,13 @@ impl Case {
             parted: None,
         };
         Self {
-            published: Published { changed, digest: "d".into(), removed: 0 },
+            published: Published {
+                changed,
+                digest: "d".into(),
+                removed: 0,
+                revision: 5,
+                stopped: Vec::new(),
+            },
             pods: vec![pod("1"), pod("2")],
             facts: ["1", "2"].map(|uid| (uid.to_owned(), fact.clone())).into(),
             deployment: Some(deployment(2, "NewReplicaSetAvailable")),

@@ -78,13 +78,13 @@ fn a_pod_that_has_everything_names_nothing_and_one_that_does_not_gets_what_it_la
     assert_eq!((deltas.len(), deltas[0].upsert.len()), (1, 3));
     assert_eq!(hellos.len(), 1, "a pod with nothing has nothing to name");
 
-    operator.disconnect(1, now);
+    operator.disconnect(1, false, now);
     let (deltas, hellos) = talk(&mut operator, (2, &mut pod), now);
     assert_eq!((hellos.len(), hellos[0].have.len()), (1, 0));
     assert_eq!((deltas.len(), deltas[0].upsert.len() + deltas[0].remove.len()), (1, 0));
     assert!(operator.streams().all(|stream| stream.current));
 
-    operator.disconnect(2, now);
+    operator.disconnect(2, false, now);
     operator.set(entry("b", 2).key, Some(entry("b", 2)), 2, now);
     operator.set(entry("c", 1).key, None, 2, now);
     operator.tick(now + Duration::from_secs(1));

@@ -330,64 +330,10 @@ fn pods_get_their_first_change_a_few_at_a_time() {
     assert_eq!(served, [1, 2]);
     let effects = operator.receive(2, FromPod::Ack(Ack { seq: 1 }), now);
     assert_eq!(deltas(&effects).iter().map(|(stream, _)| *stream).collect::<Vec<_>>(), [3]);
-    let effects = operator.disconnect(1, now);
+    let effects = operator.disconnect(1, true, now);
     assert_eq!(deltas(&effects).iter().map(|(stream, _)| *stream).collect::<Vec<_>>(), [4]);
-    let effects = operator.disconnect(5, now);
+    let effects = operator.disconnect(5, true, now);
     assert_eq!(effects, [], "it was waiting");
-}
-
-/// An operator with three pods that serve everything, and its next change, which could lock everybody out.
-fn careful(start: Instant) -> (Publisher, Vec<Effect>) {
-    let mut operator = Publisher::new("e", PublisherSettings::default());
-    operator.complete(start);
-    for stream in 1..=3 {
-        operator.connect(stream);
-        operator.receive(stream, pod_hello(&stream.to_string()), start);
-        operator.receive(stream, FromPod::Ack(Ack { seq: 1 }), start);
-    }
-    operator.careful();
-    operator.set(entry("a", 1).key, Some(entry("a", 1)), 2, start);
-    let effects = operator.tick(start + Duration::from_millis(10));
-    (operator, effects)
-}
-
-fn streams(effects: &[Effect]) -> Vec<u64> {
-    deltas(effects).iter().map(|(stream, _)| *stream).collect()
-}
-
-#[test]
-fn a_change_that_could_lock_everybody_out_goes_to_one_pod_first() {
-    let start = Instant::now();
-    let at = |seconds| start + Duration::from_secs(seconds);
-    let (mut operator, effects) = careful(start);
-    assert_eq!(streams(&effects), [1]);
-    operator.receive(1, FromPod::Ack(Ack { seq: 2 }), at(1));
-    assert_eq!(operator.next_tick(), Some(at(6)));
-    assert_eq!(operator.tick(at(5)), []);
-    // Whoever begins meanwhile is not kept waiting.
-    operator.connect(4);
-    assert_eq!(streams(&operator.receive(4, pod_hello("4"), at(5))), [4]);
-    assert_eq!(streams(&operator.tick(at(6))), [2, 3]);
-    assert_eq!(operator.next_tick(), None);
-}
-
-#[test]
-fn when_the_first_pod_goes_another_one_is_the_first() {
-    let start = Instant::now();
-    let at = |seconds| start + Duration::from_secs(seconds);
-    let (mut operator, _) = careful(start);
-    operator.receive(1, FromPod::Ack(Ack { seq: 2 }), at(1));
-    assert_eq!(streams(&operator.disconnect(1, at(2))), [2], "it may have died of it");
-    assert_eq!(operator.tick(at(7)), []);
-    operator.receive(2, FromPod::Ack(Ack { seq: 2 }), at(7));
-    assert_eq!(streams(&operator.tick(at(12))), [3]);
-}
-
-#[test]
-fn a_first_pod_that_does_not_answer_keeps_the_others_waiting_for_seconds_only() {
-    let start = Instant::now();
-    let (mut operator, _) = careful(start);
-    assert_eq!(streams(&operator.tick(start + Duration::from_secs(16))), [2, 3]);
 }
 
 #[test]

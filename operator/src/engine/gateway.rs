@@ -26,7 +26,7 @@ pub(super) struct Gateway {
     pub(super) published: Arc<Published>,
     /// The states of it.
     pub(super) publications: Arc<Publications>,
-    /// What the publisher was told and has not published.
+    /// What the publisher was told and may not have published.
     touched: BTreeSet<Key>,
     pub(super) senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
     pub(super) reports: BTreeMap<StreamId, Arc<Report>>,
@@ -58,42 +58,65 @@ impl Gateway {
     pub(super) fn publish(&mut self, plan: &GatewayPlan, revision: u64, now: Instant) {
         let entries = &plan.entries;
         if self.exposure.replace(plan.exposure).is_some_and(|before| before != plan.exposure) {
-            self.publisher.careful();
+            self.publisher.careful(plan.guards.iter().cloned());
         }
         let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
         for key in gone {
             self.entries.remove(&key);
-            self.touched.insert(key.clone());
+            self.touch(key.clone(), revision);
             self.publisher.set(key, None, revision, now);
         }
         for (key, entry) in entries {
             if self.entries.get(key).is_none_or(|known| known.version != entry.version) {
                 self.entries.insert(key.clone(), entry.clone());
-                self.touched.insert(key.clone());
+                self.touch(key.clone(), revision);
                 self.publisher.set(key.clone(), Some(entry.clone()), revision, now);
             }
         }
         self.publisher.observe(revision, now);
     }
 
-    /// The publisher has published what it was told.
+    fn touch(&mut self, key: Key, revision: u64) {
+        self.touched.insert(key);
+        if self.published.revision != revision {
+            Arc::make_mut(&mut self.published).revision = revision;
+        }
+    }
+
+    /// Takes note of what the publisher has published.
     pub(super) fn remember(&mut self, sightings: &Sightings) {
-        let (change, (_, _, digest, entries)) = (self.publisher.change(), self.publisher.published());
-        let digest = digest.to_string();
-        if self.published.digest != digest {
-            self.saved = Arc::new(entries.cloned().collect());
-            Arc::make_mut(&mut self.published).digest.clone_from(&digest);
+        let change = self.publisher.change();
+        let digest = self.publisher.published().2.to_string();
+        if self.publications.latest() != Some(&digest) {
+            self.saved = Arc::new(self.publisher.published().3.cloned().collect());
             let (mattered, seen) = (Arc::clone(sightings.mattered()), Arc::clone(sightings.seen()));
             Arc::make_mut(&mut self.publications).add(digest, change, mattered, seen);
         }
+        let wanted = self.publisher.wanted().to_string();
+        if self.published.digest != wanted {
+            Arc::make_mut(&mut self.published).digest = wanted;
+        }
+        let tried: BTreeSet<_> = self.publisher.tried().cloned().collect();
         for key in std::mem::take(&mut self.touched) {
+            // What is tried by one pod is served by all of them at no change that there was.
+            let at = if tried.contains(&key) { u64::MAX } else { change };
             let published = Arc::make_mut(&mut self.published);
             if self.entries.contains_key(&key) {
-                published.changed.insert(key, change);
+                published.changed.insert(key, at);
             } else {
                 published.changed.remove(&key);
-                published.removed = change;
+                published.removed = at;
             }
+        }
+        self.touched = tried;
+        self.tell_stopped();
+    }
+
+    /// Takes note of whether a change goes no further.
+    pub(super) fn tell_stopped(&mut self) {
+        let stopped = self.publisher.stopped().unwrap_or_default();
+        if self.published.stopped != stopped {
+            Arc::make_mut(&mut self.published).stopped = stopped.to_owned();
         }
     }
 
@@ -116,12 +139,13 @@ impl Gateway {
     pub(super) fn part(&mut self, id: StreamId, leaves: impl Fn(&str) -> bool, now: Instant) -> Vec<Effect> {
         self.parted.retain(|_, (at, _)| now < *at + REMEMBERED);
         self.senders.remove(&id);
+        let ends = self.publisher.streams().any(|stream| stream.stream == id && leaves(stream.uid));
         let report = self.reports.remove(&id);
         let pod = self.publisher.streams().find(|stream| stream.stream == id);
         if let Some(pod) = pod.filter(|pod| report.is_some() && leaves(pod.uid)) {
             let fact = PodFact { report, parted: Some(pod.pod.to_owned()), ..PodFact::default() };
             self.parted.insert(pod.uid.to_owned(), (now, fact));
         }
-        self.publisher.disconnect(id, now)
+        self.publisher.disconnect(id, !ends, now)
     }
 }

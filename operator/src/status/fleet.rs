@@ -1,7 +1,7 @@
 //! The pods of one gateway and what they say, looked through once: a question about one of ten thousand backends then costs
 //! the same for a thousand pods as for one. Changes when status asks another question about pods.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use bridge_snapshot::push::{BackendReport, Problem, Rejection, Report, Server};
 use k8s_openapi::api::core::v1::Pod;
@@ -19,6 +19,8 @@ pub struct Fleet<'a> {
     members: Vec<Member<'a>>,
     /// What is so for every backend: of ready pods that serve all that was published, and of those without a stream.
     common: Progress<'a>,
+    /// Positions of ready pods that refuse nothing, by the change up to which they have everything.
+    behind: BTreeMap<Option<u64>, Vec<usize>>,
     /// Positions of the other pods.
     others: Vec<usize>,
     backends: HashMap<&'a str, Seen<'a>>,
@@ -86,6 +88,7 @@ impl<'a> Fleet<'a> {
             published,
             latest: published.latest(),
             common: Progress { pods: members.len(), ..Progress::default() },
+            behind: BTreeMap::new(),
             others: Vec::new(),
             backends: HashMap::new(),
             totals: Totals::default(),
@@ -98,6 +101,9 @@ impl<'a> Fleet<'a> {
             fleet.common.ready += usize::from(member.ready);
             match member.fact {
                 _ if member.ready && is_current => fleet.common.serving += 1,
+                Some(fact) if member.ready && fact.rejected.is_empty() => {
+                    fleet.behind.entry(fact.change).or_default().push(position);
+                }
                 Some(_) => fleet.others.push(position),
                 None if member.ready => fleet.common.add(member, published, fleet.latest, |_| false),
                 None => {}
@@ -126,14 +132,19 @@ impl<'a> Fleet<'a> {
         };
     }
 
-    /// The last change.
-    pub(super) fn latest(&self) -> u64 {
-        self.latest
+    /// Revision of the cluster at which something changed last.
+    pub(super) fn revision(&self) -> u64 {
+        self.published.revision
     }
 
     /// Fingerprint of all that was published.
     pub(super) fn digest(&self) -> &'a str {
         &self.published.digest
+    }
+
+    /// Pods that were lost with a change which no other pod gets for that reason.
+    pub(super) fn stopped(&self) -> &'a [String] {
+        &self.published.stopped
     }
 
     pub(super) fn totals(&self) -> Totals {
@@ -166,6 +177,14 @@ impl<'a> Fleet<'a> {
     /// How far pods are with what was published up to a change, as far as `concerns` says so of a rejection.
     fn progress_with(&self, change: u64, concerns: impl Fn(&Rejection) -> bool) -> Progress<'a> {
         let mut progress = self.common.clone();
+        for (at, positions) in &self.behind {
+            if at.is_some_and(|at| at >= change) {
+                progress.serving += positions.len();
+                continue;
+            }
+            let members = positions.iter().filter_map(|position| self.members.get(*position));
+            progress.behind.push_all(positions.len(), members.map(Member::name));
+        }
         for member in self.others.iter().filter_map(|position| self.members.get(*position)) {
             progress.add(member, self.published, change, &concerns);
         }

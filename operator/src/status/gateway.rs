@@ -53,6 +53,13 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
     }
     conditions.push(plan.resolved.reason, &*plan.resolved.message);
     let (programmed, message) = progress.finding(facts.blind);
+    let message = match facts.fleet.stopped() {
+        [] => message,
+        lost => format!(
+            "{message}; a change of who gets in goes to no other pod for some minutes, because pods were lost with it: {}",
+            lost.join(", ")
+        ),
+    };
     conditions.push(programmed, message);
     let (ready, message) = readiness(facts);
     conditions.push(ready, message);
@@ -84,7 +91,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
         discovery: Some(DiscoveryCounts { services: count(plan.services), ignored: count(plan.ignored) }),
         tools: Some(tools(facts)),
         config: Some(GatewayConfig {
-            version: i64::try_from(facts.fleet.latest()).ok(),
+            version: i64::try_from(facts.fleet.revision()).ok(),
             hash: Some(facts.fleet.digest().to_owned()),
             pods: count(progress.ready),
             acked: count(progress.serving),

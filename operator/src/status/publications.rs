@@ -44,6 +44,11 @@ impl Publications {
         }
     }
 
+    /// Fingerprint of the newest.
+    pub fn latest(&self) -> Option<&String> {
+        self.0.back().map(|publication| &publication.digest)
+    }
+
     /// Fingerprint of the state that a pod has which has everything up to a change.
     pub fn at(&self, change: u64) -> Option<&str> {
         let after = self.0.partition_point(|publication| publication.change <= change);

@@ -355,7 +355,7 @@ fn serve(stream: TcpStream, shared: &Shared) -> Result<()> {
     let ended = talk(socket, id, &messages, shared);
     let mut state = shared.state.lock();
     state.senders.remove(&id);
-    let effects = state.publisher.disconnect(id, Instant::now());
+    let effects = state.publisher.disconnect(id, true, Instant::now());
     shared.carry_out(&mut state, effects);
     ended
 }

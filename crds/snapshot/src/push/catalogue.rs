@@ -45,9 +45,14 @@ impl Catalogue {
         self.slots.values().filter_map(|slot| slot.entry.as_ref())
     }
 
+    /// What is here under a key.
+    pub(super) fn get(&self, key: &Key) -> Option<&Entry> {
+        self.slots.get(key)?.entry.as_ref()
+    }
+
     /// The version of what is here under a key.
     pub(super) fn version(&self, key: &Key) -> Option<Version> {
-        self.slots.get(key)?.entry.as_ref().map(|entry| entry.version)
+        self.get(key).map(|entry| entry.version)
     }
 
     /// Keeps `entry`, or forgets it. The same content again is no change.

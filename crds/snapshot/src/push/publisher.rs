@@ -11,14 +11,14 @@
 //!                                  └ waiting
 //! ```
 
-mod stage;
 mod stream;
+mod trial;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use self::stage::Stage;
 use self::stream::Stream;
+use self::trial::{Overlay, Trial};
 use super::catalogue::Catalogue;
 use super::{
     Debounce, Digest, Entry, FromPod, GoAway, Held, Key, Nack, PROTOCOL, Rejection, Report, ServerHello,
@@ -105,10 +105,10 @@ pub struct Publisher {
     queued: BTreeSet<StreamId>,
     /// Streams whose pod held a change.
     held: BTreeSet<StreamId>,
-    /// What is pending could lock everybody out.
-    careful: bool,
-    /// A change that one pod gets first.
-    stage: Option<Stage>,
+    /// What of what is pending could lock everybody out.
+    careful: BTreeSet<Key>,
+    /// A change that one pod tries before the others get it.
+    trial: Option<Trial>,
 }
 
 impl Publisher {
@@ -127,8 +127,8 @@ impl Publisher {
             first: BTreeSet::new(),
             queued: BTreeSet::new(),
             held: BTreeSet::new(),
-            careful: false,
-            stage: None,
+            careful: BTreeSet::new(),
+            trial: None,
         }
     }
 
@@ -139,10 +139,10 @@ impl Publisher {
         self.debounce.touch(now);
     }
 
-    /// What is pending could lock everybody out: one pod gets it first, the others when that one has served it for a few
-    /// seconds. A pod that begins gets all of it at once.
-    pub fn careful(&mut self) {
-        self.careful = true;
+    /// What is pending for `keys` could lock everybody out: one pod tries it, and the others, and those that begin, get it
+    /// when that one has served it for a few seconds. They never do when that one refuses it, or when pods are lost with it.
+    pub fn careful(&mut self, keys: impl IntoIterator<Item = Key>) {
+        self.careful.extend(keys);
     }
 
     /// The cluster was seen as it was at `revision`, whether or not that changed anything here.
@@ -166,14 +166,12 @@ impl Publisher {
         self.epoch = epoch.into();
         self.revision = revision;
         self.pending_revision = revision;
-        self.stage = None;
-        let ids: Vec<_> = self.streams.keys().copied().collect();
-        ids.into_iter()
-            .map(|id| {
-                self.forget(id);
-                Effect::Close(id, "the epoch has changed")
-            })
-            .collect()
+        self.try_no_more();
+        for set in [&mut self.first, &mut self.queued, &mut self.held] {
+            set.clear();
+        }
+        let streams = std::mem::take(&mut self.streams).into_keys();
+        streams.map(|id| Effect::Close(id, "the epoch has changed")).collect()
     }
 
     /// A pod has connected; it speaks first.
@@ -181,10 +179,10 @@ impl Publisher {
         self.streams.insert(id, Stream::default());
     }
 
-    /// A stream has ended.
-    pub fn disconnect(&mut self, id: StreamId, now: Instant) -> Vec<Effect> {
-        self.forget(id);
-        let mut effects = self.advance_staged(now);
+    /// A stream has ended. The pod is `lost` when nothing is known that would have ended it.
+    pub fn disconnect(&mut self, id: StreamId, lost: bool, now: Instant) -> Vec<Effect> {
+        self.forget(id, lost, now);
+        let mut effects = self.advance_tried(now);
         self.advance_queued(now, &mut effects);
         effects
     }
@@ -220,9 +218,9 @@ impl Publisher {
             }
         };
         if let Err(problem) = outcome {
-            self.forget(id);
+            self.forget(id, true, now);
             effects.push(Effect::Close(id, problem));
-            effects.extend(self.advance_staged(now));
+            effects.extend(self.advance_tried(now));
         } else {
             self.advance(id, now, &mut effects);
         }
@@ -236,7 +234,13 @@ impl Publisher {
             self.publish();
             return self.advance_all(now);
         }
-        if self.stage.take_if(|stage| stage.until().is_some_and(|until| until <= now)).is_some() {
+        if let Some(trial) =
+            self.trial.as_mut().filter(|trial| trial.until().is_some_and(|until| until <= now))
+        {
+            let name = |id| self.streams.get(&id).and_then(Stream::name).unwrap_or_default().to_owned();
+            if trial.is_over(name, now) {
+                self.try_no_more();
+            }
             return self.advance_all(now);
         }
         let mut effects = Vec::new();
@@ -250,8 +254,8 @@ impl Publisher {
     pub fn next_tick(&self) -> Option<Instant> {
         let debounced = self.debounce.due().filter(|_| self.complete);
         let wakes = self.held.iter().filter_map(|id| self.streams.get(id)?.wakes());
-        let staged = self.stage.as_ref().and_then(Stage::until);
-        debounced.into_iter().chain(wakes).chain(staged).min()
+        let tried = self.trial.as_ref().and_then(Trial::until);
+        debounced.into_iter().chain(wakes).chain(tried).min()
     }
 
     /// Says goodbye on every stream. `spread` gives each a number of milliseconds, so that not all come back at once.
@@ -275,25 +279,64 @@ impl Publisher {
         (&self.epoch, self.revision, self.catalogue.digest(), self.catalogue.entries())
     }
 
+    /// What is tried and not published yet.
+    pub fn tried(&self) -> impl Iterator<Item = &Key> {
+        self.trial.iter().flat_map(|trial| trial.overlay().keys())
+    }
+
+    /// Fingerprint of everything, with what is tried.
+    pub fn wanted(&self) -> Digest {
+        let all = self.catalogue.digest();
+        let of = |trial: &Trial| trial::digest(all, trial.overlay(), |key| self.catalogue.version(key));
+        self.trial.as_ref().map_or(all, of)
+    }
+
+    /// The pods that were lost with what is tried, when no other pod gets it for that.
+    pub fn stopped(&self) -> Option<&[String]> {
+        self.trial.as_ref().and_then(Trial::stopped)
+    }
+
     fn publish(&mut self) {
+        // Where one pod serves, nobody else can be spared.
+        let several = self.streams.values().filter(|stream| !stream.is_new()).count() > 1;
+        let careful = std::mem::take(&mut self.careful);
+        let before = self.trial.take();
+        let mut tried = before.as_ref().map(|trial| trial.overlay().clone()).unwrap_or_default();
         for (key, entry) in std::mem::take(&mut self.pending) {
-            self.catalogue.set(key, entry);
+            if careful.contains(&key) || tried.contains_key(&key) {
+                tried.insert(key, entry);
+            } else {
+                self.catalogue.set(key, entry);
+            }
+        }
+        let version = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.version);
+        tried.retain(|key, entry| self.catalogue.version(key) != version(entry));
+        let same = before.filter(|trial| trial::is_that(&trial::versions(trial.overlay()), &tried));
+        let begins = (several && !tried.is_empty()).then(|| Trial::new(tried.clone()));
+        self.trial = same.or(begins);
+        if self.trial.is_none() {
+            for (key, entry) in tried {
+                self.catalogue.set(key, entry);
+            }
         }
         self.revision = self.revision.max(self.pending_revision);
         self.debounce.clear();
-        // Where one pod serves, nobody else can be spared.
-        let several = self.streams.values().filter(|stream| !stream.is_new()).count() > 1;
-        if std::mem::take(&mut self.careful) && several {
-            self.stage = Some(Stage::new(self.catalogue.latest()));
-        }
         let needed = self.streams.values().filter_map(Stream::needs_since).min();
         self.catalogue.prune(needed.unwrap_or(self.catalogue.latest()));
     }
 
-    fn forget(&mut self, id: StreamId) {
-        self.streams.remove(&id);
-        if let Some(stage) = &mut self.stage {
-            stage.gone(id);
+    /// What is tried is for everybody.
+    fn try_no_more(&mut self) {
+        for (key, entry) in self.trial.take().map(Trial::into_overlay).unwrap_or_default() {
+            self.catalogue.set(key, entry);
+        }
+    }
+
+    fn forget(&mut self, id: StreamId, lost: bool, now: Instant) {
+        let stream = self.streams.remove(&id);
+        if let Some(trial) = &mut self.trial {
+            let name = stream.as_ref().and_then(Stream::name).filter(|_| lost);
+            trial.gone(id, name, now);
         }
         for set in [&mut self.first, &mut self.queued, &mut self.held] {
             set.remove(&id);
@@ -308,9 +351,9 @@ impl Publisher {
         effects
     }
 
-    /// Finds another first pod, when the one before has gone.
-    fn advance_staged(&mut self, now: Instant) -> Vec<Effect> {
-        let open = self.stage.as_ref().is_some_and(Stage::is_open);
+    /// Finds another pod that tries what is tried, when the one before has gone.
+    fn advance_tried(&mut self, now: Instant) -> Vec<Effect> {
+        let open = self.trial.as_ref().is_some_and(Trial::is_open);
         if open { self.advance_all(now) } else { Vec::new() }
     }
 
@@ -327,11 +370,20 @@ impl Publisher {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if let Some((revision, rejected)) = stream.completed() {
             effects.push(Effect::Serves(id, revision, rejected));
-            if let (Some(stage), Some(cursor)) = (&mut self.stage, stream.cursor()) {
-                stage.serves(id, cursor, now);
+            if let Some(trial) = &mut self.trial {
+                trial.answered(id, stream.instead(), |key| stream.refuses(key), now);
             }
         }
-        if self.complete && stream.may_begin(self.catalogue.latest(), self.revision, now) {
+        let nothing = Overlay::new();
+        let latest = self.catalogue.latest();
+        if let Some(trial) = self.trial.as_mut().filter(|trial| !stream.is_new() && trial.may_go_to(id))
+            && stream.may_begin(latest, trial.overlay(), self.revision, now)
+        {
+            trial.goes_to(id, now);
+        }
+        let trial = self.trial.as_ref().filter(|trial| trial.is_for(id));
+        let overlay = trial.map_or(&nothing, Trial::overlay);
+        if self.complete && stream.may_begin(latest, overlay, self.revision, now) {
             // It has waited long enough, whoever else it waits for now.
             stream.has_waited();
             if stream.has_to_tell(self.catalogue.digest()) {
@@ -341,8 +393,8 @@ impl Publisher {
             let full = self.first.len() >= self.settings.first_at_once && !self.first.contains(&id);
             if stream.is_new() && full {
                 self.queued.insert(id);
-            } else if stream.is_new() || self.stage.as_mut().is_none_or(|stage| stage.admits(id, now)) {
-                stream.begin(&self.catalogue, self.revision);
+            } else {
+                stream.begin(&self.catalogue, overlay, self.revision);
             }
         }
         if stream.wakes().is_none() {

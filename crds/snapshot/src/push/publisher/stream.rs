@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 
+use super::trial::{Overlay, Versions, digest, is_that, versions};
 use super::{StreamId, StreamState};
 use crate::push::catalogue::{Catalogue, Difference};
 use crate::push::{Delta, Digest, Entry, Held, HeldReason, Key, PodHello, Rejection, Version};
@@ -20,6 +21,8 @@ pub(super) struct Stream {
     sending: Option<Sending>,
     waiting: Option<Waiting>,
     completed: Option<(u64, Vec<Rejection>)>,
+    /// What the pod has in place of what is in the catalogue.
+    instead: Versions,
 }
 
 #[derive(Debug)]
@@ -55,6 +58,8 @@ struct Sending {
     digest: Digest,
     /// The change of the catalogue that the pod will have.
     target: u64,
+    /// What it will have in place of what is there.
+    instead: Versions,
     /// Position of the part that is not answered yet; `None` when the next part may go.
     unanswered: Option<Part>,
 }
@@ -100,6 +105,7 @@ impl Stream {
         self.pod = Some(Pod { name: hello.pod, uid: hello.uid, build: hello.build, rejected });
         self.sending = None;
         self.waiting = None;
+        self.instead.clear();
         first
     }
 
@@ -116,6 +122,7 @@ impl Stream {
         }
         let (Some(sent), Some(pod)) = (self.sending.take(), &mut self.pod) else { return Ok(()) };
         self.position = Position::At(sent.target);
+        self.instead = sent.instead;
         for key in &sent.keys {
             pod.rejected.remove(key);
         }
@@ -147,12 +154,13 @@ impl Stream {
         self.completed.take()
     }
 
-    /// Whether a change may be sent, if there is one up to change `latest` of the catalogue.
-    pub(super) fn may_begin(&self, latest: u64, revision: u64, now: Instant) -> bool {
+    /// Whether a change may be sent, if there is one up to change `latest` of the catalogue, of which `overlay` covers
+    /// something for this pod.
+    pub(super) fn may_begin(&self, latest: u64, overlay: &Overlay, revision: u64, now: Instant) -> bool {
         let lacks = match self.position {
             Position::Unknown => false,
             Position::Like(_) | Position::Offered(_) => true,
-            Position::At(cursor) => cursor < latest,
+            Position::At(cursor) => cursor < latest || !is_that(&self.instead, overlay),
         };
         let patient = self.waiting.as_ref().is_none_or(|waiting| {
             waiting.until <= now || waiting.revision.is_some_and(|newest| revision >= newest)
@@ -175,18 +183,33 @@ impl Stream {
     }
 
     /// A change begins: everything that the pod lacks now.
-    pub(super) fn begin(&mut self, catalogue: &Catalogue, revision: u64) {
-        let Difference { upsert, remove } = match &self.position {
+    pub(super) fn begin(&mut self, catalogue: &Catalogue, overlay: &Overlay, revision: u64) {
+        let mut lacks = match &self.position {
             Position::Offered(offered) => catalogue.beyond(offered),
             Position::At(cursor) => catalogue.since(*cursor),
             Position::Like(_) | Position::Unknown => Difference::default(),
         };
+        let covered: BTreeSet<_> = overlay.keys().chain(self.instead.keys()).cloned().collect();
+        lacks.upsert.retain(|entry| !covered.contains(&entry.key));
+        lacks.remove.retain(|key| !covered.contains(key));
+        for key in covered {
+            let entry = overlay.get(&key).cloned().unwrap_or_else(|| catalogue.get(&key).cloned());
+            let version = entry.as_ref().map(|entry| entry.version);
+            match entry {
+                _ if self.instead.get(&key) == Some(&version) => {}
+                Some(entry) => lacks.upsert.push(entry),
+                None => lacks.remove.push(key),
+            }
+        }
+        let Difference { upsert, remove } = lacks;
         let keys: Vec<_> = upsert.iter().map(|entry| &entry.key).chain(&remove).cloned().collect();
         if let Some(pod) = self.pod.as_mut().filter(|pod| !pod.rejected.is_empty()) {
             // Of what it does not get again it can only refuse what is there.
             let again: BTreeSet<_> = keys.iter().collect();
             pod.rejected.retain(|key, rejection| {
-                again.contains(key) || catalogue.version(key) == Some(rejection.version)
+                let here = overlay.get(key).map(|entry| entry.as_ref().map(|entry| entry.version));
+                let here = here.unwrap_or_else(|| catalogue.version(key));
+                again.contains(key) || here == Some(rejection.version)
             });
         }
         self.sending = Some(Sending {
@@ -194,8 +217,9 @@ impl Stream {
             upsert: upsert.into(),
             remove,
             revision,
-            digest: catalogue.digest(),
+            digest: digest(catalogue.digest(), overlay, |key| catalogue.version(key)),
             target: catalogue.latest(),
+            instead: versions(overlay),
             unanswered: None,
         });
     }
@@ -236,6 +260,21 @@ impl Stream {
             Position::At(cursor) => Some(cursor),
             Position::Unknown | Position::Like(_) | Position::Offered(_) => None,
         }
+    }
+
+    /// What the pod has in place of what is in the catalogue.
+    pub(super) fn instead(&self) -> &Versions {
+        &self.instead
+    }
+
+    /// Whether the pod refuses what it was sent for a key.
+    pub(super) fn refuses(&self, key: &Key) -> bool {
+        self.pod.as_ref().is_some_and(|pod| pod.rejected.contains_key(key))
+    }
+
+    /// Name of the pod, once it has said it.
+    pub(super) fn name(&self) -> Option<&str> {
+        self.pod.as_ref().map(|pod| &*pod.name)
     }
 
     /// Whether a change is on its way.
