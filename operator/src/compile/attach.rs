@@ -143,35 +143,37 @@ impl<'a> Intake<'a> {
 
     /// Whether the gateway takes a Service, and what that one says of itself.
     pub(super) fn ask(&mut self, name: &'a ObjectName, service: &Service) -> Reply {
-        let reading = service::read(service.annotations(), service.labels(), self.annotation_only);
-        if reading == Reading::default() {
+        let admitted = self.enabled && self.admits(&name.namespace);
+        // Whoever names no gateway may mean another one. Most are of others, so this is asked before anything is read.
+        if !admitted && !service.annotations().contains_key(service::GATEWAY) {
             return Reply::Passes;
         }
+        let reading = service::read(service.annotations(), service.labels(), self.annotation_only);
         let meant = reading.backend.as_ref().and_then(|annotated| annotated.gateway.as_ref());
         let is_own = |meant: &GatewayName| {
             let namespace = meant.namespace.as_deref().unwrap_or(&name.namespace);
             (namespace, &*meant.name) == (&*self.gateway.namespace, &*self.gateway.name)
         };
-        let named = meant.is_some();
-        if meant.is_some_and(|meant| !is_own(meant)) {
+        if reading == Reading::default() || !meant.map_or(admitted, is_own) {
             return Reply::Passes;
         }
-        let problem = if !self.enabled {
-            "takes no Services: its spec.discovery.services.enabled is false".to_owned()
-        } else if !self.admits(&name.namespace) {
-            format!("does not admit the namespace {} in spec.discovery.services.namespaces", name.namespace)
-        } else if self.labels.as_ref().is_some_and(|wanted| !wanted.are_in(service.labels())) {
-            let problem = "takes no Service with these labels: see its spec.discovery.services.selector";
-            return Reply::Refuses(format!("metadata.labels: gateway {} {problem}", self.gateway));
-        } else {
-            return Reply::Takes(reading.into());
-        };
-        // Whoever names no gateway may mean another one.
-        if named {
-            Reply::Refuses(format!("{}: gateway {} {problem}", service::GATEWAY, self.gateway))
-        } else {
-            Reply::Passes
+        let refuse =
+            |field, problem: &str| Reply::Refuses(format!("{field}: gateway {} {problem}", self.gateway));
+        if !self.enabled {
+            return refuse(
+                service::GATEWAY,
+                "takes no Services: its spec.discovery.services.enabled is false",
+            );
         }
+        if !admitted {
+            let problem = "does not admit this namespace in its spec.discovery.services.namespaces";
+            return refuse(service::GATEWAY, problem);
+        }
+        if self.labels.as_ref().is_some_and(|wanted| !wanted.are_in(service.labels())) {
+            let problem = "takes no Service with these labels: see its spec.discovery.services.selector";
+            return refuse("metadata.labels", problem);
+        }
+        Reply::Takes(reading.into())
     }
 
     fn admits(&mut self, namespace: &'a str) -> bool {

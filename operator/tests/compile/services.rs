@@ -257,7 +257,7 @@ fn a_service_hears_from_the_gateway_that_it_names_and_of_others_only_when_none_t
     let compilation = world(&[OPEN, &there]);
     let told = &compilation.services[&ObjectName::new("there", "a")];
     assert!(
-        told.iter().all(|note| note.warning && note.message.contains("does not admit the namespace there")),
+        told.iter().all(|note| note.warning && note.message.contains("does not admit this namespace")),
         "{told:?}"
     );
     assert_eq!(compilation.gateways[&main_gateway()].ignored, 0, "strangers do not change its status");
