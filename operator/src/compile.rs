@@ -4,6 +4,7 @@
 //! A defective backend is left out with a reason. A defective policy refuses everybody; it is never left out.
 
 mod access;
+mod admit;
 mod attach;
 mod backend;
 mod credentials;
@@ -164,6 +165,7 @@ pub fn compile(world: &World, options: &Options, memo: &mut Memo) -> Result<Comp
         compilation.gateways.insert(name.clone(), plan);
     }
     memo.replace(made);
+    services::tell_refused(world, &options.class, &mut compilation.services);
     compilation.backends.values_mut().for_each(BackendVerdict::conclude);
     Ok(compilation)
 }

@@ -169,25 +169,9 @@ impl Starter<'_> {
 
     fn slices(&mut self) {
         let put = |world: &mut World, slice: EndpointSlice, gone: bool| {
-            let Some(service) = slice.labels().get(SERVICE_NAME_LABEL).cloned() else { return false };
-            let service = ObjectName::new(slice.namespace().unwrap_or_default(), service);
-            let of_service = world.slices.entry(service.clone()).or_default();
-            if gone {
-                of_service.remove(&slice.name_any());
-            } else {
-                of_service.insert(slice.name_any(), Arc::new(slice));
-            }
-            if of_service.is_empty() {
-                world.slices.remove(&service);
-            }
-            true
+            if gone { world.slices.remove(&ObjectName::of(&slice)) } else { world.slices.put(slice) }
         };
-        let forget = |world: &mut World, gone: &BTreeSet<ObjectName>| {
-            world.slices.retain(|service, slices| {
-                slices.retain(|name, _| !gone.contains(&ObjectName::new(&*service.namespace, &**name)));
-                !slices.is_empty()
-            });
-        };
+        let forget = |world: &mut World, gone: &BTreeSet<ObjectName>| world.slices.forget(gone);
         let api = |client: Client, namespace: Option<&str>| match namespace {
             Some(namespace) => Api::<EndpointSlice>::namespaced(client, namespace),
             None => Api::all(client),

@@ -1,6 +1,8 @@
 //! What the operator knows of the cluster: the objects that decide something, by kind and name. Changes when another kind
 //! of object matters. Data only; who fills it is in `watch.rs`.
 
+mod slices;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::ops::{Deref, DerefMut};
@@ -13,6 +15,8 @@ use k8s_openapi::api::core::v1::{ConfigMap, Pod, Secret, Service};
 use k8s_openapi::api::discovery::v1::EndpointSlice;
 use kube::ResourceExt;
 use kube::core::DynamicObject;
+
+pub use slices::Slices;
 
 use crate::desired::OwnedKind;
 
@@ -76,8 +80,8 @@ pub struct World {
     pub backends: Shared<Objects<McpBackend>>,
     /// Services.
     pub services: Shared<Objects<Service>>,
-    /// Endpoint slices by Service, then by their own name.
-    pub slices: Shared<BTreeMap<ObjectName, BTreeMap<String, Arc<EndpointSlice>>>>,
+    /// Endpoint slices of Services.
+    pub slices: Shared<Slices>,
     /// Labels of namespaces.
     pub namespaces: Shared<BTreeMap<String, BTreeMap<String, String>>>,
     /// Secrets that are watched or were asked for.
@@ -125,7 +129,7 @@ impl World {
 
     /// The endpoint slices of a Service.
     pub fn slices_of(&self, service: &ObjectName) -> impl Iterator<Item = &EndpointSlice> {
-        self.slices.get(service).into_iter().flat_map(BTreeMap::values).map(Arc::as_ref)
+        self.slices.of(service).map(Arc::as_ref)
     }
 }
 

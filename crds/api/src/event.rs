@@ -27,6 +27,8 @@ choice! {
         InvalidAnnotation,
         /// A Service is not served because a backend has its tool namespace.
         ShadowedByBackend,
+        /// No gateway takes a Service that says it is a backend, and one that it may mean refuses it.
+        NotAllowedByGateway,
         /// A Service is served.
         DiscoveredService,
         /// A pod left with nothing open.

@@ -43,7 +43,7 @@ pub fn page() -> Result<String, manifest::Error> {
         let condition = ConditionType::as_str(word.condition);
         let _ = writeln!(page, "| {condition} | {verdict} | `{}` | {} |", word.reason, word.meaning);
     }
-    page += "\n## Annotations of Services\n\nA Service with `mcp.bridge/enabled: \"true\"` is a backend. A wrong value, or one without effect, is\nreported as an Event of the Service.\n\n| annotation | |\n|---|---|\n";
+    page += "\n## Annotations of Services\n\nA Service with `mcp.bridge/enabled: \"true\"` is a backend of the gateways whose\n`discovery.services` takes its namespace and its labels. A wrong value, one without effect, and labels because of which no\ngateway takes it are reported as Events of the Service.\n\n| annotation | |\n|---|---|\n";
     for (name, meaning) in service::MEANINGS {
         let _ = writeln!(page, "| `{name}` | {meaning} |");
     }

@@ -47,7 +47,10 @@ pub const MEANINGS: [(&str, &str); 10] = [
         TOOLS,
         "JSON list of its tools: names, or objects with `name`, `description` and `inputSchema`. Without effect in this version: the server is asked.",
     ),
-    (PROTOCOL, "What it speaks: http, https, ws, wss, sse, tcp or auto."),
+    (
+        PROTOCOL,
+        "What it speaks: http, https, ws, wss, sse, tcp or auto (it is asked). Default: auto, or http where the gateway's `discovery.services.detectProtocols` is false.",
+    ),
     (PATH, "Path of the URL. Default: that of the protocol."),
     (PORT, "Port of the Service by number or name. Default: the one named `mcp`, or the only one."),
     (
@@ -56,7 +59,10 @@ pub const MEANINGS: [(&str, &str); 10] = [
     ),
     (HEALTH_CHECK_PATH, "Path of a health check by HTTP. Without effect in this version."),
     (HEALTH_CHECK_INTERVAL, "Time between health checks, 1s to 1h. Without effect in this version."),
-    (GATEWAY, "The only gateway that takes it, as name or namespace/name."),
+    (
+        GATEWAY,
+        "The only gateway that takes it, as name or namespace/name. If that one does not, an Event says why.",
+    ),
 ];
 
 /// What a Service says of itself.

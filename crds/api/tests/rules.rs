@@ -11,7 +11,7 @@ mod of_gateways;
 use std::collections::BTreeSet;
 
 use kit::{nodes, refusals, schema, yaml};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// One rule of one field.
 pub(crate) struct Case {
@@ -92,6 +92,29 @@ fn rules_of_gateways() {
 #[test]
 fn rules_of_backends() {
     check("McpBackend", of_backends::LEAST, &of_backends::CASES);
+}
+
+#[test]
+fn namespaces_are_named_by_names_or_patterns() {
+    let schema = schema("McpGateway");
+    let refused = |names: &[String]| {
+        let spec = json!({"discovery": {"services": {"namespaces": {"from": "Names", "names": names}}}});
+        refusals(&schema, &object(of_gateways::LEAST, &json!({ "spec": spec }).to_string()), None)
+    };
+    for name in ["a", "*", "team-*", "*-dev", "a-*-b*", &"a".repeat(63)] {
+        assert_eq!(refused(&[name.to_owned()]), [] as [&str; 0], "{name}");
+    }
+    for name in ["", "-a", "a-", "team-", "A*", "a.b", "a?", "[ab]", "a/*", &"a".repeat(64)] {
+        let refused = refused(&[name.to_owned()]);
+        assert!(
+            refused.iter().any(|why| why.starts_with("spec.discovery.services.namespaces.names[0]: ")),
+            "{name}: {refused:?}"
+        );
+    }
+    for (count, admitted) in [(0, false), (64, true), (65, false)] {
+        let names: Vec<_> = (0..count).map(|number| format!("a{number}")).collect();
+        assert_eq!(refused(&names).is_empty(), admitted, "{count}");
+    }
 }
 
 #[test]

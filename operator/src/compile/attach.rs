@@ -5,13 +5,12 @@ use std::collections::BTreeMap;
 
 use bridge_api::condition::Accepted;
 use bridge_api::meta::DEFAULT_CLASS;
-use bridge_api::service::Annotated;
-use bridge_api::v1alpha1::common::{Namespaces, NamespacesFrom};
+use bridge_api::service::{self, GatewayName, Reading};
 use bridge_api::v1alpha1::{McpBackend, McpGateway};
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use k8s_openapi::api::core::v1::Service;
 use kube::ResourceExt as _;
-use kube::core::{Selector, SelectorExt as _};
 
+use super::admit::{Admitted, Labels};
 use super::finding::Finding;
 use crate::world::{ObjectName, World, class_of};
 
@@ -80,7 +79,7 @@ pub(super) fn status_owner(
 /// Whether a gateway chooses a backend of its own namespace that names none.
 fn selects(gateway: &McpGateway, backend: &McpBackend) -> bool {
     let selection = gateway.spec.backends.as_ref().and_then(|backends| backends.selector.as_ref());
-    selection.is_none_or(|wanted| matches(wanted, backend.labels()))
+    selection.is_none_or(|wanted| Labels::of(wanted).are_in(backend.labels()))
 }
 
 fn answer(world: &World, class: &str, own: &str, name: &ObjectName) -> Answer {
@@ -94,7 +93,7 @@ fn answer(world: &World, class: &str, own: &str, name: &ObjectName) -> Answer {
         }
         Some(gateway) => {
             let admitted = gateway.spec.backends.as_ref().and_then(|backends| backends.namespaces.as_ref());
-            if admits(world, &name.namespace, admitted, own) {
+            if Admitted::of(world, &name.namespace, admitted).has(own) {
                 return Ok(());
             }
             refuse(
@@ -105,39 +104,84 @@ fn answer(world: &World, class: &str, own: &str, name: &ObjectName) -> Answer {
     }
 }
 
-/// Whether a gateway serves an annotated Service of `namespace`.
-pub(super) fn takes_service(
-    world: &World,
-    name: &ObjectName,
-    gateway: &McpGateway,
-    namespace: &str,
-    annotated: &Annotated,
-) -> bool {
-    let services = gateway.spec.discovery.as_ref().and_then(|discovery| discovery.services.as_ref());
-    let enabled = services.and_then(|services| services.enabled).unwrap_or(true);
-    let admitted = services.and_then(|services| services.namespaces.as_ref());
-    let named = annotated.gateway.as_ref().is_none_or(|wanted| {
-        wanted.name == name.name && wanted.namespace.as_deref().unwrap_or(namespace) == name.namespace
-    });
-    enabled && named && admits(world, &name.namespace, admitted, namespace)
+/// The Services that a gateway takes.
+#[derive(Debug)]
+pub(super) struct Intake<'a> {
+    gateway: &'a ObjectName,
+    enabled: bool,
+    annotation_only: bool,
+    namespaces: Admitted<'a>,
+    labels: Option<Labels>,
+    /// What holds for the namespace that was asked about before: Services come namespace by namespace.
+    last: Option<(&'a str, bool)>,
 }
 
-/// Whether a gateway in `own` admits `namespace`. Its own namespace is always admitted.
-fn admits(world: &World, own: &str, admitted: Option<&Namespaces>, namespace: &str) -> bool {
-    let (from, selector) =
-        admitted.map_or((NamespacesFrom::Same, None), |all| (all.from, all.selector.as_ref()));
-    let labels = world.namespaces.get(namespace);
-    match from {
-        _ if own == namespace => true,
-        NamespacesFrom::Same => false,
-        NamespacesFrom::All => true,
-        NamespacesFrom::Selector => {
-            selector.zip(labels).is_some_and(|(selector, labels)| matches(selector, labels))
+/// What a gateway says to a Service.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// Nothing: it is no backend, or of others.
+    Passes,
+    /// It names the gateway, or is where that takes Services, and is not taken: the field and why, for its owner.
+    Refuses(String),
+    /// It is taken, as what it says of itself.
+    Takes(Box<Reading>),
+}
+
+impl<'a> Intake<'a> {
+    pub(super) fn of(world: &'a World, name: &'a ObjectName, gateway: &'a McpGateway) -> Self {
+        let services = gateway.spec.discovery.as_ref().and_then(|discovery| discovery.services.as_ref());
+        let namespaces = services.and_then(|services| services.namespaces.as_ref());
+        Self {
+            gateway: name,
+            enabled: services.and_then(|services| services.enabled).unwrap_or(true),
+            annotation_only: services.and_then(|services| services.annotation_only).unwrap_or(false),
+            namespaces: Admitted::of(world, &name.namespace, namespaces),
+            labels: services.and_then(|services| services.selector.as_ref()).map(Labels::of),
+            last: None,
         }
     }
-}
 
-/// Whether labels satisfy a selector. One that cannot be read selects nothing.
-fn matches(selector: &LabelSelector, labels: &BTreeMap<String, String>) -> bool {
-    Selector::try_from(selector.clone()).is_ok_and(|selector| selector.matches(labels))
+    /// Whether the gateway takes a Service, and what that one says of itself.
+    pub(super) fn ask(&mut self, name: &'a ObjectName, service: &Service) -> Reply {
+        let admitted = self.enabled && self.admits(&name.namespace);
+        // Whoever names no gateway may mean another one. Most are of others, so this is asked before anything is read.
+        if !admitted && !service.annotations().contains_key(service::GATEWAY) {
+            return Reply::Passes;
+        }
+        let reading = service::read(service.annotations(), service.labels(), self.annotation_only);
+        let meant = reading.backend.as_ref().and_then(|annotated| annotated.gateway.as_ref());
+        let is_own = |meant: &GatewayName| {
+            let namespace = meant.namespace.as_deref().unwrap_or(&name.namespace);
+            (namespace, &*meant.name) == (&*self.gateway.namespace, &*self.gateway.name)
+        };
+        if reading == Reading::default() || !meant.map_or(admitted, is_own) {
+            return Reply::Passes;
+        }
+        let refuse =
+            |field, problem: &str| Reply::Refuses(format!("{field}: gateway {} {problem}", self.gateway));
+        if !self.enabled {
+            return refuse(
+                service::GATEWAY,
+                "takes no Services: its spec.discovery.services.enabled is false",
+            );
+        }
+        if !admitted {
+            let problem = "does not admit this namespace in its spec.discovery.services.namespaces";
+            return refuse(service::GATEWAY, problem);
+        }
+        if self.labels.as_ref().is_some_and(|wanted| !wanted.are_in(service.labels())) {
+            let problem = "takes no Service with these labels: see its spec.discovery.services.selector";
+            return refuse("metadata.labels", problem);
+        }
+        Reply::Takes(reading.into())
+    }
+
+    fn admits(&mut self, namespace: &'a str) -> bool {
+        if let Some((_, admitted)) = self.last.filter(|(last, _)| *last == namespace) {
+            return admitted;
+        }
+        let admitted = self.namespaces.has(namespace);
+        self.last = Some((namespace, admitted));
+        admitted
+    }
 }

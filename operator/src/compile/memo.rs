@@ -83,8 +83,7 @@ impl Seen {
             Self::ConfigMap(name, found) => same(found.as_ref(), world.config_maps.get(name)),
             Self::Service(name, found) => same(found.as_ref(), world.services.get(name)),
             Self::Slices(name, found) => {
-                let now = world.slices.get(name).into_iter().flat_map(|slices| slices.values());
-                found.iter().map(Arc::as_ptr).eq(now.map(Arc::as_ptr))
+                found.iter().map(Arc::as_ptr).eq(world.slices.of(name).map(Arc::as_ptr))
             }
         }
     }

@@ -1,7 +1,5 @@
 //! Values of Secrets and `ConfigMap`s that a resource refers to. Changes when another kind of value is referred to.
 
-use std::collections::BTreeMap;
-
 use bridge_api::condition::ResolvedRefs;
 use bridge_api::v1alpha1::common::{CaKind, CaRef, SecretKeyRef};
 use k8s_openapi::api::core::v1::{Secret, Service};
@@ -47,10 +45,9 @@ impl<'a> Lookup<'a> {
         &mut self,
         service: &ObjectName,
     ) -> impl Iterator<Item = &'a EndpointSlice> + use<'a> {
-        let found = || self.world.slices.get(service).into_iter().flat_map(BTreeMap::values);
-        let slices = found();
-        self.seen.push(Seen::Slices(service.clone(), found().cloned().collect()));
-        slices.map(AsRef::as_ref)
+        let slices = &self.world.slices;
+        self.seen.push(Seen::Slices(service.clone(), slices.of(service).cloned().collect()));
+        slices.of(service).map(AsRef::as_ref)
     }
 
     /// A Secret.

@@ -1,10 +1,10 @@
 //! Services that are backends because their annotations say so. Changes when discovery of Services does.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bridge_api::event::EventReason;
 use bridge_api::meta::GATEWAY_UID_LABEL;
-use bridge_api::service::{self, Annotated, ServiceProtocol};
+use bridge_api::service::{self, Annotated, Reading, ServiceProtocol};
 use bridge_api::v1alpha1::McpGateway;
 use bridge_api::v1alpha1::backend::BackendProtocol;
 use bridge_api::v1alpha1::traffic::TrafficPolicy;
@@ -15,13 +15,13 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use kube::ResourceExt as _;
 
 use super::Options;
-use super::attach::takes_service;
+use super::attach::{Intake, Reply};
 use super::backend::backend_of;
 use super::endpoints::{places, port};
 use super::refs::Lookup;
 use super::target::Shape;
 use super::unused;
-use crate::world::{ObjectName, World};
+use crate::world::{ObjectName, World, class_of};
 
 /// Something that the owner of a Service should know.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -75,22 +75,16 @@ pub(super) fn discover(
     gateway: &McpGateway,
     taken: impl Fn(&str) -> Option<ObjectName>,
 ) -> Discovered {
-    let services = gateway.spec.discovery.as_ref().and_then(|discovery| discovery.services.as_ref());
-    let annotation_only = services.and_then(|services| services.annotation_only).unwrap_or(false);
+    let mut intake = Intake::of(world, gateway_name, gateway);
     let (mut found, mut candidates) = (Discovered::default(), Vec::new());
     for (name, service) in world.services.iter() {
-        let reading = service::read(service.annotations(), service.labels(), annotation_only);
-        let annotated = reading.backend.clone().unwrap_or_default();
-        if reading == service::Reading::default()
-            || !takes_service(world, gateway_name, gateway, &name.namespace, &annotated)
-        {
-            continue;
-        }
-        for finding in reading.findings {
+        let Reply::Takes(reading) = intake.ask(name, service) else { continue };
+        let Reading { backend, findings } = *reading;
+        for finding in findings {
             let message = format!("{}: {}", finding.annotation, finding.problem);
             found.note(name, EventReason::InvalidAnnotation, message);
         }
-        match reading.backend {
+        match backend {
             Some(_) if service.labels().contains_key(GATEWAY_UID_LABEL) => {
                 let message = format!("{}: a gateway is no backend of a gateway", service::ENABLED);
                 found.ignore(name, EventReason::InvalidAnnotation, message);
@@ -111,6 +105,40 @@ pub(super) fn discover(
         found.add(world, options, gateway, candidate, &taken);
     }
     found
+}
+
+/// Tells the owners of Services that say they are backends, and that no gateway takes, which one could and does not. The
+/// gateways of other installations count: what one of them takes is served.
+pub(super) fn tell_refused(
+    world: &World,
+    class: &str,
+    notes: &mut BTreeMap<ObjectName, BTreeSet<ServiceNote>>,
+) {
+    let mut gateways: Vec<_> = world
+        .gateways
+        .iter()
+        .map(|(name, gateway)| (class_of(gateway) == class, Intake::of(world, name, gateway)))
+        .collect();
+    for (name, service) in world.services.iter() {
+        if notes.contains_key(name) {
+            continue;
+        }
+        let mut refusal = None;
+        let taken = gateways.iter_mut().any(|(ours, gateway)| match gateway.ask(name, service) {
+            Reply::Takes(_) => true,
+            Reply::Passes => false,
+            Reply::Refuses(message) => {
+                if *ours {
+                    refusal.get_or_insert(message);
+                }
+                false
+            }
+        });
+        if let Some(message) = refusal.filter(|_| !taken) {
+            let note = ServiceNote::new(EventReason::NotAllowedByGateway, message);
+            notes.entry(name.clone()).or_default().insert(note);
+        }
+    }
 }
 
 impl Discovered {
@@ -139,7 +167,7 @@ impl Discovered {
             );
             return self.ignore(name, EventReason::ShadowedByBackend, message);
         }
-        let (protocol, encrypted) = protocol(annotated.protocol);
+        let (protocol, encrypted) = protocol(annotated.protocol.unwrap_or(unsaid(gateway)));
         let port = match port(name, service, annotated.port.as_ref()) {
             Ok(port) => port,
             Err(problem) => return self.ignore(name, EventReason::RefInvalid, problem.message()),
@@ -202,9 +230,16 @@ fn same_kind(target: &Target, shape: &Shape) -> bool {
     std::mem::discriminant(target) == std::mem::discriminant(&super::backend::nowhere(shape.protocol))
 }
 
+/// What a Service speaks that does not say.
+fn unsaid(gateway: &McpGateway) -> ServiceProtocol {
+    let services = gateway.spec.discovery.as_ref().and_then(|discovery| discovery.services.as_ref());
+    let detects = services.and_then(|services| services.detect_protocols).unwrap_or(true);
+    if detects { ServiceProtocol::Auto } else { ServiceProtocol::Http }
+}
+
 /// What a Service speaks, and whether the connection is encrypted.
-fn protocol(chosen: Option<ServiceProtocol>) -> (BackendProtocol, bool) {
-    match chosen.unwrap_or(ServiceProtocol::Auto) {
+fn protocol(chosen: ServiceProtocol) -> (BackendProtocol, bool) {
+    match chosen {
         ServiceProtocol::Http => (BackendProtocol::StreamableHTTP, false),
         ServiceProtocol::Https => (BackendProtocol::StreamableHTTP, true),
         ServiceProtocol::Ws => (BackendProtocol::WebSocket, false),

@@ -62,9 +62,10 @@ mod tests {
 
     fn run(world: &mut World, ready: Option<bool>) {
         let endpoint = json!({ "addresses": ["10.0.0.1"], "conditions": { "ready": ready } });
-        let slice = json!({ "metadata": { "name": "x" }, "addressType": "IPv4", "endpoints": [endpoint] });
-        let slices = world.slices.entry(ObjectName::new("first", "mcp-bridge-operator")).or_default();
-        slices.insert("x".to_owned(), Arc::new(serde_json::from_value(slice).unwrap()));
+        let labels = json!({ "kubernetes.io/service-name": "mcp-bridge-operator" });
+        let metadata = json!({ "name": "x", "namespace": "first", "labels": labels });
+        let slice = json!({ "metadata": metadata, "addressType": "IPv4", "endpoints": [endpoint] });
+        world.slices.put(serde_json::from_value(slice).unwrap());
     }
 
     #[test]

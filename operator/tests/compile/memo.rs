@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bridge_snapshot::push::{Key, ResourceType};
 use mcp_operator::compile::{Compilation, Memo, compile};
-use mcp_operator::world::{ObjectName, World};
+use mcp_operator::world::{ObjectName, Slices, World};
 use serde_json::json;
 
 use super::kit::{self, describe};
@@ -102,7 +102,7 @@ fn everything_that_an_outcome_depends_on_makes_another_one() {
         world.secrets.remove(&ObjectName::new("here", name));
         compiled_again(&world, &mut memo);
     }
-    world.slices.clear();
+    *world.slices = Slices::default();
     compiled_again(&world, &mut memo);
     world.backends.remove(&ObjectName::new("here", "plain"));
     compiled_again(&world, &mut memo);
@@ -126,4 +126,34 @@ fn what_is_as_before_is_not_compiled_again() {
     let same = |kind, name| body(&before, kind, name) == body(&after, kind, name);
     assert!(same(ResourceType::Backend, "plain") && same(ResourceType::Endpoints, "plain"));
     assert!(!same(ResourceType::Endpoints, "service"), "its pod has another address");
+}
+
+#[test]
+fn a_service_comes_and_goes_with_its_labels_its_namespace_and_what_the_gateway_asks_for() {
+    const GATEWAY: &str = "
+kind: McpGateway
+metadata: {name: main, namespace: here, uid: u1}
+spec:
+  listeners: [{name: http, protocol: StreamableHTTP, port: 8080, tls: {mode: Disabled}}]
+  discovery: {services: {namespaces: {from: Names, names: ['team-*']}, selector: {matchLabels: {tier: gold}}}}
+";
+    let service = |tier: &str| {
+        json!({"kind": "Service", "spec": {"ports": [{"name": "mcp", "port": 80}]},
+            "metadata": {"name": "tools", "namespace": "team-a", "labels": {"tier": tier},
+                "annotations": {"mcp.bridge/enabled": "true", "mcp.bridge/namespace": "tools"}}})
+        .to_string()
+    };
+    let (mut world, mut memo) = (kit::world(GATEWAY), Memo::default());
+    for (step, served) in [
+        (service("gold"), 1),
+        (service("silver"), 0),
+        (GATEWAY.replace("gold", "silver"), 1),
+        (GATEWAY.replace("gold", "silver").replace("team-*", "*-b"), 0),
+        (GATEWAY.replace("gold", "silver").replace("team-*", "*-a"), 1),
+        (service("gold"), 0),
+    ] {
+        put(&mut world, &step);
+        let compilation = compiled_again(&world, &mut memo);
+        assert_eq!(compilation.gateways[&ObjectName::new("here", "main")].services, served, "{step}");
+    }
 }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use kube::ResourceExt as _;
 use mcp_operator::compile::{Compilation, Memo, Options, compile};
 use mcp_operator::desired::OwnedKind;
-use mcp_operator::world::{ObjectName, SERVICE_NAME_LABEL, World};
+use mcp_operator::world::{ObjectName, World};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -56,9 +56,8 @@ pub(crate) fn add(world: &mut World, value: &Value) {
             drop(world.namespaces.insert(name.name, namespace.labels().clone()));
         }
         "EndpointSlice" => {
-            let slice: Arc<k8s_openapi::api::discovery::v1::EndpointSlice> = into(value);
-            let service = ObjectName::new(name.namespace, slice.labels()[SERVICE_NAME_LABEL].clone());
-            drop(world.slices.entry(service).or_default().insert(name.name, slice));
+            let slice = serde_json::from_value(value.clone());
+            assert!(world.slices.put(slice.unwrap_or_else(|error| panic!("{error}: {value}"))), "{value}");
         }
         other => panic!("{other} is not part of a world"),
     }

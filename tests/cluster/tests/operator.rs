@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "operator/chooses.rs"]
+mod chooses;
 #[path = "operator/conflicts.rs"]
 mod conflicts;
 #[path = "operator/crashes.rs"]
@@ -41,6 +43,7 @@ fn main() -> ExitCode {
     suite::main(
         settings,
         tests![
+            chooses::services_come_and_go_with_their_labels_and_with_the_namespaces_that_are_named,
             conflicts::what_somebody_edits_is_put_right_and_a_quarrel_does_not_heat_up,
             crashes::an_operator_that_ends_before_any_of_its_writes_is_continued,
             crashes::an_operator_that_ends_after_any_of_its_writes_is_continued,

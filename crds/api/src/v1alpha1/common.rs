@@ -21,6 +21,8 @@ pub type Preserved = BTreeMap<String, serde_json::Value>;
 pub(crate) const DNS_LABEL: &str = "^[a-z0-9]([-a-z0-9]*[a-z0-9])?$";
 /// A name of most Kubernetes objects (RFC 1123).
 pub(crate) const DNS_SUBDOMAIN: &str = r"^[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*$";
+/// Such a label in which `*` stands for any run of characters.
+const DNS_LABEL_PATTERN: &str = "^[a-z0-9*]([-a-z0-9*]*[a-z0-9*])?$";
 /// A key of a Secret or ConfigMap.
 pub(crate) const DATA_KEY: &str = "^[-._a-zA-Z0-9]+$";
 /// The URL of something that is fetched.
@@ -81,14 +83,24 @@ choice! {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, KubeSchema)]
 #[serde(rename_all = "camelCase")]
 #[x_kube(validation = ("(self.from == 'Selector') == has(self.selector)", "selector is required with from: Selector, and only there"))]
+#[x_kube(validation = ("(self.from == 'Names') == has(self.names)", "names is required with from: Names, and only there"))]
 pub struct Namespaces {
-    /// Which namespaces: Same (the gateway's own), Selector (by their labels) or All.
+    /// Which namespaces besides the gateway's own, which it always takes from: Same (none), Selector (by their labels),
+    /// Names (by their names) or All.
     #[serde(default)]
     pub from: NamespacesFrom,
     /// Labels of the namespaces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "schema::label_selector")]
     pub selector: Option<LabelSelector>,
+    /// Names of the namespaces, or patterns such as team-*, in which * stands for any run of characters, an empty one, too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(
+        length(min = 1, max = 64),
+        inner(length(min = 1, max = 63), regex(pattern = DNS_LABEL_PATTERN)),
+        extend("x-kubernetes-list-type" = "set")
+    )]
+    pub names: Option<Vec<String>>,
 }
 
 choice! {
@@ -100,6 +112,8 @@ choice! {
         Same,
         /// By label.
         Selector,
+        /// By name.
+        Names,
         /// Every one.
         All,
     }

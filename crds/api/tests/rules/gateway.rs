@@ -9,7 +9,7 @@ metadata: {name: main, namespace: mcp-system}
 spec: {listeners: [{name: http, protocol: StreamableHTTP, port: 8080, tls: {mode: Disabled}}]}
 ";
 
-pub(crate) const CASES: [Case; 33] = [
+pub(crate) const CASES: [Case; 34] = [
     refuses(
         ": metadata.name must have at most 46 characters; the names of the gateway's objects are made from it",
         "{metadata: {name: a123456789-123456789-123456789-123456789-123456}}",
@@ -121,6 +121,11 @@ pub(crate) const CASES: [Case; 33] = [
         "spec.backends.namespaces: selector is required with from: Selector, and only there",
         "{spec: {backends: {namespaces: {selector: {matchLabels: {a: b}}}}}}",
         "{spec: {backends: {namespaces: {from: Selector, selector: {matchLabels: {a: b}}}}}}",
+    ),
+    refuses(
+        "spec.discovery.services.namespaces: names is required with from: Names, and only there",
+        "{spec: {discovery: {services: {namespaces: {from: All, names: [team-a]}}}}}",
+        "{spec: {discovery: {services: {namespaces: {from: Names, names: [team-a, 'dev-*', '*']}, selector: {matchLabels: {a: b}}}}}}",
     ),
     refuses(
         "spec.discovery.consul: caRef has a meaning with an https:// address only",

@@ -116,6 +116,15 @@ pub struct ServiceDiscovery {
     /// Namespaces whose Services are taken. Default: the gateway's own.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub namespaces: Option<Namespaces>,
+    /// Labels that Services must have, too, in the gateway's own namespace as in others. Default: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "schema::label_selector")]
+    pub selector: Option<LabelSelector>,
+    /// Whether a Service without the annotation mcp.bridge/protocol is asked what it speaks: Streamable HTTP first, then
+    /// HTTP+SSE. If not, it speaks Streamable HTTP, as with http in the annotation; auto there has it asked even so.
+    /// Default: true.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub detect_protocols: Option<bool>,
     /// Whether the label mcp.bridge/enabled is ignored and only the annotation counts. Default: false.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub annotation_only: Option<bool>,
