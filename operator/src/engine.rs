@@ -1,6 +1,7 @@
 //! The index: one task that owns what is known of the cluster, compiles it, and tells pods. Changes when another kind of
 //! event has to be answered. What it decides is in `compile` and in the publishers; here is when.
 
+mod fetched;
 mod gateway;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,7 +9,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_snapshot::push::{Debounce, Effect, Entry, FromPod, StreamId, ToPod};
-use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -16,9 +16,10 @@ use crate::compile::{Compilation, Memo, Options, Reference, compile};
 use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
 use crate::status::{PodFacts, Published};
+use crate::watch::Change;
 use crate::watch::pulse::{Pulse, Sight};
-use crate::watch::{Change, revision};
 use crate::world::{ObjectName, World};
+pub use fetched::Fetched;
 use gateway::Gateway;
 
 /// Time without a change after which the world is compiled.
@@ -48,15 +49,6 @@ pub enum Event {
     Peer(Box<Facts>),
     /// Say goodbye on every stream; each pod comes back after a time of its own below this one.
     Leave(Duration),
-}
-
-/// A value that was read.
-#[derive(Debug)]
-pub enum Fetched {
-    /// A Secret.
-    Secret(ObjectName, Option<Arc<Secret>>),
-    /// A `ConfigMap`.
-    ConfigMap(ObjectName, Option<Arc<ConfigMap>>),
 }
 
 /// What the index knows, for whoever writes status.
@@ -357,28 +349,6 @@ impl Engine {
         self.show();
     }
 
-    /// The world with what was fetched, where no watch knows it.
-    fn completed(&mut self) -> Arc<World> {
-        // What a watch has delivered once is newer than what was read before, also when the watch delivers it no more.
-        self.fetched.retain(|_, value| match value {
-            Fetched::Secret(name, _) => !self.world.secrets.contains_key(name),
-            Fetched::ConfigMap(name, _) => !self.world.config_maps.contains_key(name),
-        });
-        let mut world = Arc::clone(&self.world);
-        for value in self.fetched.values() {
-            match value {
-                Fetched::Secret(name, Some(secret)) => {
-                    Arc::make_mut(&mut world).secrets.insert(name.clone(), Arc::clone(secret));
-                }
-                Fetched::ConfigMap(name, Some(map)) => {
-                    Arc::make_mut(&mut world).config_maps.insert(name.clone(), Arc::clone(map));
-                }
-                Fetched::Secret(_, None) | Fetched::ConfigMap(_, None) => {}
-            }
-        }
-        world
-    }
-
     fn show(&mut self) {
         self.unseen = None;
         // Whoever writes compares with what is there now. What has not been compiled yet would be compared with an outcome
@@ -410,23 +380,5 @@ impl Engine {
         };
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.view.send_replace(Arc::new(view));
-    }
-}
-
-impl Fetched {
-    pub(crate) fn reference(&self) -> Reference {
-        match self {
-            Self::Secret(name, _) => Reference::Secret(name.clone()),
-            Self::ConfigMap(name, _) => Reference::ConfigMap(name.clone()),
-        }
-    }
-
-    /// The resource version at which it was read; nothing for what is not there.
-    fn revision(&self) -> u64 {
-        match self {
-            Self::Secret(_, found) => found.as_deref().map(revision),
-            Self::ConfigMap(_, found) => found.as_deref().map(revision),
-        }
-        .unwrap_or_default()
     }
 }
