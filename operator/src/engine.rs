@@ -3,12 +3,14 @@
 
 mod fetched;
 mod gateway;
+mod peers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_snapshot::push::{Debounce, Effect, Entry, FromPod, StreamId, ToPod};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -18,7 +20,7 @@ use crate::serve::peer::{Facts, GONE};
 use crate::status::{PodFacts, Published};
 use crate::watch::Change;
 use crate::watch::pulse::{Pulse, Sight};
-use crate::world::{ObjectName, World};
+use crate::world::{ObjectName, Objects, Shared, World};
 pub use fetched::Fetched;
 use gateway::Gateway;
 
@@ -96,6 +98,8 @@ pub struct Engine {
     memo: Memo,
     /// Something has changed since that compiling does not look at.
     aged: bool,
+    /// The pods that were told of each other.
+    introduced: Option<Shared<Objects<Pod>>>,
     missing: BTreeSet<Arc<str>>,
     pulse: Pulse,
     sight: Sight,
@@ -138,6 +142,7 @@ impl Engine {
             compiled: Arc::default(),
             memo: Memo::default(),
             aged: false,
+            introduced: None,
             missing: watches.iter().cloned().collect(),
             pulse,
             sight: Sight::Clear,
@@ -345,12 +350,14 @@ impl Engine {
         self.compilation = Some(Arc::new(compilation));
         self.compiled = world;
         self.aged = false;
+        self.introduced = None;
         self.metrics.compiled(started.elapsed(), self.gateways.len());
         self.show();
     }
 
     fn show(&mut self) {
         self.unseen = None;
+        self.introduce();
         // Whoever writes compares with what is there now. What has not been compiled yet would be compared with an outcome
         // that is not its own.
         if self.aged && self.debounce.due().is_none() {
