@@ -4,6 +4,7 @@
 mod fetched;
 mod gateway;
 mod peers;
+mod propagation;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -211,8 +212,9 @@ impl Engine {
             && self.sight.is_clear()
             && self.debounce.due().is_some_and(|due| due <= now)
         {
+            let since = self.debounce.since().unwrap_or(now);
             self.debounce.clear();
-            self.compile(now);
+            self.compile(now, since);
         }
         for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
             self.with(&name, |gateway| gateway.publisher.tick(now));
@@ -267,6 +269,7 @@ impl Engine {
             }
             Event::Message(name, id, message) => {
                 self.with(&name, |gateway| gateway.publisher.receive(id, *message, now));
+                self.answered(&name, id, now);
             }
             Event::Disconnected(name, id) => {
                 let world = Arc::clone(&self.world);
@@ -275,6 +278,7 @@ impl Engine {
                     pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
                 };
                 self.with(&name, |gateway| gateway.part(id, leaves, now));
+                self.parted(&name, id, now);
             }
             Event::Fetched(values) => {
                 for value in values {
@@ -324,7 +328,8 @@ impl Engine {
         }
     }
 
-    fn compile(&mut self, now: Instant) {
+    /// Compiles what has changed `since`.
+    fn compile(&mut self, now: Instant, since: Instant) {
         let started = Instant::now();
         let world = self.completed();
         let compilation = match compile(&world, &self.options, &mut self.memo) {
@@ -345,6 +350,10 @@ impl Engine {
             });
             if let Some(gateway) = self.gateways.get_mut(name) {
                 gateway.remember();
+                let at = now + started.elapsed();
+                if gateway.propagation.published(gateway.publisher.latest(), at) {
+                    self.metrics.published(at.saturating_duration_since(since));
+                }
             }
         }
         self.compilation = Some(Arc::new(compilation));
@@ -385,6 +394,7 @@ impl Engine {
                 .collect(),
             sight: self.sight.clone(),
         };
+        self.metrics.lag(self.gateways.values().map(Gateway::behind).sum());
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.view.send_replace(Arc::new(view));
     }
