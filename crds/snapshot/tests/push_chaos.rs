@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use bridge_snapshot::push::{
     Ack, Delta, Digest, Effect, Entry, FromPod, GoAway, Have, Held, HeldReason, Identity, Key, Nack, PEERS,
-    Peer, Peers, PodHello, Publisher, PublisherSettings, Rejection, RejectionCode, Report, ResourceType,
-    ServerHello, Step, Subscriber, SubscriberSettings, ToPod, Version,
+    PROTOCOL, Peer, Peers, PodHello, Publisher, PublisherSettings, Rejection, RejectionCode, Report,
+    ResourceType, ServerHello, Step, Subscriber, SubscriberSettings, ToPod, Version,
 };
 use proptest::prelude::*;
 
@@ -61,7 +61,7 @@ fn to_pod() -> impl Strategy<Value = ToPod> {
         ToPod::Delta(Delta { seq, revision, upsert, remove, last, digest })
     });
     let peers = (
-        (0_u64..6, prop::bool::ANY, prop::bool::ANY),
+        (0_u64..3, prop::bool::weighted(0.8), prop::bool::weighted(0.8)),
         prop::collection::vec("[t-v]".prop_map(|uid| peer(&uid)), 0..3),
         prop::collection::vec("[t-v]", 0..2),
     );
@@ -69,8 +69,8 @@ fn to_pod() -> impl Strategy<Value = ToPod> {
         ToPod::Peers(Peers { seq, all, upsert, remove, last })
     });
     prop_oneof![
-        3 => peers,
-        2 => (0_u32..3, "[ab]").prop_map(|(protocol, epoch)| ToPod::Hello(ServerHello { protocol, epoch })),
+        4 => peers,
+        4 => (prop_oneof![3 => Just(PROTOCOL), 1 => 0_u32..3], "[ab]").prop_map(|(protocol, epoch)| ToPod::Hello(ServerHello { protocol, epoch })),
         8 => delta,
         1 => Just(ToPod::Recount),
         1 => (0_u64..9).prop_map(|retry_after_ms| ToPod::GoAway(GoAway { retry_after_ms })),
