@@ -160,6 +160,7 @@ mod tests {
         let mut case = Case::new();
         case.published(2, 10);
         assert_eq!(case.serves(4, 1, 11), NONE, "it began before the publication and was ready after it");
+        assert_eq!(case.serves(4, 2, 11), NONE);
         assert_eq!(case.serves(1, 2, 12), NONE);
         assert_eq!(case.serves(2, 2, 12), NONE);
         assert_eq!(case.left(3, 13), [3]);
