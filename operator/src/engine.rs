@@ -258,6 +258,9 @@ impl Engine {
 
     /// Somebody has said something.
     pub fn event(&mut self, event: Event, now: Instant) {
+        // That a pod has heard of others is nothing that anybody is shown.
+        let shows =
+            !matches!(&event, Event::Message(.., message) if matches!(**message, FromPod::PeersAck(_)));
         match event {
             Event::Connected(name, id, sender) => {
                 // A gateway that is not compiled yet gets its publisher then; its pods come back.
@@ -295,7 +298,9 @@ impl Engine {
             Event::Leave(within) => self.part(within),
         }
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
-        self.unseen.get_or_insert(now + COLLECT);
+        if shows {
+            self.unseen.get_or_insert(now + COLLECT);
+        }
     }
 
     fn with(&mut self, name: &ObjectName, act: impl FnOnce(&mut Gateway) -> Vec<Effect>) {

@@ -261,7 +261,10 @@ fn pods_of_a_gateway_are_told_of_each_other_and_nothing_is_published_for_it() {
     let text = second[0].to_json().unwrap();
     assert!(text.len() < 150, "{text}");
     // A replica that sees nothing takes nobody away.
+    case.view.borrow_and_update();
     case.says(2, FromPod::PeersAck(Ack { seq: 2 }), 6);
+    case.tick(7);
+    assert!(!case.view.has_changed().unwrap(), "nobody has to look at the world for an answer about others");
     case.tick(STALE.as_secs() + 6);
     told();
     case.change_that(false, STALE.as_secs() + 7, |world| world.pods.clear());
