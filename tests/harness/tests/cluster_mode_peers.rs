@@ -34,7 +34,8 @@ fn two_pods_of_a_gateway_know_each_other_until_one_leaves() -> Result<()> {
     let revision = operator.publish(&[gateway(snapshot())])?;
     let mounts = [Mounts::of(&operator)?, Mounts::of(&operator)?];
     let (first, second) = (Pod::start_as(1, &mounts[0])?, Pod::start_as(2, &mounts[1])?);
-    (first.wait_ready()?, second.wait_ready()?);
+    first.wait_ready()?;
+    second.wait_ready()?;
     ensure!(first.health()?["subsystems"]["peers"].is_null(), "nobody has named any");
     operator.name_pods([peer(1), peer(2)]);
     wait_knows(&first, &["main-2"])?;
