@@ -3,6 +3,8 @@
 
 mod fetched;
 mod gateway;
+mod peers;
+mod propagation;
 mod sightings;
 mod view;
 
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bridge_snapshot::push::{Debounce, Effect, FromPod, StreamId, ToPod};
+use k8s_openapi::api::core::v1::Pod;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
@@ -19,7 +22,7 @@ use crate::metrics::OperatorMetrics;
 use crate::serve::peer::{Facts, GONE};
 use crate::watch::Change;
 use crate::watch::pulse::{Pulse, Sight};
-use crate::world::{ObjectName, World};
+use crate::world::{ObjectName, Objects, Shared, World};
 use fetched::Unwatched;
 use gateway::Gateway;
 use sightings::Sightings;
@@ -67,6 +70,8 @@ pub struct Engine {
     memo: Memo,
     /// Something has changed since that compiling does not look at.
     aged: bool,
+    /// The pods that were told of each other.
+    introduced: Option<Shared<Objects<Pod>>>,
     missing: BTreeSet<Arc<str>>,
     pulse: Pulse,
     sight: Sight,
@@ -109,6 +114,7 @@ impl Engine {
             compiled: Arc::default(),
             memo: Memo::default(),
             aged: false,
+            introduced: None,
             missing: watches.iter().cloned().collect(),
             pulse,
             sight: Sight::Clear,
@@ -179,8 +185,9 @@ impl Engine {
             && self.sight.is_clear()
             && self.debounce.due().is_some_and(|due| due <= now)
         {
+            let since = self.debounce.since().unwrap_or(now);
             self.debounce.clear();
-            self.compile(now);
+            self.compile(now, since);
         }
         for name in self.gateways.keys().cloned().collect::<Vec<_>>() {
             self.with(&name, |gateway| gateway.publisher.tick(now));
@@ -188,6 +195,8 @@ impl Engine {
             let before = gateway.publications.latest().cloned();
             gateway.remember(&self.sightings);
             if gateway.publications.latest() != before.as_ref() {
+                // What one pod has tried goes to the others.
+                gateway.propagation.published(gateway.publisher.change(), now);
                 self.unseen.get_or_insert(now + COLLECT);
             }
         }
@@ -230,6 +239,9 @@ impl Engine {
 
     /// Somebody has said something.
     pub fn event(&mut self, event: Event, now: Instant) {
+        // That a pod has heard of others is nothing that anybody is shown.
+        let shows =
+            !matches!(&event, Event::Message(.., message) if matches!(**message, FromPod::PeersAck(_)));
         match event {
             Event::Connected(name, id, sender) => {
                 // A gateway that is not compiled yet gets its publisher then; its pods come back.
@@ -241,6 +253,7 @@ impl Engine {
             }
             Event::Message(name, id, message) => {
                 self.with(&name, |gateway| gateway.publisher.receive(id, *message, now));
+                self.answered(&name, id, now);
             }
             Event::Disconnected(name, id) => {
                 let world = Arc::clone(&self.world);
@@ -249,6 +262,7 @@ impl Engine {
                     pod.is_none_or(|pod| pod.metadata.deletion_timestamp.is_some())
                 };
                 self.with(&name, |gateway| gateway.part(id, leaves, now));
+                self.parted(&name, id, now);
             }
             Event::Fetched(values) => {
                 for value in values {
@@ -265,7 +279,9 @@ impl Engine {
             Event::Leave(within) => self.part(within),
         }
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
-        self.unseen.get_or_insert(now + COLLECT);
+        if shows {
+            self.unseen.get_or_insert(now + COLLECT);
+        }
     }
 
     fn with(&mut self, name: &ObjectName, act: impl FnOnce(&mut Gateway) -> Vec<Effect>) {
@@ -300,7 +316,8 @@ impl Engine {
         }
     }
 
-    fn compile(&mut self, now: Instant) {
+    /// Compiles what has changed `since`.
+    fn compile(&mut self, now: Instant, since: Instant) {
         let started = Instant::now();
         let world = self.completed();
         self.sightings.compiled();
@@ -322,11 +339,16 @@ impl Engine {
             });
             if let Some(gateway) = self.gateways.get_mut(name) {
                 gateway.remember(&self.sightings);
+                let at = now + started.elapsed();
+                if gateway.propagation.published(gateway.publisher.change(), at) {
+                    self.metrics.published(at.saturating_duration_since(since));
+                }
             }
         }
         self.compilation = Some(Arc::new(compilation));
         self.compiled = world;
         self.aged = false;
+        self.introduced = None;
         self.metrics.compiled(started.elapsed(), self.gateways.len());
         self.show();
     }
@@ -338,6 +360,7 @@ impl Engine {
 
     fn show(&mut self) {
         self.unseen = None;
+        self.introduce();
         // Whoever writes compares with what is there now. What has not been compiled yet would be compared with an outcome
         // that is not its own.
         if self.aged && self.debounce.due().is_none() {
@@ -372,6 +395,7 @@ impl Engine {
                 .collect(),
             sight: self.sight.clone(),
         };
+        self.metrics.lag(self.gateways.values().map(Gateway::behind).sum());
         self.metrics.streams(self.gateways.values().map(|gateway| gateway.senders.len()).sum());
         self.view.send_replace(Arc::new(view));
     }

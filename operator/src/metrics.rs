@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bridge_runtime::metrics::{Metrics, MetricsError};
-use prometheus::{Histogram, HistogramOpts, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts};
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+};
 
 /// What is measured; cheap to clone.
 #[derive(Debug, Clone)]
@@ -12,6 +14,8 @@ pub struct OperatorMetrics {
     compile: Histogram,
     gateways: IntGauge,
     streams: IntGauge,
+    propagation: HistogramVec,
+    lag: IntGauge,
     answers: IntCounterVec,
     writes: IntCounterVec,
     leader: IntGauge,
@@ -30,6 +34,18 @@ impl OperatorMetrics {
         let gateways = IntGauge::new("operator_gateways", "Gateways that are served.")?;
         let streams =
             IntGauge::new("operator_config_streams", "Pods that get configuration from this replica.")?;
+        let propagation = HistogramVec::new(
+            HistogramOpts::new(
+                "operator_config_propagation_seconds",
+                "Time that a change took, by stage: until it was published, and from then until every pod served it.",
+            )
+            .buckets(vec![0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0]),
+            &["stage"],
+        )?;
+        let lag = IntGauge::new(
+            "operator_config_lag_pods",
+            "Pods with a stream to this replica that do not serve yet what it has published.",
+        )?;
         let answers = IntCounterVec::new(
             Opts::new("operator_config_answers_total", "Changes that pods serve, by whether all of it."),
             &["result"],
@@ -50,14 +66,15 @@ impl OperatorMetrics {
         )?;
         registry.register(Box::new(ages.clone()))?;
         registry.register(Box::new(compile.clone()))?;
-        for gauge in [&gateways, &streams, &leader] {
+        registry.register(Box::new(propagation.clone()))?;
+        for gauge in [&gateways, &streams, &lag, &leader] {
             registry.register(Box::new(gauge.clone()))?;
         }
         for counter in [&answers, &writes] {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(refused.clone()))?;
-        Ok(Self { compile, gateways, streams, answers, writes, leader, refused, ages })
+        Ok(Self { compile, gateways, streams, propagation, lag, answers, writes, leader, refused, ages })
     }
 
     pub(crate) fn compiled(&self, took: Duration, gateways: usize) {
@@ -67,6 +84,20 @@ impl OperatorMetrics {
 
     pub(crate) fn streams(&self, open: usize) {
         self.streams.set(i64::try_from(open).unwrap_or(i64::MAX));
+    }
+
+    /// A change of one gateway was published so long after the first event of its batch.
+    pub(crate) fn published(&self, took: Duration) {
+        self.propagation.with_label_values(&["compiled"]).observe(took.as_secs_f64());
+    }
+
+    /// Every pod that had a stream serves a change, so long after it was published.
+    pub(crate) fn acknowledged(&self, took: Duration) {
+        self.propagation.with_label_values(&["acknowledged"]).observe(took.as_secs_f64());
+    }
+
+    pub(crate) fn lag(&self, behind: usize) {
+        self.lag.set(i64::try_from(behind).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn served(&self, all: bool) {

@@ -4,12 +4,15 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
 
 mod kit;
+#[path = "engine/pods.rs"]
+mod pods;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use bridge_api::meta::GATEWAY_UID_LABEL;
 use bridge_runtime::metrics::Metrics;
-use bridge_snapshot::push::{FromPod, PROTOCOL, PodHello, Report, ResourceType, ToPod};
+use bridge_snapshot::push::{Ack, FromPod, PEERS, PROTOCOL, Peers, PodHello, Report, ResourceType, ToPod};
 use k8s_openapi::api::core::v1::Pod;
 use mcp_operator::engine::{Engine, Event, Fetched, View};
 use mcp_operator::metrics::OperatorMetrics;
@@ -29,6 +32,7 @@ struct Case {
     watch: Arc<str>,
     start: Instant,
     sent: mpsc::Receiver<ToPod>,
+    metrics: Metrics,
 }
 
 fn main() -> ObjectName {
@@ -38,7 +42,7 @@ fn main() -> ObjectName {
 fn world(world: &mut World) {
     kit::add(
         world,
-        &json!({"kind": "McpGateway", "metadata": {"name": "main", "namespace": "here"}, "spec": {"listeners": [{"name": "http", "protocol": "StreamableHTTP", "port": 8080, "tls": {"mode": "Disabled"}}], "auth": {"anonymous": "Allow"}}}),
+        &json!({"kind": "McpGateway", "metadata": {"name": "main", "namespace": "here", "uid": "g"}, "spec": {"listeners": [{"name": "http", "protocol": "StreamableHTTP", "port": 8080, "tls": {"mode": "Disabled"}}], "auth": {"anonymous": "Allow"}}}),
     );
     kit::add(
         world,
@@ -66,23 +70,40 @@ impl Case {
     fn new() -> Self {
         let (start, pulse, watch) = (Instant::now(), Pulse::default(), Arc::<str>::from("everything"));
         pulse.beat(&watch, start);
-        let metrics = OperatorMetrics::register(&Metrics::new().unwrap()).unwrap();
+        let metrics = Metrics::new().unwrap();
+        let measured = OperatorMetrics::register(&metrics).unwrap();
         let watches = [Arc::clone(&watch)];
         let (engine, view) =
-            Engine::new(kit::options(), ("e".into(), 0), (&watches, pulse.clone(), true), metrics, || 0);
+            Engine::new(kit::options(), ("e".into(), 0), (&watches, pulse.clone(), true), measured, || 0);
         let (sender, sent) = mpsc::channel(8);
-        let mut case = Self { engine, view, pulse, watch, start, sent };
+        let mut case = Self { engine, view, pulse, watch, start, sent, metrics };
         case.change(0, world);
         case.tick(1);
-        let now = case.at(1);
-        case.engine.event(Event::Connected(main(), 1, sender), now);
-        case.engine.event(Event::Message(main(), 1, Box::new(FromPod::Hello(hello("p", "u")))), now);
-        case.engine.event(
-            Event::Message(main(), 1, Box::new(FromPod::Ack(bridge_snapshot::push::Ack { seq: 1 }))),
-            now,
-        );
+        case.connect(1, &[], sender);
+        case.says(1, FromPod::Ack(Ack { seq: 1 }), 1);
         case.sent();
         case
+    }
+
+    /// A pod with these features connects and says hello.
+    fn connect(&mut self, stream: u64, features: &[&str], sender: mpsc::Sender<ToPod>) {
+        let now = self.at(1);
+        self.engine.event(Event::Connected(main(), stream, sender), now);
+        let features = features.iter().map(|&feature| feature.to_owned()).collect();
+        let hello = PodHello { features, ..hello("p", "u") };
+        self.says(stream, FromPod::Hello(hello), 1);
+    }
+
+    fn says(&mut self, stream: u64, message: FromPod, seconds: u64) {
+        let now = self.at(seconds);
+        self.engine.event(Event::Message(main(), stream, Box::new(message)), now);
+    }
+
+    /// The number that the metrics page shows for a series.
+    fn measured(&self, series: &str) -> f64 {
+        let page = String::from_utf8(self.metrics.render().unwrap()).unwrap();
+        let value = page.lines().find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+        value.unwrap_or_else(|| panic!("{series} in {page}")).parse().unwrap()
     }
 
     fn at(&self, seconds: u64) -> Instant {
@@ -91,6 +112,11 @@ impl Case {
 
     fn tick(&mut self, seconds: u64) {
         self.engine.tick(self.at(seconds));
+    }
+
+    /// The API server answers.
+    fn sees(&mut self, seconds: u64) {
+        self.pulse.beat(&self.watch, self.at(seconds));
     }
 
     fn change(&mut self, seconds: u64, change: impl FnOnce(&mut World) + Send + 'static) {
@@ -133,7 +159,7 @@ impl Case {
         let now = self.at(seconds);
         for sent in self.sent() {
             let ToPod::Delta(delta) = sent else { continue };
-            let ack = FromPod::Ack(bridge_snapshot::push::Ack { seq: delta.seq });
+            let ack = FromPod::Ack(Ack { seq: delta.seq });
             self.engine.event(Event::Message(main(), 1, Box::new(ack)), now);
         }
         self.tick(seconds + 1);
@@ -202,90 +228,6 @@ fn what_was_missed_is_made_up_for_when_the_cluster_is_seen_again() {
     let sent = case.sent();
     let [ToPod::Delta(delta)] = &*sent else { panic!("{sent:?}") };
     assert_eq!((delta.upsert.len(), delta.remove.len()), (0, 2), "the backend and its endpoints");
-}
-
-#[test]
-fn a_pod_has_a_change_when_it_has_acknowledged_it_whatever_other_watches_have_seen() {
-    let mut case = Case::new();
-    case.acknowledges(2);
-    case.change_of(("pods", 900), false, 3, |_| ());
-    case.change_of(("services", 901), true, 3, |_| ());
-    case.tick(4);
-    case.acknowledges(4);
-    assert!(!case.is_behind(5));
-    // It is older than what the other watches brought before it.
-    case.backend("c", 500, 6);
-    assert!(case.is_behind(7), "what was sent is not served");
-    case.acknowledges(8);
-    assert!(!case.is_behind(9));
-}
-
-#[test]
-fn a_replica_that_misses_a_backend_does_not_vouch_for_it_because_it_saw_something_newer() {
-    let (mut here, mut there) = (Case::new(), Case::new());
-    let now = here.at(2);
-    here.engine.event(Event::Disconnected(main(), 1), now);
-    there.acknowledges(2);
-    let tell = |here: &mut Case, there: &Case, seconds| {
-        let facts = Facts::of("there", &there.view.borrow());
-        let now = here.at(seconds);
-        here.engine.event(Event::Peer(Box::new(facts)), now);
-        here.tick(seconds + 1);
-    };
-    tell(&mut here, &there, 3);
-    assert!(!here.is_behind(4), "both have the same");
-    here.backend("c", 20, 5);
-    // There the watch of backends stands still, and another goes on.
-    there.change_of(("services", 50), true, 5, |world| {
-        let gateway = Arc::make_mut(world.gateways.get_mut(&main()).unwrap());
-        gateway.spec.listeners[0].port = 8081;
-    });
-    there.tick(6);
-    there.acknowledges(7);
-    tell(&mut here, &there, 8);
-    assert!(here.is_behind(9));
-    there.backend("c", 20, 10);
-    tell(&mut here, &there, 11);
-    assert!(here.is_behind(12), "it was sent and is not acknowledged");
-    there.acknowledges(13);
-    tell(&mut here, &there, 14);
-    assert!(!here.is_behind(15), "it has more than is known here, and all that is");
-}
-
-#[test]
-fn what_one_pod_tries_is_served_by_nobody_until_everybody_has_it() {
-    let mut case = Case::new();
-    case.acknowledges(2);
-    let (sender, mut other) = mpsc::channel(8);
-    let now = case.at(3);
-    case.engine.event(Event::Connected(main(), 2, sender), now);
-    case.engine.event(Event::Message(main(), 2, Box::new(FromPod::Hello(hello("q", "v")))), now);
-    let ack = |seq| Box::new(FromPod::Ack(bridge_snapshot::push::Ack { seq }));
-    case.engine.event(Event::Message(main(), 2, ack(1)), now);
-    case.tick(4);
-    while other.try_recv().is_ok() {}
-    case.change(5, |world| {
-        let gateway = Arc::make_mut(world.gateways.get_mut(&main()).unwrap());
-        gateway.spec.listeners[0].port = 8081;
-    });
-    case.backend("c", 7, 5);
-    case.acknowledges(7);
-    let gateway = |sent: &ToPod| match sent {
-        ToPod::Delta(delta) => delta.upsert.iter().any(|entry| entry.key.kind == ResourceType::Gateway),
-        _ => false,
-    };
-    let got = other.try_recv().unwrap();
-    assert!(matches!(&got, ToPod::Delta(delta) if delta.upsert.len() == 2) && !gateway(&got), "{got:?}");
-    case.engine.event(Event::Message(main(), 2, ack(2)), case.at(8));
-    case.tick(9);
-    assert!(case.is_behind(9), "one pod serves it, and it is not decided whether another will");
-    let (_, saved) = case.saved();
-    assert!(saved.iter().any(|entry| entry.contains("8080")), "whoever starts now is not the one to try");
-    case.tick(13);
-    assert!(gateway(&other.try_recv().unwrap()));
-    case.acknowledges(14);
-    assert!(!case.is_behind(15));
-    assert!(case.saved().1.iter().any(|entry| entry.contains("8081")));
 }
 
 #[test]

@@ -13,6 +13,8 @@
 //!      │  ◀───────────────────── Nack {seq, rejected} ──┤   it serves all but these, and of these the last good
 //!      │  ◀───────────────────────── Nack {seq, held} ──┤   it serves none of it yet: send it again later
 //!      │  ◀───────────────────────────────── Report ────┤   health, tools, sessions; at most one a second
+//!      ├─── Peers {seq, all, upsert, remove} ──────▶    │   the pods of the gateway, beside its configuration
+//!      │  ◀─────────────────────────── PeersAck {seq} ──┤   the next one may come
 //!      ├─── GoAway {retry_after_ms} ───────────────▶    │   ask another replica
 //! ```
 //!
@@ -24,6 +26,8 @@
 //! - Within an epoch a pod does not go back to an older revision, unless the operator insists for a minute.
 //! - A change that removes most backends is applied only when it is still wanted half a minute later.
 //! - Whatever was lost, the next connection sends the difference between what the pod has and what it should have.
+//! - A pod that comes or goes is no change of the configuration: it is told in messages of its own, of which at most one is
+//!   on its way to a pod. They have no part in digests, revisions, guards, or what is saved.
 //!
 //! Compression, authentication and signs of life belong to the transport.
 
@@ -33,9 +37,11 @@ mod debounce;
 mod entry;
 mod guard;
 mod message;
+mod peers;
 mod publisher;
 mod report;
 mod resource;
+mod roster;
 mod saved;
 mod subscriber;
 
@@ -47,6 +53,7 @@ pub use message::{
     Ack, Delta, FromPod, GoAway, Have, Held, HeldReason, Nack, PROTOCOL, PodHello, Rejection, RejectionCode,
     ServerHello, ToPod,
 };
+pub use peers::{PEERS, Peer, Peers};
 pub use publisher::{Effect, Publisher, PublisherSettings, StreamId, StreamState};
 pub use report::{BackendReport, ListenerReport, Problem, Report, Server};
 pub use resource::{BackendPart, Credential, Destination, Endpoints, Resource, SecretData};

@@ -6,9 +6,9 @@
 use std::time::{Duration, Instant};
 
 use bridge_snapshot::push::{
-    Ack, Delta, Digest, Effect, Entry, FromPod, GoAway, Have, Held, HeldReason, Identity, Key, Nack,
-    PodHello, Publisher, PublisherSettings, Rejection, RejectionCode, Report, ResourceType, ServerHello,
-    Step, Subscriber, SubscriberSettings, ToPod, Version,
+    Ack, Delta, Digest, Effect, Entry, FromPod, GoAway, Have, Held, HeldReason, Identity, Key, Nack, PEERS,
+    PROTOCOL, Peer, Peers, PodHello, Publisher, PublisherSettings, Rejection, RejectionCode, Report,
+    ResourceType, ServerHello, Step, Subscriber, SubscriberSettings, ToPod, Version,
 };
 use proptest::prelude::*;
 
@@ -20,6 +20,10 @@ fn key() -> impl Strategy<Value = Key> {
         Just(ResourceType::Gateway),
     ];
     (kind, "[a-c]").prop_map(|(kind, name)| Key::new(kind, name))
+}
+
+fn peer(uid: &str) -> Peer {
+    Peer { pod: format!("main-{uid}"), uid: uid.to_owned(), addresses: vec![[10, 0, 0, 1].into()] }
 }
 
 fn entry() -> impl Strategy<Value = Entry> {
@@ -56,8 +60,17 @@ fn to_pod() -> impl Strategy<Value = ToPod> {
     let delta = delta.prop_map(|((seq, revision, last), upsert, remove, digest)| {
         ToPod::Delta(Delta { seq, revision, upsert, remove, last, digest })
     });
+    let peers = (
+        (0_u64..3, prop::bool::weighted(0.8), prop::bool::weighted(0.8)),
+        prop::collection::vec("[t-v]".prop_map(|uid| peer(&uid)), 0..3),
+        prop::collection::vec("[t-v]", 0..2),
+    );
+    let peers = peers.prop_map(|((seq, all, last), upsert, remove)| {
+        ToPod::Peers(Peers { seq, all, upsert, remove, last })
+    });
     prop_oneof![
-        2 => (0_u32..3, "[ab]").prop_map(|(protocol, epoch)| ToPod::Hello(ServerHello { protocol, epoch })),
+        4 => peers,
+        4 => (prop_oneof![3 => Just(PROTOCOL), 1 => 0_u32..3], "[ab]").prop_map(|(protocol, epoch)| ToPod::Hello(ServerHello { protocol, epoch })),
         8 => delta,
         1 => Just(ToPod::Recount),
         1 => (0_u64..9).prop_map(|retry_after_ms| ToPod::GoAway(GoAway { retry_after_ms })),
@@ -66,9 +79,15 @@ fn to_pod() -> impl Strategy<Value = ToPod> {
 
 fn from_pod() -> impl Strategy<Value = FromPod> {
     let whole = prop::option::of(digest());
-    let hello =
-        (0_u32..3, prop::collection::vec(entry(), 0..3), prop::collection::vec(rejection(), 0..2), whole);
-    let hello = hello.prop_map(|(protocol, have, rejected, digest)| {
+    let features = prop::collection::vec(prop_oneof![Just(PEERS), Just("else")], 0..3);
+    let features = features.prop_map(|features| features.into_iter().map(str::to_owned).collect());
+    let hello = (
+        (0_u32..3, features),
+        prop::collection::vec(entry(), 0..3),
+        prop::collection::vec(rejection(), 0..2),
+        whole,
+    );
+    let hello = hello.prop_map(|((protocol, features), have, rejected, digest)| {
         let text = |text: &str| text.to_owned();
         let have = have.into_iter().map(|entry| Have {
             kind: entry.key.kind,
@@ -81,7 +100,7 @@ fn from_pod() -> impl Strategy<Value = FromPod> {
             pod: text("main-0"),
             uid: text("u"),
             build: text("1"),
-            features: Vec::new(),
+            features,
             epoch: None,
             revision: 0,
             digest,
@@ -98,6 +117,7 @@ fn from_pod() -> impl Strategy<Value = FromPod> {
     prop_oneof![
         2 => hello,
         4 => (0_u64..6).prop_map(|seq| FromPod::Ack(Ack { seq })),
+        2 => (0_u64..4).prop_map(|seq| FromPod::PeersAck(Ack { seq })),
         3 => nack.prop_map(|(seq, rejected, held)| FromPod::Nack(Nack { seq, rejected, held })),
         1 => Just(FromPod::Report(Report::default())),
     ]
@@ -135,6 +155,7 @@ proptest! {
                 prop_assert!(pod.settle(rejected.into_iter().collect()).len() <= 1);
             }
             prop_assert!(pod.served().all(Entry::is_intact));
+            prop_assert!(pod.peers().is_none_or(|peers| !peers.contains_key("u")), "it is not one of the others");
             if let Some(saved) = pod.save() {
                 prop_assert_eq!(saved.verify("ns/main"), Ok(()));
             }
@@ -156,13 +177,18 @@ proptest! {
             if operator.streams().all(|state| state.stream != stream) {
                 operator.connect(stream);
             }
+            effects.extend(operator.peers((!gone).then(|| peer(&stream.to_string()))));
             effects.extend(operator.receive(stream, message, now));
             let deltas = |id| {
                 let to = move |effect: &&Effect| matches!(effect, Effect::Send(to, ToPod::Delta(_)) if *to == id);
                 effects.iter().filter(to).count()
             };
-            // One when the operator publishes, one when the pod has answered.
-            prop_assert!((1..4).all(|id| deltas(id) <= 2), "{:?}", effects);
+            let peers = |id| {
+                let to = move |effect: &&Effect| matches!(effect, Effect::Send(to, ToPod::Peers(_)) if *to == id);
+                effects.iter().filter(to).count()
+            };
+            // One when the operator has something new, one when the pod has answered.
+            prop_assert!((1..4).all(|id| deltas(id) <= 2 && peers(id) <= 2), "{:?}", effects);
         }
     }
 }

@@ -11,8 +11,8 @@ use std::path::{Path, PathBuf};
 use bridge_snapshot::Secret;
 use bridge_snapshot::push::{
     Ack, BackendReport, Delta, Digest, Entry, FromPod, GoAway, Have, Held, HeldReason, Key, ListenerReport,
-    Nack, PROTOCOL, PodHello, Problem, Rejection, RejectionCode, Report, Resource, ResourceType, Saved,
-    SecretData, Server, ServerHello, ToPod,
+    Nack, PEERS, PROTOCOL, Peer, Peers, PodHello, Problem, Rejection, RejectionCode, Report, Resource,
+    ResourceType, Saved, SecretData, Server, ServerHello, ToPod,
 };
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -71,6 +71,18 @@ fn messages_to_pods() {
     );
     golden("to_pod_recount", &ToPod::Recount);
     golden("to_pod_go_away", &ToPod::GoAway(GoAway { retry_after_ms: 2500 }));
+}
+
+#[test]
+fn messages_about_other_pods() {
+    let addresses = vec!["10.1.2.3".parse().unwrap(), "fd00::1:203".parse().unwrap()];
+    let peer = Peer { pod: text("main-mcpgw-1"), uid: text("0b5f"), addresses };
+    let all = Peers { seq: 1, all: true, upsert: vec![peer], remove: Vec::new(), last: true };
+    golden("to_pod_peers_all", &ToPod::Peers(all));
+    let gone = Peers { seq: 2, all: false, upsert: Vec::new(), remove: vec![text("0b5f")], last: true };
+    golden("to_pod_peers_gone", &ToPod::Peers(gone));
+    golden("from_pod_peers_ack", &FromPod::PeersAck(Ack { seq: 2 }));
+    assert_eq!(PEERS, "peers", "the word in `features` is part of the protocol");
 }
 
 #[test]
@@ -142,7 +154,7 @@ fn what_is_saved() {
 #[test]
 fn every_file_is_the_one_of_a_message() {
     let count = std::fs::read_dir(folder()).unwrap().count();
-    assert_eq!(count, 12, "a file that no test reads, or one that is missing");
+    assert_eq!(count, 15, "a file that no test reads, or one that is missing");
 }
 
 #[test]

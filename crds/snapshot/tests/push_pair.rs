@@ -3,6 +3,8 @@
 
 #![allow(clippy::panic, clippy::unwrap_used, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "push_pair/peers.rs"]
+mod peers;
 #[path = "push_pair/scenarios.rs"]
 mod scenarios;
 #[path = "push_pair/world.rs"]
@@ -19,6 +21,10 @@ enum Happening {
     Write { name: u8, value: Option<u8> },
     /// A replica of the operator sees some more of what was written.
     See { replica: usize, changes: usize },
+    /// A pod of the gateway comes, or goes, which has no stream here.
+    Turn { uid: u8, there: bool },
+    /// A replica sees which pods there are.
+    Look { replica: usize },
     /// A pod connects to a replica.
     Connect { pod: usize, replica: usize },
     /// A connection ends; what was on its way is still somewhere.
@@ -46,6 +52,8 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         4 => (0_u8..6, prop::option::weighted(0.8, 0_u8..10)).prop_map(|(name, value)| Happening::Write { name, value }),
         4 => (replica.clone(), 1_usize..4).prop_map(|(replica, changes)| Happening::See { replica, changes }),
+        3 => (0_u8..9, prop::bool::ANY).prop_map(|(uid, there)| Happening::Turn { uid, there }),
+        3 => replica.clone().prop_map(|replica| Happening::Look { replica }),
         3 => (pod.clone(), replica.clone()).prop_map(|(pod, replica)| Happening::Connect { pod, replica }),
         1 => pod.clone().prop_map(|pod| Happening::Cut { pod }),
         1 => pod.clone().prop_map(|pod| Happening::Late { pod }),

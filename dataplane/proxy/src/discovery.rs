@@ -16,6 +16,7 @@ mod bootstrap;
 mod dial;
 mod files;
 mod link;
+mod peers;
 mod pod;
 mod report;
 mod saved;

@@ -63,6 +63,17 @@ pub struct Configuration {
     pub source: Option<&'static str>,
     /// The same for people, with how fresh it is.
     pub message: String,
+    /// The other pods of the same gateway; `None` when nobody has said which there are.
+    pub peers: Option<OtherPods>,
+}
+
+/// Other pods of the same gateway. No addresses, as everywhere on this page.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OtherPods {
+    /// How many there are.
+    pub count: usize,
+    /// Names of some of them.
+    pub some: Vec<String>,
 }
 
 /// Who knows the backends.
@@ -164,9 +175,14 @@ impl Health {
         });
         let discovery = match self.source.configuration() {
             None => check(true, "backends come from the configuration"),
-            Some(Configuration { healthy, source, message }) => {
+            Some(Configuration { healthy, source, message, peers }) => {
                 subsystems["configuration"] =
                     json!({"healthy": healthy, "source": source, "message": message});
+                if let Some(OtherPods { count, some }) = peers {
+                    let message = format!("{count} other pods of this gateway are known");
+                    subsystems["peers"] =
+                        json!({"healthy": true, "message": message, "count": count, "pods": some});
+                }
                 check(healthy, &message)
             }
         };

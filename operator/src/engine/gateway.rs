@@ -10,6 +10,7 @@ use bridge_snapshot::push::{
 };
 use tokio::sync::mpsc;
 
+use super::propagation::Propagation;
 use super::sightings::Sightings;
 use crate::compile::GatewayPlan;
 use crate::status::{PodFact, PodFacts, Publications, Published};
@@ -20,6 +21,7 @@ const REMEMBERED: Duration = Duration::from_mins(1);
 /// One gateway.
 pub(super) struct Gateway {
     pub(super) publisher: Publisher,
+    pub(super) propagation: Propagation,
     exposure: Option<Version>,
     entries: BTreeMap<Key, Entry>,
     /// Shared with every view: it is as large as the configuration, and a view is made for whatever a pod says.
@@ -42,6 +44,7 @@ impl Gateway {
             PublisherSettings { quiet: Duration::ZERO, most: Duration::ZERO, ..PublisherSettings::default() };
         Self {
             publisher: Publisher::new(epoch, settings),
+            propagation: Propagation::default(),
             exposure: None,
             entries: BTreeMap::new(),
             published: Arc::default(),
@@ -118,6 +121,12 @@ impl Gateway {
         if self.published.stopped != stopped {
             Arc::make_mut(&mut self.published).stopped = stopped.to_owned();
         }
+    }
+
+    /// Streams whose pods do not serve yet what was published.
+    pub(super) fn behind(&self) -> usize {
+        let current = self.publisher.streams().filter(|stream| stream.current).count();
+        self.senders.len().saturating_sub(current)
     }
 
     pub(super) fn facts(&self) -> PodFacts {

@@ -18,7 +18,8 @@ use super::token::Peer;
 use super::{Open, Shared};
 use crate::engine::Event;
 
-/// Messages that wait for a pod. At most one change is on its way; the rest are greetings and goodbyes.
+/// Messages that wait for a pod. At most one change and one message about other pods are on their way; the rest are
+/// greetings and goodbyes.
 const OUTBOUND: usize = 8;
 /// Largest message of a pod: ten thousand names and versions.
 const MAX_MESSAGE: usize = 8 * 1024 * 1024;

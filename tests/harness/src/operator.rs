@@ -14,7 +14,7 @@ use aws_lc_rs::digest::{SHA1_FOR_LEGACY_USE_ONLY, digest};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bridge_snapshot::push::{
-    Effect, Entry, FromPod, HeldReason, Key, Publisher, PublisherSettings, Rejection, Report, Resource,
+    Effect, Entry, FromPod, HeldReason, Key, Peer, Publisher, PublisherSettings, Rejection, Report, Resource,
     StreamId, ToPod,
 };
 use parking_lot::{Condvar, Mutex};
@@ -136,6 +136,13 @@ impl Operator {
         let effects = state.publisher.tick(now);
         self.shared.carry_out(&mut state, effects);
         revision
+    }
+
+    /// Names the pods of the gateway.
+    pub fn name_pods(&self, peers: impl IntoIterator<Item = Peer>) {
+        let mut state = self.shared.state.lock();
+        let effects = state.publisher.peers(peers);
+        self.shared.carry_out(&mut state, effects);
     }
 
     /// Takes no other token from now on.

@@ -96,9 +96,14 @@ impl Mounts {
 impl Pod {
     /// Starts a container of the pod; waits for its health page only.
     pub fn start(mounts: &Mounts) -> Result<Self> {
+        Self::start_as(0, mounts)
+    }
+
+    /// The same for the pod with this number: `main-N` with the uid `uid-N`.
+    pub fn start_as(number: usize, mounts: &Mounts) -> Result<Self> {
         let mut command = Command::new(binary("mcp-gateway")?);
         command.arg("--cluster-config").arg(mounts.path("bootstrap.yaml"));
-        command.env("POD_NAME", "main-0").env("POD_UID", "uid-0");
+        command.env("POD_NAME", format!("main-{number}")).env("POD_UID", format!("uid-{number}"));
         let process = Process::spawn("mcp-gateway", &command)?;
         let health = wait_listening(&process, "metrics")?;
         Ok(Self { process, health })

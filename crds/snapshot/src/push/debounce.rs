@@ -33,6 +33,11 @@ impl Debounce {
         self.waiting.map(|waiting| (waiting.latest + self.quiet).min(waiting.first + self.most))
     }
 
+    /// When the first of what is waited for changed; `None` when nothing has.
+    pub fn since(&self) -> Option<Instant> {
+        self.waiting.map(|waiting| waiting.first)
+    }
+
     /// What changed is no longer waited for.
     pub fn clear(&mut self) {
         self.waiting = None;

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Digest, Entry, Key, Report, ResourceType, Version};
+use super::{Digest, Entry, Key, Peers, Report, ResourceType, Version};
 
 /// Bytes of a text for people: as many as an Event of Kubernetes shows.
 const LONGEST: usize = 1024;
@@ -21,6 +21,8 @@ pub enum ToPod {
     Delta(Delta),
     /// The operator has something else than the pod's first message was about: it shall say hello again and name all.
     Recount,
+    /// The pods of the gateway. Only to pods that announce [`PEERS`](super::PEERS).
+    Peers(Peers),
     /// The stream is about to end.
     GoAway(GoAway),
 }
@@ -38,6 +40,8 @@ pub enum FromPod {
     Nack(Nack),
     /// State.
     Report(Report),
+    /// A message about the pods of the gateway has come: the next one may.
+    PeersAck(Ack),
 }
 
 /// Who sends configuration.
@@ -114,10 +118,10 @@ pub struct Delta {
     pub digest: Digest,
 }
 
-/// The answer to a [`Delta`] that is served, or was not the last of its change.
+/// The answer to a [`Delta`] that is served, or was not the last of its change; to [`Peers`] that have come.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ack {
-    /// Position of the delta.
+    /// Position of the message, among those of its kind.
     pub seq: u64,
 }
 
@@ -226,7 +230,7 @@ impl FromPod {
                 }
                 return self;
             }
-            Self::Ack(_) => return self,
+            Self::Ack(_) | Self::PeersAck(_) => return self,
         };
         for rejection in rejected {
             shorten(&mut rejection.message);

@@ -20,9 +20,10 @@ use std::time::{Duration, Instant};
 use self::stream::Stream;
 use self::trial::{Overlay, Trial};
 use super::catalogue::Catalogue;
+use super::roster::Roster;
 use super::{
-    Debounce, Digest, Entry, FromPod, GoAway, Held, Key, Nack, PROTOCOL, Rejection, Report, ServerHello,
-    ToPod,
+    Debounce, Digest, Entry, FromPod, GoAway, Held, Key, Nack, PROTOCOL, Peer, Rejection, Report,
+    ServerHello, ToPod,
 };
 
 /// One connection of a pod. The driver chooses the number and never uses it again.
@@ -40,6 +41,8 @@ pub struct PublisherSettings {
     pub delta_bytes: usize,
     /// Pods that get their first change at once; the others wait.
     pub first_at_once: usize,
+    /// Pods that one message names, which bounds its size.
+    pub peers_at_once: usize,
 }
 
 impl Default for PublisherSettings {
@@ -49,6 +52,7 @@ impl Default for PublisherSettings {
             most: Duration::from_millis(100),
             delta_bytes: 128 * 1024,
             first_at_once: 50,
+            peers_at_once: 256,
         }
     }
 }
@@ -94,6 +98,8 @@ pub struct Publisher {
     epoch: String,
     revision: u64,
     catalogue: Catalogue,
+    /// The pods of the gateway, connected or not.
+    roster: Roster,
     pending: BTreeMap<Key, Option<Entry>>,
     pending_revision: u64,
     debounce: Debounce,
@@ -116,6 +122,7 @@ impl Publisher {
     pub fn new(epoch: impl Into<String>, settings: PublisherSettings) -> Self {
         Self {
             debounce: Debounce::new(settings.quiet, settings.most),
+            roster: Roster::new(settings.peers_at_once),
             settings,
             epoch: epoch.into(),
             revision: 0,
@@ -151,6 +158,17 @@ impl Publisher {
         if !self.held.is_empty() {
             self.debounce.touch(now);
         }
+    }
+
+    /// These are the pods of the gateway now, connected or not. What is published has no part in that.
+    pub fn peers(&mut self, peers: impl IntoIterator<Item = Peer>) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        if self.roster.set(peers) {
+            for id in self.streams.keys().copied().collect::<Vec<_>>() {
+                self.tell(id, &mut effects);
+            }
+        }
+        effects
     }
 
     /// Everything that exists has been compiled at least once. Before, whatever is missing might be merely unknown.
@@ -216,6 +234,7 @@ impl Publisher {
                 effects.push(Effect::Reported(id, report));
                 Ok(())
             }
+            FromPod::PeersAck(ack) => stream.heard_of_peers(ack.seq),
         };
         if let Err(problem) = outcome {
             self.forget(id, true, now);
@@ -223,6 +242,7 @@ impl Publisher {
             effects.extend(self.advance_tried(now));
         } else {
             self.advance(id, now, &mut effects);
+            self.tell(id, &mut effects);
         }
         self.advance_queued(now, &mut effects);
         effects
@@ -272,6 +292,12 @@ impl Publisher {
     /// Number of the latest change. Each change of a resource is one, here and in this process only.
     pub fn change(&self) -> u64 {
         self.catalogue.latest()
+    }
+
+    /// Number of the change up to which the pod of a stream serves everything, but what it rejected; `None` before its first
+    /// is done.
+    pub fn serves(&self, id: StreamId) -> Option<u64> {
+        self.streams.get(&id)?.cursor()
     }
 
     /// What is published: epoch, revision, digest and resources, for the cold-start Secret.
@@ -362,6 +388,14 @@ impl Publisher {
             && let Some(next) = self.queued.pop_first()
         {
             self.advance(next, now, effects);
+        }
+    }
+
+    /// Sends what is new about the pods of the gateway, if the stream is to hear it.
+    fn tell(&mut self, id: StreamId, effects: &mut Vec<Effect>) {
+        let told = self.streams.get_mut(&id).and_then(Stream::told);
+        if let Some(message) = told.and_then(|told| self.roster.next(told)) {
+            effects.push(Effect::Send(id, ToPod::Peers(message)));
         }
     }
 

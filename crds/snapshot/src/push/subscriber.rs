@@ -16,9 +16,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 pub use self::outcome::{Change, Identity, Leave, Step, SubscriberSettings};
+use super::peers::PeerBook;
 use super::{
-    Ack, Damage, Delta, Digest, Entry, FromPod, Have, Held, HeldReason, Key, Nack, PROTOCOL, PodHello,
-    RegressionGuard, Rejection, RejectionCode, RemovalGuard, Report, Saved, ToPod, Verdict,
+    Ack, Damage, Delta, Digest, Entry, FromPod, Have, Held, HeldReason, Key, Nack, PROTOCOL, Peer, Peers,
+    PodHello, RegressionGuard, Rejection, RejectionCode, RemovalGuard, Report, Saved, ToPod, Verdict,
 };
 
 /// Configuration of a pod, and the stream it comes from.
@@ -35,6 +36,7 @@ pub struct Subscriber {
     regression: RegressionGuard,
     removal: RemovalGuard,
     link: Option<Link>,
+    peers: PeerBook,
     report: Option<Report>,
     report_interval: Duration,
     report_after: Option<Instant>,
@@ -92,6 +94,7 @@ impl Subscriber {
             regression: RegressionGuard::new(settings.regression_patience),
             removal: RemovalGuard::new(settings.removal_patience),
             link: None,
+            peers: PeerBook::default(),
             report: None,
             report_interval: settings.report_interval,
             report_after: None,
@@ -136,8 +139,14 @@ impl Subscriber {
         self.revision
     }
 
+    /// The other pods of the gateway by uid, as an operator named them last; `None` before one did.
+    pub fn peers(&self) -> Option<&BTreeMap<String, Peer>> {
+        self.peers.known()
+    }
+
     /// A stream is open. The driver chooses its number and never uses it again.
     pub fn connect(&mut self, id: u64, now: Instant) -> Vec<Step> {
+        self.peers.begin();
         // What is being applied belongs to what the pod has; it says hello when it knows what came of it.
         let greeted = self.applying.is_none();
         self.link = Some(Link { id, greeted, ..Link::default() });
@@ -166,6 +175,7 @@ impl Subscriber {
             ToPod::Recount => Ok(Some(Step::Send(self.hello(Telling::Each)))),
             ToPod::GoAway(away) => Err(Leave::Asked(Duration::from_millis(away.retry_after_ms))),
             ToPod::Delta(delta) => self.delta(delta, now).map_err(Leave::Misbehaviour),
+            ToPod::Peers(peers) => self.meet(peers).map_err(Leave::Misbehaviour),
         };
         match outcome {
             Ok(step) => step.into_iter().collect(),
@@ -252,6 +262,15 @@ impl Subscriber {
     /// When [`Subscriber::tick`] has something to do.
     pub fn next_tick(&self) -> Option<Instant> {
         self.report_after.filter(|_| self.report.is_some() && self.is_greeted())
+    }
+
+    fn meet(&mut self, message: Peers) -> Result<Option<Step>, &'static str> {
+        if self.link.as_ref().is_none_or(|link| link.epoch.is_none()) {
+            return Err("pods are named before the operator said hello");
+        }
+        let seq = message.seq;
+        let is_new = self.peers.hear(message, &self.identity.uid)?;
+        Ok(is_new.then_some(Step::Send(FromPod::PeersAck(Ack { seq }))))
     }
 
     fn is_greeted(&self) -> bool {

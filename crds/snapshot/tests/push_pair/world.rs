@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use bridge_snapshot::push::{
-    Change, Effect, Entry, FromPod, HeldReason, Identity, Key, Publisher, PublisherSettings, Rejection,
-    RejectionCode, ResourceType, Saved, Step, StreamId, Subscriber, SubscriberSettings, ToPod,
+    Change, Effect, Entry, FromPod, HeldReason, Identity, Key, PEERS, Peer, Publisher, PublisherSettings,
+    Rejection, RejectionCode, ResourceType, Saved, Step, StreamId, Subscriber, SubscriberSettings, ToPod,
 };
 
 use super::Happening;
@@ -14,6 +14,8 @@ use super::Happening;
 pub(crate) const PODS: usize = 3;
 pub(crate) const REPLICAS: usize = 2;
 
+/// This one and those after it know nothing of messages about pods.
+const OLD: usize = 2;
 /// Values from here on cannot be served by any pod.
 const BAD: u8 = 8;
 
@@ -21,6 +23,8 @@ pub(crate) struct World {
     pub(crate) now: Instant,
     /// Everything that was written, in order. Its length is the revision.
     written: Vec<(Key, Option<Entry>)>,
+    /// The pods of the gateway: those that have streams here, and others.
+    pub(crate) peers: BTreeMap<String, Peer>,
     pub(crate) replicas: Vec<Replica>,
     pub(crate) pods: Vec<Pod>,
     next: StreamId,
@@ -49,6 +53,8 @@ struct Wire {
     greeted: bool,
     /// The operator wants to know all that the pod has.
     asked: bool,
+    /// A message about pods is not answered yet.
+    telling: bool,
     to_pod: VecDeque<String>,
     to_operator: VecDeque<String>,
 }
@@ -67,16 +73,24 @@ fn is_careful(key: &Key) -> bool {
     key.kind == ResourceType::Secret
 }
 
+/// A pod of the gateway.
+pub(crate) fn peer(uid: &str) -> Peer {
+    Peer { pod: format!("main-{uid}"), uid: uid.to_owned(), addresses: vec![[10, 0, 0, 1].into()] }
+}
+
 fn is_bad(entry: &Entry) -> bool {
     entry.body().parse::<u8>().is_ok_and(|value| value >= BAD)
 }
 
 fn publisher(epoch: &str) -> Publisher {
-    // Each resource is a part of its own, and pods begin one after the other.
-    Publisher::new(
-        epoch,
-        PublisherSettings { delta_bytes: 1, first_at_once: 1, ..PublisherSettings::default() },
-    )
+    // Each resource and each pod is a part of its own, and pods begin one after the other.
+    let settings = PublisherSettings {
+        delta_bytes: 1,
+        first_at_once: 1,
+        peers_at_once: 1,
+        ..PublisherSettings::default()
+    };
+    Publisher::new(epoch, settings)
 }
 
 fn subscriber(pod: usize) -> Subscriber {
@@ -85,7 +99,7 @@ fn subscriber(pod: usize) -> Subscriber {
         pod: format!("main-{pod}"),
         uid: pod.to_string(),
         build: "test".to_owned(),
-        features: Vec::new(),
+        features: (pod < OLD).then(|| PEERS.to_owned()).into_iter().collect(),
     };
     Subscriber::new(identity, &SubscriberSettings::default())
 }
@@ -106,6 +120,7 @@ impl World {
         let mut world = Self {
             now,
             written: Vec::new(),
+            peers: (0..PODS).map(|pod| (pod.to_string(), peer(&pod.to_string()))).collect(),
             replicas: Vec::new(),
             pods: (0..PODS).map(pod).collect(),
             next: 0,
@@ -126,6 +141,8 @@ impl World {
             }
             Happening::Write { name, value } => self.write(key(name), value),
             Happening::See { replica, changes } => self.see(replica, changes),
+            Happening::Turn { uid, there } => self.turn(uid, there),
+            Happening::Look { replica } => self.look(replica),
             Happening::Connect { pod, replica } => self.connect(pod, replica),
             Happening::Cut { pod } => self.cut(pod),
             Happening::Late { pod } => self.late(pod),
@@ -161,6 +178,21 @@ impl World {
         publisher.observe(*seen as u64, self.now);
     }
 
+    /// A pod without a stream comes or goes; one that has come back is another one.
+    pub(crate) fn turn(&mut self, uid: u8, there: bool) {
+        let uid = format!("other-{uid}");
+        if there {
+            self.peers.insert(uid.clone(), peer(&uid));
+        } else {
+            self.peers.remove(&uid);
+        }
+    }
+
+    pub(crate) fn look(&mut self, replica: usize) {
+        let effects = self.replicas[replica].publisher.peers(self.peers.values().cloned());
+        self.put(replica, effects);
+    }
+
     pub(crate) fn connect(&mut self, pod: usize, replica: usize) {
         self.cut(pod);
         self.next += 1;
@@ -171,6 +203,7 @@ impl World {
             replica,
             greeted: false,
             asked: false,
+            telling: false,
             to_pod: VecDeque::new(),
             to_operator: VecDeque::new(),
         });
@@ -224,6 +257,9 @@ impl World {
         let twice = twice && !text.starts_with(r#"{"hello""#);
         for _ in 0..=usize::from(twice) {
             let message = FromPod::from_json(&text).unwrap();
+            if let (FromPod::PeersAck(_), Some(wire)) = (&message, &mut self.pods[pod].wire) {
+                wire.telling = false;
+            }
             let effects = self.replicas[replica].publisher.receive(id, message, self.now);
             self.put(replica, effects);
         }
@@ -248,7 +284,7 @@ impl World {
         self.take(pod, steps);
     }
 
-    fn restart_replica(&mut self, replica: usize, behind: usize) {
+    pub(crate) fn restart_replica(&mut self, replica: usize, behind: usize) {
         for pod in 0..PODS {
             if self.pods[pod].wire.as_ref().is_some_and(|wire| wire.replica == replica) {
                 self.cut(pod);
@@ -297,6 +333,7 @@ impl World {
     pub(crate) fn calm_down(&mut self) {
         for replica in 0..REPLICAS {
             self.see(replica, usize::MAX);
+            self.look(replica);
         }
         for round in 0..500 {
             // A change that pods seem to have been lost with is tried again.
@@ -336,12 +373,20 @@ impl World {
             for key in served.keys() {
                 assert!(truth.contains_key(key), "pod {index} still serves {key}");
             }
+            self.assert_knows_others(index);
             let replica = &self.replicas[pod.wire.as_ref().unwrap().replica];
             let state = replica.publisher.streams().find(|state| state.uid == index.to_string()).unwrap();
             assert!(state.current, "the operator does not know that pod {index} is current");
             let rejected: Vec<_> = pod.subscriber.rejected().collect();
             assert_eq!(state.rejected, rejected, "what the operator knows (left) and pod {index} says");
         }
+    }
+
+    pub(crate) fn assert_knows_others(&self, pod: usize) {
+        let mut others = self.peers.clone();
+        others.remove(&pod.to_string());
+        let known = self.pods[pod].subscriber.peers();
+        assert_eq!(known, (pod < OLD).then_some(&others), "what pod {pod} knows of others (left)");
     }
 
     fn take(&mut self, pod: usize, steps: Vec<Step>) {
@@ -383,6 +428,10 @@ impl World {
                         *resources_sent += delta.upsert.len() + delta.remove.len();
                     }
                     let delta = |text: &String| text.starts_with(r#"{"delta""#);
+                    if let ToPod::Peers(_) = &message {
+                        let before = std::mem::replace(&mut wire.telling, true);
+                        assert!(!before, "two messages about pods on their way to a pod");
+                    }
                     let text = message.to_json().unwrap();
                     assert!(
                         !(delta(&text) && wire.to_pod.iter().any(delta)),

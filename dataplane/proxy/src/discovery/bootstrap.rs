@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 
-use bridge_snapshot::push::Identity;
+use bridge_snapshot::push::{Identity, PEERS};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
@@ -131,7 +131,7 @@ impl Bootstrap {
             pod: self.pod.name.clone(),
             uid: self.pod.uid.clone(),
             build: env!("CARGO_PKG_VERSION").to_owned(),
-            features: Vec::new(),
+            features: vec![PEERS.to_owned()],
         }
     }
 }

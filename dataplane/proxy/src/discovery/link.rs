@@ -27,9 +27,9 @@ const RETRY: Schedule = Schedule {
 };
 /// No operator can send a pod away for longer.
 const LONGEST_ABSENCE: Duration = Duration::from_mins(1);
-/// Messages that wait for the operator: the state machine has at most one answer and one report on their way.
+/// Messages that wait for the operator: the state machine has at most one answer of each kind and one report on their way.
 const OUTBOUND: usize = 16;
-/// Messages that wait for this pod: the operator sends one change at a time.
+/// Messages that wait for this pod: the operator sends one change, and one message about other pods, at a time.
 const INBOUND: usize = 4;
 
 /// What happened.

@@ -12,11 +12,13 @@ use bridge_snapshot::push::{
     Change, FromPod, Key, Leave, Nack, Rejection, RejectionCode, Report, Resource, Saved, Step, Subscriber,
     SubscriberSettings, ToPod,
 };
+use tokio::sync::watch;
 
 use super::Bootstrap;
 use super::apply::Served;
 use super::dial::Dialer;
 use super::link::{Event, Link};
+use super::peers::{self, Peers};
 use super::report::report;
 use super::saved::Store;
 use super::standing::{Source, Standing};
@@ -59,6 +61,7 @@ struct Pod<'a> {
     subscriber: Subscriber,
     served: Served,
     standing: Arc<Standing>,
+    peers: watch::Sender<Option<Peers>>,
     link: Link,
     store: Store,
     /// What was saved before the start, until something is served.
@@ -86,7 +89,8 @@ pub async fn run(
     mut reload: Reload,
 ) -> Result<(), StartError> {
     let now = Instant::now();
-    let standing = Arc::new(Standing::new(now));
+    let (peers, latest) = watch::channel(None);
+    let standing = Arc::new(Standing::new(now, latest));
     let server = Server::start_empty(&bootstrap.process(), Arc::clone(&standing)).await?;
     let seed = getrandom::u64().map_err(StartError::Random)?;
     let store = Store::new(bootstrap);
@@ -95,6 +99,7 @@ pub async fn run(
         subscriber: Subscriber::new(bootstrap.identity(), &SubscriberSettings::default()),
         served: Served::default(),
         standing,
+        peers,
         link: Link::new(Dialer::new(bootstrap, seed), random, now),
         saved: None,
         patience: Some(now + FIRST),
@@ -183,7 +188,11 @@ impl Pod<'_> {
                 if let ToPod::Hello(hello) = &message {
                     tracing::debug!(epoch = %hello.epoch, "the operator greets");
                 }
+                let is_about_peers = matches!(message, ToPod::Peers(_));
                 let steps = self.subscriber.receive(id, message, now);
+                if is_about_peers {
+                    peers::publish(&self.peers, self.subscriber.peers());
+                }
                 self.carry_out(steps).await;
             }
             Event::Lost(id) => {

@@ -3,8 +3,13 @@
 
 use std::time::Instant;
 
-use bridge_runtime::health::Configuration;
+use bridge_runtime::health::{Configuration, OtherPods};
 use parking_lot::Mutex;
+
+use super::peers::{Peers, PeersReceiver};
+
+/// Other pods that the health page names.
+const NAMED: usize = 10;
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +35,10 @@ impl Source {
 
 /// Shared by whoever changes it and the pages.
 #[derive(Debug)]
-pub(crate) struct Standing(Mutex<Facts>);
+pub(crate) struct Standing {
+    facts: Mutex<Facts>,
+    peers: PeersReceiver,
+}
 
 /// What is known now.
 #[derive(Debug, Clone)]
@@ -54,9 +62,9 @@ pub(crate) struct Facts {
 }
 
 impl Standing {
-    /// Nothing is served.
-    pub(crate) fn new(now: Instant) -> Self {
-        Self(Mutex::new(Facts {
+    /// Nothing is served. `peers` has the other pods.
+    pub(crate) fn new(now: Instant, peers: PeersReceiver) -> Self {
+        let facts = Facts {
             source: None,
             revision: 0,
             hash: String::new(),
@@ -65,17 +73,23 @@ impl Standing {
             rejected: 0,
             rejections: 0,
             held: 0,
-        }))
+        };
+        Self { facts: Mutex::new(facts), peers }
+    }
+
+    /// The other pods of the gateway; `None` before an operator has named any.
+    pub(crate) fn peers(&self) -> Option<Peers> {
+        self.peers.borrow().clone()
     }
 
     /// As it is now.
     pub(crate) fn facts(&self) -> Facts {
-        self.0.lock().clone()
+        self.facts.lock().clone()
     }
 
     /// A stream has opened or ended.
     pub(super) fn connected(&self, connected: bool, now: Instant) {
-        let mut facts = self.0.lock();
+        let mut facts = self.facts.lock();
         if facts.connected && !connected {
             facts.unconfirmed_since = now;
         }
@@ -84,7 +98,7 @@ impl Standing {
 
     /// Something else is served.
     pub(super) fn serves(&self, source: Source, revision: u64, hash: &str, rejected: usize) {
-        let mut facts = self.0.lock();
+        let mut facts = self.facts.lock();
         facts.source = Some(source);
         facts.revision = revision;
         facts.rejected = rejected;
@@ -93,12 +107,12 @@ impl Standing {
 
     /// Resources were rejected.
     pub(super) fn rejects(&self, count: usize) {
-        self.0.lock().rejections += count as u64;
+        self.facts.lock().rejections += count as u64;
     }
 
     /// A change was held.
     pub(super) fn holds(&self) {
-        self.0.lock().held += 1;
+        self.facts.lock().held += 1;
     }
 
     /// For the health page.
@@ -122,7 +136,10 @@ impl Standing {
             0 => message,
             rejected => format!("{message}; {rejected} resources are rejected"),
         };
-        Configuration { healthy: facts.source.is_some(), source: facts.source.map(Source::as_str), message }
+        let named = |peers: &Peers| peers.names(NAMED).into_iter().map(str::to_owned).collect();
+        let peers = self.peers().map(|peers| OtherPods { count: peers.count(), some: named(&peers) });
+        let (healthy, source) = (facts.source.is_some(), facts.source.map(Source::as_str));
+        Configuration { healthy, source, message, peers }
     }
 }
 

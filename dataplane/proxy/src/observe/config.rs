@@ -19,6 +19,7 @@ pub(crate) struct ConfigCollector {
     rejections: IntCounter,
     held: IntCounter,
     info: IntGaugeVec,
+    peers: IntGauge,
 }
 
 impl ConfigCollector {
@@ -53,12 +54,22 @@ impl ConfigCollector {
                 Opts::new("mcp_gateway_config_info", "The configuration that is served: 1."),
                 &["hash", "source"],
             )?,
+            peers: IntGauge::new("mcp_gateway_peers", "Other pods of the same gateway that this one knows.")?,
         };
         registry.register(Box::new(collector))
     }
 
-    fn parts(&self) -> [&dyn Collector; 7] {
-        [&self.connected, &self.revision, &self.age, &self.rejected, &self.rejections, &self.held, &self.info]
+    fn parts(&self) -> [&dyn Collector; 8] {
+        [
+            &self.connected,
+            &self.revision,
+            &self.age,
+            &self.rejected,
+            &self.rejections,
+            &self.held,
+            &self.info,
+            &self.peers,
+        ]
     }
 
     fn update(&self) {
@@ -70,6 +81,7 @@ impl ConfigCollector {
         self.rejected.set(gauge(facts.rejected as u64));
         self.rejections.inc_by(facts.rejections.saturating_sub(self.rejections.get()));
         self.held.inc_by(facts.held.saturating_sub(self.held.get()));
+        self.peers.set(gauge(self.standing.peers().map_or(0, |peers| peers.count() as u64)));
         self.info.reset();
         if let Some(source) = facts.source {
             self.info.with_label_values(&[facts.hash.as_str(), source.as_str()]).set(1);

@@ -100,6 +100,32 @@ fn the_report_fails_only_when_nothing_can_be_served() {
     }
 }
 
+/// A pod of an operator.
+struct Configured(Option<OtherPods>);
+
+impl HealthSource for Configured {
+    fn backends(&self) -> Vec<BackendHealth> {
+        Vec::new()
+    }
+
+    fn configuration(&self) -> Option<Configuration> {
+        let message = "revision 7 of the operator".to_owned();
+        Some(Configuration { healthy: true, source: Some("stream"), message, peers: self.0.clone() })
+    }
+}
+
+#[test]
+fn the_report_names_other_pods_when_an_operator_has() {
+    let page = |peers| {
+        let readiness = Readiness::new(Drain::new());
+        report(&Health::new(readiness, Arc::new(Configured(peers)), "1.2.3")).1["subsystems"].clone()
+    };
+    assert_eq!(page(None).get("peers"), None);
+    let peers = page(Some(OtherPods { count: 12, some: vec!["main-1".to_owned()] }))["peers"].clone();
+    assert_eq!((&peers["count"], &peers["pods"]), (&json!(12), &json!(["main-1"])));
+    assert_eq!(peers["healthy"], true, "to be alone is no fault");
+}
+
 #[test]
 fn the_report_names_what_startup_waits_for() {
     let (health, readiness) = health(&Drain::new(), vec![]);

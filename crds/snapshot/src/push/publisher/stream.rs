@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 use super::trial::{Overlay, Versions, digest, is_that, versions};
 use super::{StreamId, StreamState};
 use crate::push::catalogue::{Catalogue, Difference};
-use crate::push::{Delta, Digest, Entry, Held, HeldReason, Key, PodHello, Rejection, Version};
+use crate::push::roster::Told;
+use crate::push::{Delta, Digest, Entry, Held, HeldReason, Key, PEERS, PodHello, Rejection, Version};
 
 /// A pod cannot put off a change for longer than this by one message.
 const LONGEST_WAIT: Duration = Duration::from_mins(1);
@@ -23,6 +24,8 @@ pub(super) struct Stream {
     completed: Option<(u64, Vec<Rejection>)>,
     /// What the pod has in place of what is in the catalogue.
     instead: Versions,
+    /// What the pod was told of the others; absent for one that does not understand it.
+    told: Option<Told>,
 }
 
 #[derive(Debug)]
@@ -102,6 +105,9 @@ impl Stream {
                 Position::Offered(have.chain(rejected).collect())
             }
         };
+        if first && hello.features.iter().any(|feature| feature == PEERS) {
+            self.told = Some(Told::default());
+        }
         self.pod = Some(Pod { name: hello.pod, uid: hello.uid, build: hello.build, rejected });
         self.sending = None;
         self.waiting = None;
@@ -147,6 +153,16 @@ impl Stream {
             revision: (held.reason == HeldReason::Older).then_some(held.revision),
         });
         Ok(true)
+    }
+
+    /// The pod has a message about the others.
+    pub(super) fn heard_of_peers(&mut self, seq: u64) -> Result<(), &'static str> {
+        self.told.as_mut().map_or(Ok(()), |told| told.answered(seq))
+    }
+
+    /// What the pod was told of the others, if it is to be told.
+    pub(super) fn told(&mut self) -> Option<&mut Told> {
+        self.told.as_mut()
     }
 
     /// What the pod serves since the last time somebody asked.
