@@ -17,6 +17,8 @@ mod examples;
 mod faulty;
 #[path = "operator/installed.rs"]
 mod installed;
+#[path = "operator/meets.rs"]
+mod meets;
 #[path = "operator/objects.rs"]
 mod objects;
 #[path = "operator/reasons.rs"]
@@ -50,6 +52,7 @@ fn main() -> ExitCode {
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
             examples::the_examples_serve_as_they_stand,
+            meets::pods_of_a_gateway_know_each_other_and_who_takes_the_place_of_one,
             objects::each_object_comes_and_goes_with_the_wish_for_it,
             objects::pods_of_a_stdio_backend_come_and_go_with_it,
             objects::what_the_api_server_does_not_take_is_told_by_its_owner,
