@@ -91,6 +91,14 @@ where
                         continue;
                     }
                     Ok(Event::InitDone) => {
+                        let names = listed.iter().map(ObjectName::of).collect();
+                        if known.lacks(&names) && self.is_undefined().await {
+                            self.undefined();
+                            tokio::select! {
+                                () = tokio::time::sleep(RETRY) => break,
+                                () = self.stop.cancelled() => return,
+                            }
+                        }
                         whole = true;
                         let anew = self.pulse.defined(&self.name, true);
                         let all = std::mem::take(&mut listed);
@@ -115,11 +123,7 @@ where
                             ahead = gather(&mut gone, &mut stream).await;
                         }
                         if self.is_undefined().await {
-                            tracing::error!(
-                                watch = &*self.name,
-                                "the definition is being deleted, and every object with it; what is known stays until it is back"
-                            );
-                            self.pulse.defined(&self.name, false);
+                            self.undefined();
                             break;
                         }
                         for object in &gone {
@@ -162,6 +166,14 @@ where
                 BTreeSet::new()
             }
         }
+    }
+
+    fn undefined(&self) {
+        tracing::error!(
+            watch = &*self.name,
+            "the definition is being deleted, and every object with it; what is known stays until it is back"
+        );
+        self.pulse.defined(&self.name, false);
     }
 
     /// Whether the kind itself goes: then its objects were not deleted by anybody who meant them.

@@ -39,6 +39,11 @@ impl Known {
         self.names.remove(name);
     }
 
+    /// Whether a list lacks something of what is known.
+    pub(super) fn lacks(&self, listed: &BTreeSet<ObjectName>) -> bool {
+        !self.names.is_subset(listed)
+    }
+
     /// When to list again.
     pub(super) fn confirm_at(&self) -> Option<Instant> {
         self.doubted.as_ref().map(|(since, _)| *since + CONFIRM)
@@ -89,6 +94,12 @@ mod tests {
         let mut known = Known::default();
         assert_eq!(known.listed(&names(range), Instant::now()), Belief::Gone(BTreeSet::new()));
         known
+    }
+
+    #[test]
+    fn a_list_is_short_when_something_known_is_not_in_it() {
+        assert!(known(0..3).lacks(&names(1..9)));
+        assert!(!known(0..3).lacks(&names(0..9)));
     }
 
     #[test]
