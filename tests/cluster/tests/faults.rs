@@ -29,7 +29,10 @@ mod restored;
 #[path = "faults/slow_pod.rs"]
 mod slow_pod;
 #[path = "faults/standing.rs"]
+#[allow(dead_code, reason = "it belongs to several programs")]
 mod standing;
+#[path = "faults/versions.rs"]
+mod versions;
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -55,6 +58,7 @@ fn main() -> ExitCode {
             frozen_pod::a_frozen_pod_is_named_and_keeps_nobody_waiting,
             leader::another_replica_writes_when_the_leader_loses_the_api_server,
             leader::one_replica_writes_at_a_time_when_leaders_keep_dying,
+            versions::two_versions_take_turns_and_leave_alone_what_the_other_wrote,
             mass_removal::many_backends_are_let_go_of_only_when_they_stay_away,
             no_operator::new_pods_serve_what_was_saved_while_there_is_no_operator,
             slow_pod::a_pod_with_a_bad_network_gets_what_is_newest_and_costs_nobody_anything,
@@ -68,6 +72,7 @@ fn settings() -> Result<Settings> {
     let images = Images::default()
         .with("mcp-gateway", built("mcp-gateway")?)
         .with("mcp-operator", built("mcp-operator")?)
+        .with("mcp-operator-next", Program::at(versions::NEXT_PROGRAM)?)
         .with("mcp-test-server", built("mcp-test-server")?);
     // Tests stop the API server for some seconds, which is not to be the loss of all nodes.
     let node_grace = Duration::from_secs(50);
