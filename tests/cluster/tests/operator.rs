@@ -15,6 +15,8 @@ mod examples;
 mod faulty;
 #[path = "operator/installed.rs"]
 mod installed;
+#[path = "operator/meddlers.rs"]
+mod meddlers;
 #[path = "operator/objects.rs"]
 mod objects;
 #[path = "operator/reasons.rs"]
@@ -27,6 +29,9 @@ mod scales;
 mod serves;
 #[path = "operator/stale.rs"]
 mod stale;
+#[path = "faults/standing.rs"]
+#[allow(dead_code, reason = "it belongs to several programs")]
+mod standing;
 #[path = "operator/tenants.rs"]
 mod tenants;
 #[path = "operator/writers.rs"]
@@ -47,6 +52,8 @@ fn main() -> ExitCode {
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
             examples::the_examples_serve_as_they_stand,
+            meddlers::a_webhook_that_has_the_last_word_is_told_of_and_not_fought,
+            meddlers::files_that_are_applied_again_and_again_are_told_of_and_not_fought,
             objects::each_object_comes_and_goes_with_the_wish_for_it,
             objects::pods_of_a_stdio_backend_come_and_go_with_it,
             objects::what_the_api_server_does_not_take_is_told_by_its_owner,
