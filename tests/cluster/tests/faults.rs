@@ -50,6 +50,7 @@ fn main() -> ExitCode {
         tests![
             api_server::pods_serve_and_operators_catch_up_when_the_api_server_was_away,
             api_server::what_operators_did_not_see_happen_is_served_as_it_is,
+            control_plane::operators_that_the_api_server_has_no_time_for_ask_no_more_than_before,
             control_plane::operators_ask_for_little_when_a_busy_control_plane_restarts,
             credentials::a_pod_shows_its_next_token_when_the_first_has_expired,
             credentials::one_authority_follows_another_and_no_pod_restarts,
