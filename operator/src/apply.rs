@@ -27,7 +27,7 @@ pub use compare::contains;
 pub use drift::Correction;
 pub use error::ApplyError;
 
-use compare::differences;
+use compare::{changed_on_the_way, differences};
 use drift::Drift;
 use fence::is_newer;
 use yielded::Yielded;
@@ -55,7 +55,7 @@ pub enum Outcome {
     Foreign,
     /// The document was applied.
     Applied {
-        /// Somebody had changed what the operator owns.
+        /// Somebody had changed what the operator owns, or did so on the way.
         correction: Option<Correction>,
         /// Fields that somebody else owns and keeps, with what the API server says of them.
         yielded: BTreeMap<String, String>,
@@ -102,6 +102,8 @@ pub struct Applier {
     settled: HashMap<Object, (String, String)>,
     /// What an object that no watch knows was to be when it was last looked at and was so, and when that was.
     looked: HashMap<Object, (String, Instant)>,
+    /// Hashes of the documents that were applied last, while nobody else writes.
+    written: HashMap<Object, String>,
     drift: Drift,
     yielded: Yielded,
 }
@@ -121,6 +123,7 @@ impl Applier {
             pulse,
             settled: HashMap::new(),
             looked: HashMap::new(),
+            written: HashMap::new(),
             drift: Drift::default(),
             yielded: Yielded::default(),
         }
@@ -163,7 +166,7 @@ impl Applier {
         if settled.is_some() && self.settled.get(&key) == settled.as_ref() {
             return Ok(Outcome::Nothing);
         }
-        let changed = live.map(|live| changed_by_others(&wanted, live)).unwrap_or_default();
+        let changed = live.map(|live| self.changed_by_others(&wanted, live)).unwrap_or_default();
         if let Some(due) = self.drift.wait(&key, &changed, now) {
             return Ok(Outcome::Later(due));
         }
@@ -180,7 +183,8 @@ impl Applier {
             }
             Decision::Apply => {}
         }
-        let changed = newest.as_ref().map(|newest| changed_by_others(&wanted, newest)).unwrap_or_default();
+        let changed =
+            newest.as_ref().map(|newest| self.changed_by_others(&wanted, newest)).unwrap_or_default();
         if let Some(newest) = &newest {
             fence(desired.kind, &desired.name, desired.generation, newest)?;
         }
@@ -191,9 +195,16 @@ impl Applier {
             sent => sent.map_err(fail)?,
         };
         if unwatched {
-            self.looked.insert(key.clone(), (hash, now));
+            self.looked.insert(key.clone(), (hash.clone(), now));
         }
         self.settled.extend(settled.map(|settled| (key.clone(), settled)));
+        self.written.insert(key.clone(), hash);
+        let answer = serde_json::to_value(&applied).unwrap_or_default();
+        let overruled = changed_on_the_way(&answer, &self.yielded.without(desired).substance());
+        if !overruled.is_empty() {
+            let correction = Some(self.drift.overruled(&key, &overruled, now));
+            return Ok(Outcome::Applied { correction, yielded });
+        }
         let before = newest.as_ref().and_then(ResourceExt::resource_version);
         if applied.resource_version() == before {
             return Ok(Outcome::Applied { correction: None, yielded });
@@ -294,6 +305,24 @@ impl Applier {
         }
     }
 
+    /// Fields of ours that are not as they were applied. A document that is new is no quarrel with anybody.
+    fn changed_by_others(&self, wanted: &Owned, live: &DynamicObject) -> Vec<String> {
+        let (hash, key) = (wanted.hash(), (wanted.kind, wanted.name.clone()));
+        // Somebody who applies all of an older document applies its hash as well.
+        let was_applied = live.annotations().get(APPLIED_HASH).is_some_and(|of| of == hash)
+            || self.written.get(&key).is_some_and(|of| of == hash);
+        if !was_applied {
+            return Vec::new();
+        }
+        differences(&serde_json::to_value(live).unwrap_or_default(), &wanted.substance())
+    }
+
+    /// Forgets what another replica may have changed in the meantime.
+    pub fn follow(&mut self) {
+        self.looked.clear();
+        self.written.clear();
+    }
+
     /// Forgets objects that are gone.
     pub fn retain(&mut self, world: &World) {
         let exists = |object: &Object| {
@@ -305,6 +334,7 @@ impl Applier {
         };
         self.settled.retain(|object, _| exists(object));
         self.looked.retain(|object, _| exists(object));
+        self.written.retain(|object, _| exists(object));
         self.drift.retain(exists);
         self.yielded.retain(exists);
     }
@@ -328,14 +358,6 @@ const fn is_unwatched(kind: OwnedKind) -> bool {
     matches!(kind, OwnedKind::ServiceAccount | OwnedKind::ServiceMonitor)
 }
 
-/// Fields of ours that are not as they were applied. A document that is new is no quarrel with anybody.
-fn changed_by_others(wanted: &Owned, live: &DynamicObject) -> Vec<String> {
-    if live.annotations().get(APPLIED_HASH).map(String::as_str) != Some(wanted.hash()) {
-        return Vec::new();
-    }
-    differences(&serde_json::to_value(live).unwrap_or_default(), &wanted.substance())
-}
-
 /// Refuses to write over what came from a newer generation of the same owner.
 fn fence(
     kind: OwnedKind,
@@ -352,3 +374,6 @@ fn fence(
 fn fail(kind: OwnedKind, name: &ObjectName, source: kube::Error) -> ApplyError {
     ApplyError::Api { kind, name: name.clone(), source: Box::new(source) }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,6 +6,8 @@ use bridge_api::meta::DEFAULT_CLASS;
 use bridge_runtime::log::Format;
 use clap::{Parser, Subcommand};
 
+use crate::VERSION;
+
 /// The Kubernetes operator of MCP Bridge.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "mcp-operator", version)]
@@ -71,9 +73,9 @@ pub struct Run {
     /// Port of metrics and health pages.
     #[arg(long, default_value = "0.0.0.0:9090")]
     pub metrics: SocketAddr,
-    /// Image of gateways that name none.
-    #[arg(long, env = "MCP_GATEWAY_IMAGE", default_value = concat!("ghcr.io/mcp-bridge/mcp-gateway:", env!("CARGO_PKG_VERSION")))]
-    pub image: String,
+    /// Image of gateways that name none. Without it, ghcr.io/mcp-bridge/mcp-gateway of the operator's version.
+    #[arg(long, env = "MCP_GATEWAY_IMAGE")]
+    pub image: Option<String>,
     /// Watch every Secret and every `ConfigMap`, not only those with the label mcp.bridge/watch: "true". The others are read
     /// when something refers to them.
     #[arg(long)]
@@ -93,9 +95,18 @@ pub struct Run {
     /// Form of log lines: json or text.
     #[arg(long, default_value = "json")]
     pub log_format: Format,
+    /// Version of the program that runs; no flag.
+    #[arg(skip = VERSION)]
+    pub version: &'static str,
 }
 
 impl Run {
+    /// Image of gateways that name none.
+    pub fn gateway_image(&self) -> String {
+        let of_version = || format!("ghcr.io/mcp-bridge/mcp-gateway:{}", self.version);
+        self.image.clone().unwrap_or_else(of_version)
+    }
+
     /// Where pods find operators.
     pub fn operators(&self, port: u16) -> Vec<String> {
         if self.advertise.is_empty() {
@@ -122,6 +133,16 @@ mod tests {
     #[test]
     fn the_definition_is_consistent() {
         Args::command().debug_assert();
+    }
+
+    #[test]
+    fn gateways_are_of_the_version_of_the_program_unless_told_otherwise() {
+        let run = |line: &str| match Args::try_parse_from(line.split(' ')).unwrap().command {
+            Command::Run(run) => Run { version: "7.0.0", ..*run },
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(run("mcp-operator run").gateway_image(), "ghcr.io/mcp-bridge/mcp-gateway:7.0.0");
+        assert_eq!(run("mcp-operator run --image own:1").gateway_image(), "own:1");
     }
 
     #[test]

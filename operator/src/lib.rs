@@ -20,6 +20,7 @@ pub mod fetch;
 pub mod layout;
 pub mod lease;
 pub mod metrics;
+pub mod program;
 pub mod rbac;
 pub mod run;
 pub mod serve;
@@ -28,3 +29,6 @@ pub mod status;
 pub mod watch;
 pub mod world;
 pub mod write;
+
+/// Version of this package.
+pub const VERSION: &str = env!("CARGO_PKG_VERSION");

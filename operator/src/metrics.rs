@@ -11,6 +11,7 @@ use prometheus::{
 /// What is measured; cheap to clone.
 #[derive(Debug, Clone)]
 pub struct OperatorMetrics {
+    build: IntGaugeVec,
     compile: Histogram,
     gateways: IntGauge,
     streams: IntGauge,
@@ -27,6 +28,11 @@ impl OperatorMetrics {
     /// Registers them.
     pub fn register(metrics: &Metrics) -> Result<Self, MetricsError> {
         let registry = metrics.registry();
+        let build = IntGaugeVec::new(
+            Opts::new("operator_build_info", "Always 1; says which version this replica is."),
+            &["version"],
+        )?;
+        registry.register(Box::new(build.clone()))?;
         let compile = Histogram::with_opts(
             HistogramOpts::new("operator_compile_seconds", "Time to compile everything once.")
                 .buckets(vec![0.001, 0.005, 0.02, 0.1, 0.5, 2.0]),
@@ -74,7 +80,23 @@ impl OperatorMetrics {
             registry.register(Box::new(counter.clone()))?;
         }
         registry.register(Box::new(refused.clone()))?;
-        Ok(Self { compile, gateways, streams, propagation, lag, answers, writes, leader, refused, ages })
+        Ok(Self {
+            build,
+            compile,
+            gateways,
+            streams,
+            propagation,
+            lag,
+            answers,
+            writes,
+            leader,
+            refused,
+            ages,
+        })
+    }
+
+    pub(crate) fn is_of(&self, version: &str) {
+        self.build.with_label_values(&[version]).set(1);
     }
 
     pub(crate) fn compiled(&self, took: Duration, gateways: usize) {

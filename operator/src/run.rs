@@ -125,15 +125,16 @@ impl Operator {
         let gate = readiness.gate("watches");
         let metrics = Metrics::new()?;
         let measured = OperatorMetrics::register(&metrics)?;
+        measured.is_of(args.version);
         let admin = AdminServer::bind("metrics", args.metrics).await?;
         let pages = admin.local_addr();
-        let health = Health::new(readiness.clone(), Arc::new(NoBackends), env!("CARGO_PKG_VERSION"));
+        let health = Health::new(readiness.clone(), Arc::new(NoBackends), args.version);
         let admin = admin.spawn(Pages::Metrics(health, metrics), stop.clone());
 
         let listen = |error| RunError::Listen(args.listen, error);
         let listener = TcpListener::bind(args.listen).await.map_err(listen)?;
         let pods = listener.local_addr().map_err(listen)?;
-        tracing::info!(listener = "pods", address = %pods, "listening");
+        tracing::info!(listener = "pods", address = %pods, version = args.version, "listening");
         let today = today();
         let kept = authorities(&client, &args.namespace, today).await?;
         let own = (!args.namespaces.is_empty()).then_some(&*args.namespace);
@@ -143,8 +144,8 @@ impl Operator {
         let installed = format!("{}/{}", args.namespace, args.service);
         let installation = Installation {
             name: installed.clone(),
-            image: args.image.clone(),
-            version: env!("CARGO_PKG_VERSION").to_owned(),
+            image: args.gateway_image(),
+            version: args.version.to_owned(),
             operators: args.operators(pods.port()),
             authorities: kept.bundle(),
             port: pods.port(),

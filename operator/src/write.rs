@@ -161,6 +161,7 @@ impl Writer {
             } else {
                 self.wake = None;
                 self.saved.clear();
+                self.applier.follow();
                 self.told.follow(self.view.borrow().compilation.as_ref());
             }
         }

@@ -3,6 +3,8 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "in a test, a step that fails is a failed test")]
 
+#[path = "status/fleet.rs"]
+mod fleet;
 mod kit;
 
 use std::collections::BTreeSet;
@@ -11,6 +13,7 @@ use std::sync::Arc;
 use bridge_api::condition::{Accepted, ConditionType, words};
 use bridge_api::v1alpha1::McpGateway;
 use bridge_api::v1alpha1::backend::{DetectedProtocol, McpBackendStatus};
+use bridge_api::v1alpha1::gateway::McpGatewayStatus;
 use bridge_snapshot::push::{
     BackendReport, ListenerReport, Problem, Rejection, RejectionCode, Report, ResourceType,
 };
@@ -146,6 +149,14 @@ impl Case {
     }
 
     fn gateway(&self) -> Vec<Condition> {
+        let status = self.gateway_status();
+        let listeners =
+            status.listeners.unwrap_or_default().into_iter().flat_map(|one| one.conditions.unwrap());
+        assert!(listeners.into_iter().all(|condition| condition.observed_generation == Some(3)));
+        status.conditions.unwrap()
+    }
+
+    fn gateway_status(&self) -> McpGatewayStatus {
         let name = ObjectName::new("here", "main");
         let facts = GatewayFacts {
             gateway: &self.world.gateways[&name],
@@ -157,11 +168,7 @@ impl Case {
             scaled_by_others: self.others,
             blind: self.blind,
         };
-        let status = gateway(&facts, &Time(Timestamp::UNIX_EPOCH));
-        let listeners =
-            status.listeners.unwrap_or_default().into_iter().flat_map(|one| one.conditions.unwrap());
-        assert!(listeners.into_iter().all(|condition| condition.observed_generation == Some(3)));
-        status.conditions.unwrap()
+        gateway(&facts, &Time(Timestamp::UNIX_EPOCH))
     }
 
     fn backend(&self) -> Vec<Condition> {

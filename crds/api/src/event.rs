@@ -37,7 +37,7 @@ choice! {
         DrainTimeout,
         /// A field of an owned object was put right.
         DriftCorrected,
-        /// The same field had to be put right three times within ten minutes.
+        /// The same field had to be put right three times within ten minutes, or is changed whenever it is written.
         DriftLoop,
     }
 }

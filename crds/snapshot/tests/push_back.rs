@@ -48,6 +48,7 @@ fn talk(
     operator.connect(stream);
     let mut steps = pod.connect(stream, now);
     while let Some(step) = (!steps.is_empty()).then(|| steps.remove(0)) {
+        assert!(hellos.len() < 10, "they find no end: {hellos:?}");
         match step {
             Step::Send(message) => {
                 hellos.extend(match &message {
@@ -92,6 +93,23 @@ fn a_pod_that_has_everything_names_nothing_and_one_that_does_not_gets_what_it_la
     assert_eq!((hellos.len(), hellos[1].have.len()), (2, 3));
     assert_eq!((&*deltas[0].upsert, &*deltas[0].remove), (&[entry("b", 2)][..], &[entry("c", 1).key][..]));
     assert_eq!(pod.served().cloned().collect::<Vec<_>>(), [entry("a", 1), entry("b", 2)]);
+}
+
+#[test]
+fn a_pod_is_asked_once_what_it_has() {
+    let now = Instant::now();
+    let (mut operator, mut pod) = (operator(now, PublisherSettings::default()), pod("p"));
+    talk(&mut operator, (1, &mut pod), now);
+    operator.disconnect(1, now);
+    operator.set(entry("b", 2).key, Some(entry("b", 2)), 2, now);
+    operator.tick(now + Duration::from_secs(1));
+    operator.connect(2);
+    let asked = operator.receive(2, hello(&mut pod), now);
+    assert!(matches!(&*asked, [.., Effect::Send(2, ToPod::Recount)]), "{asked:?}");
+    // It has not answered yet when there is more to tell.
+    operator.set(entry("b", 3).key, Some(entry("b", 3)), 3, now);
+    let told = operator.tick(now + Duration::from_secs(2));
+    assert!(told.is_empty(), "{told:?}");
 }
 
 #[test]

@@ -20,6 +20,8 @@ pub enum Correction {
     Once(String),
     /// Somebody changes a field again and again.
     Quarrel(String),
+    /// A field is not kept as it is written.
+    Overruled(String),
     /// It was told already.
     Again,
 }
@@ -58,6 +60,21 @@ impl Drift {
         told
     }
 
+    /// These fields were written, and the answer says something else: whoever changed them on the way does so every time. That
+    /// is a quarrel from the beginning.
+    pub(super) fn overruled(&mut self, object: &Object, fields: &[String], now: Instant) -> Correction {
+        let of_object = self.corrected.entry(object.clone()).or_default();
+        let mut told = Correction::Again;
+        for field in fields {
+            let at = of_object.entry(field.clone()).or_default();
+            if at.len() < QUARREL {
+                told = Correction::Overruled(field.clone());
+            }
+            at.resize((at.len() + 1).max(QUARREL), now);
+        }
+        told
+    }
+
     /// Forgets objects that are gone.
     pub(super) fn retain(&mut self, exists: impl Fn(&Object) -> bool) {
         self.corrected.retain(|object, _| exists(object));
@@ -91,5 +108,20 @@ mod tests {
         assert_eq!(drift.wait(&object, &field, at(130)), Some(at(242)));
         assert_eq!(drift.wait(&object, &field, at(1000)), None, "forgotten");
         assert_eq!(drift.corrected(&object, &field, at(1000)), Correction::Once(field[0].clone()));
+    }
+
+    #[test]
+    fn who_has_the_last_word_is_told_of_at_once() {
+        let (mut drift, start) = (Drift::default(), Instant::now());
+        let object = (OwnedKind::Deployment, ObjectName::new("here", "main-mcpgw"));
+        let field = ["spec.minReadySeconds".to_owned()];
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(drift.overruled(&object, &field, at(0)), Correction::Overruled(field[0].clone()));
+        assert_eq!(drift.wait(&object, &field, at(1)), Some(at(120)));
+        assert_eq!(drift.wait(&object, &field, at(120)), None);
+        for round in 1..10 {
+            assert_eq!(drift.overruled(&object, &field, at(round * 120)), Correction::Again);
+            assert_eq!(drift.wait(&object, &field, at(round * 120 + 1)), Some(at(round * 120 + 120)));
+        }
     }
 }

@@ -71,6 +71,12 @@ impl Events {
                 );
                 self.send(of, EventReason::DriftLoop, &note).await;
             }
+            Correction::Overruled(field) => {
+                let note = format!(
+                    "{what}: {field} is not kept as it is written: something, like an admission webhook, changes it on the way; it is tried again now and then"
+                );
+                self.send(of, EventReason::DriftLoop, &note).await;
+            }
             Correction::Again => {}
         }
     }

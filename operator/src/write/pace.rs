@@ -96,6 +96,16 @@ mod tests {
     }
 
     #[test]
+    fn objects_that_are_gone_are_forgotten() {
+        let (mut pace, now, [a, b]) = (Pace::default(), Instant::now(), ["a", "b"].map(subject));
+        assert_eq!(pace.take(&a, Urgency::Conditions, now), Ok(()));
+        assert_eq!(pace.take(&b, Urgency::Conditions, now), Ok(()));
+        pace.retain(|name| *name == a.1);
+        assert!(pace.take(&a, Urgency::Conditions, now).is_err());
+        assert_eq!(pace.take(&b, Urgency::Conditions, now), Ok(()), "another object of that name is new");
+    }
+
+    #[test]
     fn conditions_come_first() {
         let mut all = [Urgency::Counters, Urgency::Conditions, Urgency::Numbers];
         all.sort();

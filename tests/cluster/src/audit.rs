@@ -24,6 +24,9 @@ pub struct Request {
     #[serde(rename = "requestURI")]
     /// Path and query.
     pub request_uri: String,
+    /// What the program calls itself.
+    #[serde(default)]
+    pub user_agent: String,
 }
 
 /// Who asked.

@@ -17,6 +17,8 @@ mod examples;
 mod faulty;
 #[path = "operator/installed.rs"]
 mod installed;
+#[path = "operator/meddlers.rs"]
+mod meddlers;
 #[path = "operator/meets.rs"]
 mod meets;
 #[path = "operator/objects.rs"]
@@ -31,6 +33,9 @@ mod scales;
 mod serves;
 #[path = "operator/stale.rs"]
 mod stale;
+#[path = "faults/standing.rs"]
+#[allow(dead_code, reason = "it belongs to several programs")]
+mod standing;
 #[path = "operator/tenants.rs"]
 mod tenants;
 #[path = "operator/writers.rs"]
@@ -52,6 +57,8 @@ fn main() -> ExitCode {
             defects::a_gateway_whose_keys_are_missing_lets_nobody_in,
             defects::what_a_pod_cannot_do_is_rejected_by_name_and_the_rest_is_served,
             examples::the_examples_serve_as_they_stand,
+            meddlers::a_webhook_that_has_the_last_word_is_told_of_and_not_fought,
+            meddlers::files_that_are_applied_again_and_again_are_told_of_and_not_fought,
             meets::pods_of_a_gateway_know_each_other_and_who_takes_the_place_of_one,
             objects::each_object_comes_and_goes_with_the_wish_for_it,
             objects::pods_of_a_stdio_backend_come_and_go_with_it,

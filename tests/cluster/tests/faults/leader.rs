@@ -16,20 +16,20 @@ use crate::standing::{
 };
 
 /// Requests of operators, in the order in which they came, that changed something or tried to.
-fn writes(cluster: &Cluster) -> Result<Vec<Request>> {
+pub(crate) fn writes(cluster: &Cluster) -> Result<Vec<Request>> {
     let mut all = cluster.audit()?;
     all.retain(|request| request.is_of(SYSTEM, "mcp-bridge-operator") && request.writes());
     all.sort_by(|one, other| one.request_received_timestamp.cmp(&other.request_received_timestamp));
     Ok(all)
 }
 
-fn resource(request: &Request) -> &str {
+pub(crate) fn resource(request: &Request) -> &str {
     request.object_ref.as_ref().map(|object| &*object.resource).unwrap_or_default()
 }
 
 /// Checks that each write that changed something was by the pod that had taken or renewed the Lease last; gives how often
 /// another one took it. A network may deliver a request at any time, and the API server is to refuse it then.
-fn one_writer_at_a_time(writes: &[Request]) -> Result<usize> {
+pub(crate) fn one_writer_at_a_time(writes: &[Request]) -> Result<usize> {
     let (mut leader, mut changes) = (None, 0);
     for request in writes {
         let pod = request.pod().context("a write of no pod")?;

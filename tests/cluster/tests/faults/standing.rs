@@ -147,7 +147,11 @@ fn address(pod: &Pod) -> Result<String> {
 /// # Errors
 /// When the pod does not answer at all.
 pub(crate) async fn is_served(pod: &Pod, backend: &str) -> Result<bool> {
-    let url = format!("http://{}:8080/mcp/{backend}", address(pod)?);
+    is_served_at(format!("http://{}:8080/mcp/{backend}", address(pod)?)).await
+}
+
+/// Calls a tool at an address: whether that gives a result.
+async fn is_served_at(url: String) -> Result<bool> {
     let called = spawn_blocking(move || {
         let mut client = ModernClient::new(&url, &json!({}))?;
         client.request("tools/call", &json!({ "name": "echo", "arguments": { "message": "hi" } }))
@@ -234,16 +238,38 @@ where
     Ok(())
 }
 
-/// Somebody who calls a backend at every pod, again and again.
+/// Somebody who calls a backend again and again.
 pub(crate) struct User {
     stop: CancellationToken,
     calls: JoinHandle<Result<u32>>,
 }
 
 impl User {
-    /// Begins to call.
+    /// Begins to call every one of these pods.
     pub(crate) fn of(pods: &[Pod], backend: &'static str) -> Self {
-        let (stop, pods) = (CancellationToken::new(), pods.to_vec());
+        let pods = pods.to_vec();
+        Self::begin(move || {
+            let pods = pods.clone();
+            async move { expect_served(&pods, backend).await }
+        })
+    }
+
+    /// Begins to call at an address, whichever pod is behind it.
+    pub(crate) fn at(url: String) -> Self {
+        Self::begin(move || {
+            let url = url.clone();
+            async move {
+                ensure!(is_served_at(url.clone()).await?, "{url} does not serve");
+                Ok(())
+            }
+        })
+    }
+
+    fn begin<F>(call: impl Fn() -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = Result<()>> + Send,
+    {
+        let stop = CancellationToken::new();
         let stopped = stop.clone();
         let calls = spawn("user", async move {
             let mut tick = interval(Duration::from_millis(100));
@@ -251,7 +277,7 @@ impl User {
             let mut calls = 0;
             while !stopped.is_cancelled() {
                 tick.tick().await;
-                expect_served(&pods, backend).await?;
+                call().await?;
                 calls += 1;
             }
             Ok(calls)

@@ -23,8 +23,8 @@ fn grace(found: Option<&Deployment>) -> Option<i64> {
     found?.spec.as_ref()?.template.spec.as_ref()?.termination_grace_period_seconds
 }
 
-/// What the operator wrote to the Deployment so far.
-fn writes(cluster: &Cluster) -> Result<usize> {
+/// What the operator wrote to Deployments of a namespace so far.
+pub(crate) fn writes(cluster: &Cluster, namespace: &str) -> Result<usize> {
     let all = cluster.audit()?;
     let of_ours = all.iter().filter(|request| {
         request.is_of(SYSTEM, "mcp-bridge-operator")
@@ -32,7 +32,7 @@ fn writes(cluster: &Cluster) -> Result<usize> {
             && request
                 .object_ref
                 .as_ref()
-                .is_some_and(|object| object.resource == "deployments" && object.namespace == SPACE)
+                .is_some_and(|object| object.resource == "deployments" && object.namespace == namespace)
     });
     Ok(of_ours.count())
 }
@@ -55,7 +55,7 @@ pub(crate) async fn what_somebody_edits_is_put_right_and_a_quarrel_does_not_heat
     deployments(cluster).patch("main-mcpgw", &PatchParams::default(), &Patch::Merge(theirs)).await?;
 
     // A program that always wants something else: each correction is undone at once.
-    let before = writes(cluster)?;
+    let before = writes(cluster, SPACE)?;
     let quarrel = async {
         let mut tick = interval(Duration::from_millis(250));
         loop {
@@ -74,7 +74,7 @@ pub(crate) async fn what_somebody_edits_is_put_right_and_a_quarrel_does_not_heat
         }
     };
     timeout(PATIENCE, quarrel).await??;
-    let corrections = writes(cluster)? - before;
+    let corrections = writes(cluster, SPACE)? - before;
     ensure!(corrections <= 6, "{corrections} corrections before somebody is told");
     let told = events(cluster, SPACE, "main").await?;
     let (_, note) = told.iter().find(|(reason, _)| reason == "DriftLoop").context("the Event")?;
