@@ -79,7 +79,9 @@ fn everything_that_an_outcome_depends_on_makes_another_one() {
         let start = START.split("\n---").next().unwrap();
         format!("{start}\n  routing: {{defaults: {{timeouts: {{request: {policy}}}}}}}\n")
     };
+    let plain = START.split("\n---\n").nth(1).unwrap();
     let steps = [
+        plain.replace("a.example.com", "c.example.com"),
         SERVICE.to_owned(),
         slice("10.0.0.1"),
         slice("10.0.0.2"),

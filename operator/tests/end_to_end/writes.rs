@@ -120,3 +120,29 @@ async fn a_monitor_is_not_looked_at_at_every_change_of_anything() {
     assert!(looks <= 2, "{looks}");
     operator.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_monitor_that_nobody_wants_any_more_is_removed_and_not_looked_for_again() {
+    let api = cluster();
+    api.put(&json!({"apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": {"name": "servicemonitors.monitoring.coreos.com"},
+        "spec": {"group": "monitoring.coreos.com", "names": {"kind": "ServiceMonitor", "plural": "servicemonitors"}, "scope": "Namespaced", "versions": []}}));
+    let monitored = |enabled: bool| {
+        gateway(&json!({"observability": {"metrics": {"serviceMonitor": {"enabled": enabled}}}}))
+    };
+    api.put(&monitored(true));
+    let operator = Running::start(&api).await;
+    let monitors = "monitoring.coreos.com/v1/servicemonitors";
+    eventually("the monitor", || api.get(monitors, "here", "main-mcpgw")).await;
+    api.put(&monitored(false));
+    eventually("its removal", || api.get(monitors, "here", "main-mcpgw").is_none().then_some(())).await;
+    let looks = |api: &Api| count(api, "GET /apis/monitoring.coreos.com/v1/namespaces/here/servicemonitors/");
+    api.put(&backend("b1", "http://b1.example.com/mcp"));
+    wait_condition(&api, BACKENDS, "b1", "Accepted", "Accepted").await;
+    let before = looks(&api);
+    for name in ["b2", "b3"] {
+        api.put(&backend(name, "http://b.example.com/mcp"));
+        wait_condition(&api, BACKENDS, name, "Accepted", "Accepted").await;
+    }
+    assert_eq!(looks(&api), before);
+    operator.stop().await;
+}

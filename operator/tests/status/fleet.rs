@@ -49,6 +49,9 @@ fn a_pod_that_is_about_to_end_is_nobodys_business() {
     };
     assert_eq!(counts(&plain().change(ends).config()), (2, 2, 0));
     plain().change(ends).lag("3", Lag::Stale).is(ConditionType::Degraded, "AsExpected");
+    let talks = |case: &mut Case| drop(case.facts.insert("3".into(), case.facts["1"].clone()));
+    let refused = plain().change(ends).change(talks).refuses("3", ResourceType::Backend, "no");
+    assert_eq!(counts(&refused.config()), (2, 2, 0));
 }
 
 #[test]
