@@ -320,13 +320,13 @@ impl Engine {
     fn compile(&mut self, now: Instant, since: Instant) {
         let started = Instant::now();
         let world = self.completed();
-        self.sightings.compiled();
         let compilation = match compile(&world, &self.options, &mut self.memo) {
             Ok(compilation) => compilation,
             Err(error) => {
                 return tracing::error!(%error, "a resource cannot be encoded; pods keep what they have");
             }
         };
+        self.sightings.compiled();
         self.gateways.retain(|name, _| compilation.gateways.contains_key(name));
         self.unwatched.forget_all_but(&compilation.references);
         for (name, plan) in &compilation.gateways {

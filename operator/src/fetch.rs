@@ -28,10 +28,20 @@ const AT_ONCE: usize = 8;
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Seen {
     at: Instant,
-    /// The resource version; absent when there was nothing, or nothing was read yet.
-    version: Option<String>,
+    version: Found,
     /// Times that it could not be read since then.
     failures: u32,
+}
+
+/// What was read the last time.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Found {
+    /// Nothing was read yet.
+    Unread,
+    /// There is no such object.
+    Nothing,
+    /// It has this resource version.
+    Version(String),
 }
 
 /// Reads what is referred to until `stop`.
@@ -82,8 +92,8 @@ fn due(view: &View, all_watched: bool, seen: &mut BTreeMap<Reference, Seen>, now
 
 fn again(seen: &Seen) -> Instant {
     let pause = match (seen.failures, &seen.version) {
-        (0, Some(_)) => AGAIN,
-        (0, None) => MISSING,
+        (0, Found::Version(_)) => AGAIN,
+        (0, Found::Nothing | Found::Unread) => MISSING,
         (failures, _) => FAILED.saturating_mul(2_u32.saturating_pow(failures - 1)).min(AGAIN),
     };
     seen.at + pause
@@ -130,7 +140,8 @@ fn news(
             Ok(fetched) => fetched,
             // What is known stays: not being able to look is no proof that it is gone.
             Err(reference) => {
-                let failed = seen.entry(reference).or_insert(Seen { at, version: None, failures: 0 });
+                let failed =
+                    seen.entry(reference).or_insert(Seen { at, version: Found::Unread, failures: 0 });
                 (failed.at, failed.failures) = (at, failed.failures.saturating_add(1));
                 continue;
             }
@@ -143,8 +154,9 @@ fn news(
                 found.as_ref().map(|object| object.resource_version().unwrap_or_default())
             }
         };
+        let version = version.map_or(Found::Nothing, Found::Version);
         let before = seen.insert(fetched.reference(), Seen { at, version: version.clone(), failures: 0 });
-        if before.and_then(|before| before.version) != version {
+        if before.is_none_or(|before| before.version != version) {
             fresh.push(fetched);
         }
     }
@@ -176,6 +188,12 @@ mod tests {
         assert_eq!(waits, [1, 2, 4, 8, 16, 32, 60, 60]);
         assert!(news(vec![found()], &mut seen, start).is_empty(), "it is what was known");
         assert_eq!(next(&seen), Some(start + AGAIN));
+        // The value that a watch has delivered before is in force until somebody says that there is none.
+        let gone = || Ok(Fetched::Secret(name.clone(), None));
+        assert_eq!(news(vec![gone()], &mut BTreeMap::new(), start).len(), 1);
+        assert_eq!(news(vec![gone()], &mut seen, start).len(), 1);
+        assert!(news(vec![gone()], &mut seen, start).is_empty());
+        assert_eq!(next(&seen), Some(start + MISSING));
         let mut never = BTreeMap::new();
         news(vec![Err(reference)], &mut never, start);
         assert_eq!(news(vec![found()], &mut never, start).len(), 1);

@@ -100,7 +100,7 @@ fn a_pod_is_asked_once_what_it_has() {
     let now = Instant::now();
     let (mut operator, mut pod) = (operator(now, PublisherSettings::default()), pod("p"));
     talk(&mut operator, (1, &mut pod), now);
-    operator.disconnect(1, now);
+    operator.disconnect(1, false, now);
     operator.set(entry("b", 2).key, Some(entry("b", 2)), 2, now);
     operator.tick(now + Duration::from_secs(1));
     operator.connect(2);

@@ -6,8 +6,8 @@
 use std::time::{Duration, Instant};
 
 use bridge_snapshot::push::{
-    Ack, Delta, Effect, Entry, FromPod, Key, Nack, PROTOCOL, PodHello, Publisher, PublisherSettings,
-    Rejection, RejectionCode, ResourceType, StreamId, ToPod,
+    Ack, Delta, Effect, Entry, FromPod, Held, HeldReason, Key, Nack, PROTOCOL, PodHello, Publisher,
+    PublisherSettings, Rejection, RejectionCode, ResourceType, StreamId, ToPod,
 };
 
 fn entry(name: &str, value: u32) -> Entry {
@@ -250,4 +250,57 @@ fn where_one_pod_serves_there_is_nobody_to_try_it() {
     case.change("gateway", 2, 0);
     assert_eq!(case.operator.tried().count(), 0);
     assert_eq!(case.acks(1, 100), [entry("gateway", 2)]);
+}
+
+#[test]
+fn a_pod_that_holds_it_is_waited_for_and_what_it_held_is_forgotten_when_it_is_put_back() {
+    let mut case = Case::new(3);
+    case.change("gateway", 2, 0);
+    let seq = case.got(1).seq;
+    let held = Held { reason: HeldReason::Older, revision: 9, retry_after_ms: 60_000 };
+    let nack = FromPod::Nack(Nack { seq, rejected: Vec::new(), held: Some(held) });
+    let effects = case.operator.receive(1, nack, case.at(100));
+    case.take(effects);
+    case.tick(16_000);
+    assert_eq!(case.asked(), [0; 0], "it has answered");
+    case.change("gateway", 1, 20_000);
+    case.tick(61_000);
+    assert_eq!((case.asked(), case.operator.next_tick()), (vec![], None), "nobody is kept awake");
+}
+
+#[test]
+fn pods_that_did_not_answer_are_asked_again_after_a_while() {
+    let mut case = Case::new(2);
+    case.change("gateway", 2, 0);
+    case.tick(15_010);
+    case.tick(30_010);
+    assert_eq!(case.operator.stopped().unwrap(), ["1", "2"]);
+    for pod in [1, 2] {
+        assert_eq!(case.acks(pod, 31_000), [entry("gateway", 2)]);
+        assert_eq!(case.acks(pod, 31_000), [entry("gateway", 1)]);
+    }
+    case.tick(330_010);
+    assert_eq!(case.acks(1, 330_100), [entry("gateway", 2)]);
+    case.tick(335_100);
+    assert_eq!(case.acks(2, 335_200), [entry("gateway", 2)]);
+}
+
+#[test]
+fn pods_that_were_asked_to_leave_are_not_lost() {
+    let mut case = Case::new(4);
+    case.change("gateway", 2, 0);
+    case.operator.go_away(|_| 0);
+    case.acks(1, 100);
+    case.leaves(1, true, 200);
+    case.leaves(2, true, 200);
+    assert_eq!((case.asked(), case.operator.stopped()), (vec![3], None));
+}
+
+#[test]
+fn the_last_pod_gets_it_as_it_is() {
+    let mut case = Case::new(2);
+    case.change("gateway", 2, 0);
+    case.leaves(1, false, 100);
+    assert_eq!(case.operator.tried().count(), 0);
+    assert_eq!(case.acks(2, 200), [entry("gateway", 2)]);
 }

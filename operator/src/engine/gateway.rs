@@ -13,7 +13,7 @@ use tokio::sync::mpsc;
 use super::propagation::Propagation;
 use super::sightings::Sightings;
 use crate::compile::GatewayPlan;
-use crate::status::{PodFact, PodFacts, Publications, Published};
+use crate::status::{PodFact, PodFacts, Publications, Published, Seen};
 
 /// What a pod said last is known for so long after it has left.
 const REMEMBERED: Duration = Duration::from_mins(1);
@@ -23,11 +23,15 @@ pub(super) struct Gateway {
     pub(super) publisher: Publisher,
     pub(super) propagation: Propagation,
     exposure: Option<Version>,
+    /// The resources that say who gets in.
+    guards: BTreeSet<Key>,
     entries: BTreeMap<Key, Entry>,
     /// Shared with every view: it is as large as the configuration, and a view is made for whatever a pod says.
     pub(super) published: Arc<Published>,
     /// The states of it.
     pub(super) publications: Arc<Publications>,
+    /// What had been seen when nothing was tried.
+    settled: Arc<Seen>,
     /// What the publisher was told and may not have published.
     touched: BTreeSet<Key>,
     pub(super) senders: BTreeMap<StreamId, mpsc::Sender<ToPod>>,
@@ -46,9 +50,11 @@ impl Gateway {
             publisher: Publisher::new(epoch, settings),
             propagation: Propagation::default(),
             exposure: None,
+            guards: BTreeSet::new(),
             entries: BTreeMap::new(),
             published: Arc::default(),
             publications: Arc::default(),
+            settled: Arc::default(),
             touched: BTreeSet::new(),
             senders: BTreeMap::new(),
             reports: BTreeMap::new(),
@@ -61,8 +67,10 @@ impl Gateway {
     pub(super) fn publish(&mut self, plan: &GatewayPlan, revision: u64, now: Instant) {
         let entries = &plan.entries;
         if self.exposure.replace(plan.exposure).is_some_and(|before| before != plan.exposure) {
-            self.publisher.careful(plan.guards.iter().cloned());
+            // What goes with it is not to go before it.
+            self.publisher.careful(self.guards.union(&plan.guards).cloned());
         }
+        self.guards.clone_from(&plan.guards);
         let gone: Vec<_> = self.entries.keys().filter(|key| !entries.contains_key(key)).cloned().collect();
         for key in gone {
             self.entries.remove(&key);
@@ -89,24 +97,32 @@ impl Gateway {
     /// Takes note of what the publisher has published.
     pub(super) fn remember(&mut self, sightings: &Sightings) {
         let change = self.publisher.change();
+        let tried: BTreeSet<_> = self.publisher.tried().cloned().collect();
+        if tried.is_empty() {
+            self.settled = Arc::clone(sightings.seen());
+        }
+        if self.publications.holds() == tried.is_empty() {
+            Arc::make_mut(&mut self.publications).hold(!tried.is_empty());
+        }
         let digest = self.publisher.published().2.to_string();
         if self.publications.latest() != Some(&digest) {
             self.saved = Arc::new(self.publisher.published().3.cloned().collect());
-            let (mattered, seen) = (Arc::clone(sightings.mattered()), Arc::clone(sightings.seen()));
+            let (mattered, seen) = (Arc::clone(sightings.mattered()), Arc::clone(&self.settled));
             Arc::make_mut(&mut self.publications).add(digest, change, mattered, seen);
         }
         let wanted = self.publisher.wanted().to_string();
         if self.published.digest != wanted {
             Arc::make_mut(&mut self.published).digest = wanted;
         }
-        let tried: BTreeSet<_> = self.publisher.tried().cloned().collect();
         for key in std::mem::take(&mut self.touched) {
             // What is tried by one pod is served by all of them at no change that there was.
             let at = if tried.contains(&key) { u64::MAX } else { change };
-            let published = Arc::make_mut(&mut self.published);
-            if self.entries.contains_key(&key) {
-                published.changed.insert(key, at);
-            } else {
+            let kept = self.entries.contains_key(&key);
+            let known = self.published.changed.get(&key).copied();
+            if kept && known != Some(at) {
+                Arc::make_mut(&mut self.published).changed.insert(key, at);
+            } else if !kept && (known.is_some() || self.published.removed != at) {
+                let published = Arc::make_mut(&mut self.published);
                 published.changed.remove(&key);
                 published.removed = at;
             }

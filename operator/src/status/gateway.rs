@@ -91,7 +91,7 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
         discovery: Some(DiscoveryCounts { services: count(plan.services), ignored: count(plan.ignored) }),
         tools: Some(tools(facts)),
         config: Some(GatewayConfig {
-            version: i64::try_from(facts.fleet.revision()).ok(),
+            version: version(facts),
             hash: Some(facts.fleet.digest().to_owned()),
             pods: count(progress.ready),
             acked: count(progress.serving),
@@ -100,6 +100,13 @@ pub fn gateway(facts: &GatewayFacts<'_>, now: &Time) -> McpGatewayStatus {
             laggards: Some(progress.laggards()),
         }),
     }
+}
+
+/// Of the configuration. Replicas count differently, so what another has written for the same configuration stays.
+fn version(facts: &GatewayFacts<'_>) -> Option<i64> {
+    let written = facts.gateway.status.as_ref().and_then(|status| status.config.as_ref());
+    let same = written.filter(|config| config.hash.as_deref() == Some(facts.fleet.digest()));
+    same.and_then(|config| config.version).or_else(|| i64::try_from(facts.fleet.revision()).ok())
 }
 
 fn readiness(facts: &GatewayFacts<'_>) -> (Ready, String) {

@@ -28,16 +28,20 @@ struct Publication {
 
 /// States in the order in which they were published.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Publications(VecDeque<Publication>);
+pub struct Publications {
+    states: VecDeque<Publication>,
+    /// The newest lacks what was seen since it was published.
+    holds: bool,
+}
 
 impl Publications {
     /// The next state: its fingerprint and the change of the publisher that made it. Of `seen` only `mattered` can be in it.
     pub fn add(&mut self, digest: String, change: u64, mattered: Arc<Seen>, seen: Arc<Seen>) {
-        self.0.push_back(Publication { digest, change, mattered, seen });
-        if self.0.len() > KEPT {
+        self.states.push_back(Publication { digest, change, mattered, seen });
+        if self.states.len() > KEPT {
             // Of what is old every second one is enough: a state counts for those that came after it.
             let mut position = 0;
-            self.0.retain(|_| {
+            self.states.retain(|_| {
                 position += 1;
                 position > KEPT / 2 || position % 2 == 1
             });
@@ -46,33 +50,44 @@ impl Publications {
 
     /// Fingerprint of the newest.
     pub fn latest(&self) -> Option<&String> {
-        self.0.back().map(|publication| &publication.digest)
+        self.states.back().map(|publication| &publication.digest)
     }
 
     /// Fingerprint of the state that a pod has which has everything up to a change.
     pub fn at(&self, change: u64) -> Option<&str> {
-        let after = self.0.partition_point(|publication| publication.change <= change);
-        self.0.get(after.checked_sub(1)?).map(|publication| &*publication.digest)
+        let after = self.states.partition_point(|publication| publication.change <= change);
+        self.states.get(after.checked_sub(1)?).map(|publication| &*publication.digest)
+    }
+
+    /// Whether the newest lacks what was seen since it was published, because that is kept back.
+    pub fn hold(&mut self, holds: bool) {
+        self.holds = holds;
+    }
+
+    /// Whether it does.
+    pub fn holds(&self) -> bool {
+        self.holds
     }
 
     /// What had been seen for a state; for the newest that is `now`, because what came since has made no difference.
     pub fn seen_for<'a>(&'a self, digest: &str, now: &'a Seen) -> Option<&'a Seen> {
         let is = |publication: &Publication| publication.digest == digest;
-        let newest = self.0.back().is_some_and(is);
-        if newest { Some(now) } else { self.0.iter().rfind(|state| is(state)).map(|state| &*state.seen) }
+        let newest = !self.holds && self.states.back().is_some_and(is);
+        if newest { Some(now) } else { self.states.iter().rfind(|state| is(state)).map(|state| &*state.seen) }
     }
 
     /// The change up to which a state of another replica has everything: its fingerprint, and what had been seen for it.
     /// `None` when that cannot be told.
     pub fn change_of(&self, digest: &str, seen: Option<&Seen>) -> Option<u64> {
+        // A replica may have seen more than it has published.
+        let same = self.states.iter().rfind(|publication| publication.digest == digest);
         let has = |publication: &&Publication| {
-            publication.digest == digest
-                || seen.is_some_and(|seen| {
-                    let saw = |(watch, at): (&String, &u64)| seen.get(watch).is_some_and(|seen| seen >= at);
-                    publication.mattered.iter().all(saw)
-                })
+            seen.is_some_and(|seen| {
+                let saw = |(watch, at): (&String, &u64)| seen.get(watch).is_some_and(|seen| seen >= at);
+                publication.mattered.iter().all(saw)
+            })
         };
-        self.0.iter().rev().find(has).map(|publication| publication.change)
+        same.or_else(|| self.states.iter().rfind(has)).map(|publication| publication.change)
     }
 }
 
@@ -107,6 +122,7 @@ mod tests {
     fn equal_fingerprints_are_equal_whatever_was_seen() {
         let here = published(&[("a", 1, seen(10, 10)), ("b", 2, seen(20, 10)), ("a", 3, seen(30, 10))]);
         assert_eq!(here.change_of("b", Some(&seen(0, 0))), Some(2));
+        assert_eq!(here.change_of("b", Some(&seen(99, 99))), Some(2), "it keeps back what it has seen");
         assert_eq!(here.change_of("a", None), Some(3), "what came back is the newest");
     }
 
@@ -124,6 +140,9 @@ mod tests {
         assert_eq!(here.seen_for("a", &now), Some(&*seen(10, 10)));
         assert_eq!(here.seen_for("b", &now), Some(&*now));
         assert_eq!(here.seen_for("x", &now), None);
+        let mut here = here;
+        here.hold(true);
+        assert_eq!(here.seen_for("b", &now), Some(&*seen(20, 10)), "unless it is kept back");
     }
 
     #[test]
@@ -132,7 +151,7 @@ mod tests {
         for change in 1..=100_000 {
             here.add(change.to_string(), change, seen(change, 1), seen(change, 1));
         }
-        assert!(here.0.len() <= KEPT);
+        assert!(here.states.len() <= KEPT);
         let old = here.change_of("x", Some(&seen(50_000, 1)));
         assert!(old.is_some_and(|old| old > 0 && old <= 50_000), "{old:?}");
         assert_eq!(here.change_of("x", Some(&seen(99_990, 1))), Some(99_990), "the newest are all there");

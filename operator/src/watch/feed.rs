@@ -27,6 +27,8 @@ const TOGETHER: Duration = Duration::from_millis(50);
 const MOST: Duration = Duration::from_millis(500);
 /// Between attempts to find out whether a kind is defined.
 const RETRY: Duration = Duration::from_secs(1);
+/// The same, when it takes long.
+const SLOW: Duration = Duration::from_secs(30);
 
 /// The definition of a kind of ours.
 #[derive(Debug, Clone)]
@@ -61,7 +63,7 @@ where
         put: impl Fn(&mut World, K, bool) -> bool + Clone + Send + Sync + 'static,
         forget: impl Fn(&mut World, &BTreeSet<ObjectName>) + Clone + Send + Sync + 'static,
     ) {
-        let mut known = Known::default();
+        let (mut known, mut pause) = (Known::default(), RETRY);
         loop {
             let keep_managers = self.keep_managers;
             let stream = watch(self.api.clone(), self.config.clone()).default_backoff();
@@ -94,11 +96,14 @@ where
                         let names = listed.iter().map(ObjectName::of).collect();
                         if known.lacks(&names) && self.is_undefined().await {
                             self.undefined();
+                            let wait = pause;
+                            pause = (pause * 2).min(SLOW);
                             tokio::select! {
-                                () = tokio::time::sleep(RETRY) => break,
+                                () = tokio::time::sleep(wait) => break,
                                 () = self.stop.cancelled() => return,
                             }
                         }
+                        pause = RETRY;
                         whole = true;
                         let anew = self.pulse.defined(&self.name, true);
                         let all = std::mem::take(&mut listed);

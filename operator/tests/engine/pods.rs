@@ -51,6 +51,38 @@ fn a_replica_that_misses_a_backend_does_not_vouch_for_it_because_it_saw_somethin
 }
 
 #[test]
+fn a_secret_that_is_replaced_by_another_goes_with_the_gateway_that_names_it_and_not_before() {
+    let mut case = Case::new();
+    case.acknowledges(2);
+    let named = |name: &'static str| {
+        move |world: &mut World| {
+            let data = json!({"k": "0123456789abcdef0123456789abcdef"});
+            kit::add(
+                world,
+                &json!({"kind": "Secret", "metadata": {"name": name, "namespace": "here"}, "stringData": data}),
+            );
+            let gateway = Arc::make_mut(world.gateways.get_mut(&main()).unwrap());
+            let jwt = json!({"jwt": {"providers": [{"name": "p", "issuer": "i", "hmacSecretRef": {"name": name, "key": "k"}}]}});
+            gateway.spec.auth = serde_json::from_value(jwt).unwrap();
+        }
+    };
+    case.change(3, named("jwt"));
+    case.tick(4);
+    case.acknowledges(4);
+    let (sender, mut other) = mpsc::channel(8);
+    let now = case.at(5);
+    case.engine.event(Event::Connected(main(), 2, sender), now);
+    case.engine.event(Event::Message(main(), 2, Box::new(FromPod::Hello(hello("q", "v")))), now);
+    case.engine.event(Event::Message(main(), 2, Box::new(FromPod::Ack(Ack { seq: 1 }))), now);
+    case.tick(6);
+    while other.try_recv().is_ok() {}
+    case.change(7, named("jwt-2"));
+    case.tick(8);
+    assert!(!case.sent().is_empty(), "one tries it");
+    assert_eq!(other.try_recv().ok(), None, "the other keeps the key that it names");
+}
+
+#[test]
 fn what_one_pod_tries_is_served_by_nobody_until_everybody_has_it() {
     let mut case = Case::new();
     case.acknowledges(2);

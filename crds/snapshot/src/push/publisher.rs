@@ -115,6 +115,8 @@ pub struct Publisher {
     careful: BTreeSet<Key>,
     /// A change that one pod tries before the others get it.
     trial: Option<Trial>,
+    /// Streams that were asked to end.
+    away: BTreeSet<StreamId>,
 }
 
 impl Publisher {
@@ -136,6 +138,7 @@ impl Publisher {
             held: BTreeSet::new(),
             careful: BTreeSet::new(),
             trial: None,
+            away: BTreeSet::new(),
         }
     }
 
@@ -185,7 +188,7 @@ impl Publisher {
         self.revision = revision;
         self.pending_revision = revision;
         self.try_no_more();
-        for set in [&mut self.first, &mut self.queued, &mut self.held] {
+        for set in [&mut self.first, &mut self.queued, &mut self.held, &mut self.away] {
             set.clear();
         }
         let streams = std::mem::take(&mut self.streams).into_keys();
@@ -226,6 +229,8 @@ impl Publisher {
                 let outcome = stream.held(seq, &held, now);
                 if outcome == Ok(true) {
                     self.held.insert(id);
+                    let until = stream.wakes().unwrap_or(now);
+                    self.trial.iter_mut().for_each(|trial| trial.waits(id, until));
                     effects.push(Effect::Holds(id, held));
                 }
                 outcome.map(drop)
@@ -279,7 +284,8 @@ impl Publisher {
     }
 
     /// Says goodbye on every stream. `spread` gives each a number of milliseconds, so that not all come back at once.
-    pub fn go_away(&self, mut spread: impl FnMut(StreamId) -> u64) -> Vec<Effect> {
+    pub fn go_away(&mut self, mut spread: impl FnMut(StreamId) -> u64) -> Vec<Effect> {
+        self.away.extend(self.streams.keys());
         let goodbye = |&id: &StreamId| Effect::Send(id, ToPod::GoAway(GoAway { retry_after_ms: spread(id) }));
         self.streams.keys().map(goodbye).collect()
     }
@@ -305,26 +311,8 @@ impl Publisher {
         (&self.epoch, self.revision, self.catalogue.digest(), self.catalogue.entries())
     }
 
-    /// What is tried and not published yet.
-    pub fn tried(&self) -> impl Iterator<Item = &Key> {
-        self.trial.iter().flat_map(|trial| trial.overlay().keys())
-    }
-
-    /// Fingerprint of everything, with what is tried.
-    pub fn wanted(&self) -> Digest {
-        let all = self.catalogue.digest();
-        let of = |trial: &Trial| trial::digest(all, trial.overlay(), |key| self.catalogue.version(key));
-        self.trial.as_ref().map_or(all, of)
-    }
-
-    /// The pods that were lost with what is tried, when no other pod gets it for that.
-    pub fn stopped(&self) -> Option<&[String]> {
-        self.trial.as_ref().and_then(Trial::stopped)
-    }
-
     fn publish(&mut self) {
-        // Where one pod serves, nobody else can be spared.
-        let several = self.streams.values().filter(|stream| !stream.is_new()).count() > 1;
+        let several = self.are_several();
         let careful = std::mem::take(&mut self.careful);
         let before = self.trial.take();
         let mut tried = before.as_ref().map(|trial| trial.overlay().clone()).unwrap_or_default();
@@ -338,6 +326,7 @@ impl Publisher {
         let version = |entry: &Option<Entry>| entry.as_ref().map(|entry| entry.version);
         tried.retain(|key, entry| self.catalogue.version(key) != version(entry));
         let same = before.filter(|trial| trial::is_that(&trial::versions(trial.overlay()), &tried));
+        let same = same.filter(|trial| several || !trial.is_open());
         let begins = (several && !tried.is_empty()).then(|| Trial::new(tried.clone()));
         self.trial = same.or(begins);
         if self.trial.is_none() {
@@ -351,15 +340,9 @@ impl Publisher {
         self.catalogue.prune(needed.unwrap_or(self.catalogue.latest()));
     }
 
-    /// What is tried is for everybody.
-    fn try_no_more(&mut self) {
-        for (key, entry) in self.trial.take().map(Trial::into_overlay).unwrap_or_default() {
-            self.catalogue.set(key, entry);
-        }
-    }
-
     fn forget(&mut self, id: StreamId, lost: bool, now: Instant) {
         let stream = self.streams.remove(&id);
+        let lost = !self.away.remove(&id) && lost;
         if let Some(trial) = &mut self.trial {
             let name = stream.as_ref().and_then(Stream::name).filter(|_| lost);
             trial.gone(id, name, now);
@@ -380,6 +363,9 @@ impl Publisher {
     /// Finds another pod that tries what is tried, when the one before has gone.
     fn advance_tried(&mut self, now: Instant) -> Vec<Effect> {
         let open = self.trial.as_ref().is_some_and(Trial::is_open);
+        if open && !self.are_several() {
+            self.try_no_more();
+        }
         if open { self.advance_all(now) } else { Vec::new() }
     }
 
@@ -430,6 +416,10 @@ impl Publisher {
             } else {
                 stream.begin(&self.catalogue, overlay, self.revision);
             }
+        }
+        if stream.wakes().is_some_and(|until| until <= now) {
+            // What it held is wanted no more.
+            stream.has_waited();
         }
         if stream.wakes().is_none() {
             self.held.remove(&id);

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use super::StreamId;
+use super::{Publisher, StreamId};
 use crate::push::{Digest, Entry, Key, Version};
 
 /// The others wait for so long after the first pod serves the change: a pod that cannot live with it is gone by then.
@@ -114,6 +114,15 @@ impl Trial {
         };
     }
 
+    /// A pod has answered that it does not serve it before `until`.
+    pub(super) fn waits(&mut self, stream: StreamId, until: Instant) {
+        if let State::First(first, deadline) = &mut self.state
+            && *first == stream
+        {
+            *deadline = until + PATIENCE;
+        }
+    }
+
     /// A stream has ended. `name` is the pod's, if it was not to end.
     pub(super) fn gone(&mut self, stream: StreamId, name: Option<&str>, now: Instant) {
         let was = self.stream() == Some(stream);
@@ -139,6 +148,7 @@ impl Trial {
             }
             State::Stopped(until) if until <= now => {
                 self.lost.clear();
+                self.silent.clear();
                 self.state = State::Open;
             }
             _ => {}
@@ -162,6 +172,37 @@ impl Trial {
     /// The pods with which it ended, when nobody gets it any more.
     pub(super) fn stopped(&self) -> Option<&[String]> {
         matches!(self.state, State::Stopped(_)).then_some(&*self.lost)
+    }
+}
+
+impl Publisher {
+    /// What is tried and not published yet.
+    pub fn tried(&self) -> impl Iterator<Item = &Key> {
+        self.trial.iter().flat_map(|trial| trial.overlay().keys())
+    }
+
+    /// Fingerprint of everything, with what is tried.
+    pub fn wanted(&self) -> Digest {
+        let all = self.catalogue.digest();
+        let of = |trial: &Trial| digest(all, trial.overlay(), |key| self.catalogue.version(key));
+        self.trial.as_ref().map_or(all, of)
+    }
+
+    /// The pods that were lost with what is tried, when no other pod gets it for that.
+    pub fn stopped(&self) -> Option<&[String]> {
+        self.trial.as_ref().and_then(Trial::stopped)
+    }
+
+    /// Where one pod serves, nobody else can be spared.
+    pub(super) fn are_several(&self) -> bool {
+        self.streams.values().filter(|stream| stream.name().is_some()).count() > 1
+    }
+
+    /// What is tried is for everybody.
+    pub(super) fn try_no_more(&mut self) {
+        for (key, entry) in self.trial.take().map(Trial::into_overlay).unwrap_or_default() {
+            self.catalogue.set(key, entry);
+        }
     }
 }
 
