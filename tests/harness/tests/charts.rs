@@ -161,7 +161,9 @@ fn the_operator_knows_every_flag_and_variable_that_the_chart_sets() -> Result<()
     let mut image = container["env"].as_array().into_iter().flatten();
     let image = image.find(|variable| variable["name"] == "MCP_GATEWAY_IMAGE");
     let image = image.and_then(|variable| variable["value"].as_str()).unwrap_or_default();
-    ensure!(help.contains(&format!("[default: {image}]")), "{image} is not the image that programs name");
+    let (name, tag) = image.rsplit_once(':').context("a tag")?;
+    ensure!(help.contains(&format!("Without it, {name} of")), "{name} is not the image that programs name");
+    ensure!(said(&["version"])?.trim() == format!("mcp-operator {tag}"), "{tag} is not the program's version");
     Ok(())
 }
 
