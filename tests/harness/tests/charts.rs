@@ -163,7 +163,10 @@ fn the_operator_knows_every_flag_and_variable_that_the_chart_sets() -> Result<()
     let image = image.and_then(|variable| variable["value"].as_str()).unwrap_or_default();
     let (name, tag) = image.rsplit_once(':').context("a tag")?;
     ensure!(help.contains(&format!("Without it, {name} of")), "{name} is not the image that programs name");
-    ensure!(said(&["version"])?.trim() == format!("mcp-operator {tag}"), "{tag} is not the program's version");
+    ensure!(
+        said(&["version"])?.trim() == format!("mcp-operator {tag}"),
+        "{tag} is not the program's version"
+    );
     Ok(())
 }
 
