@@ -217,7 +217,7 @@ pub(crate) async fn two_versions_take_turns_and_leave_alone_what_the_other_wrote
     let pods = stand(cluster).await?;
     set_replicas(cluster, 1).await?;
     cluster.apply(&next()?).await?;
-    let outcome = side_by_side(cluster, &pods).await;
+    let outcome = Box::pin(side_by_side(cluster, &pods)).await;
     // The tests that follow know two replicas of one version.
     let deployments: Api<Deployment> = Api::namespaced(cluster.client(), SYSTEM);
     deployments.delete(NEXT, &DeleteParams::foreground()).await?;
@@ -234,7 +234,7 @@ async fn side_by_side(cluster: &Cluster, pods: &[Pod]) -> Result<()> {
     until_at_rest(cluster).await?;
     let (known, asked) = (changes(cluster)?.len(), writes(cluster)?.len());
     let (ran, user) = (running(cluster).await?, User::of(pods, BACKEND));
-    take_turns(cluster, pods, &versions).await?;
+    Box::pin(take_turns(cluster, pods, &versions)).await?;
     user.end().await?;
 
     let turns = one_writer_at_a_time(&writes(cluster)?.split_off(asked))?;

@@ -44,8 +44,8 @@ const THEIRS: i64 = 47;
 const DRAIN: u32 = 61;
 
 /// The grace that such a gateway gives its pods.
-fn meant(drain: u32) -> Option<i64> {
-    Some(i64::from(DRAIN_MIN + drain + DRAIN_GRACE))
+fn meant(drain: u32) -> i64 {
+    i64::from(DRAIN_MIN + drain + DRAIN_GRACE)
 }
 
 fn deployments(cluster: &Cluster, namespace: &str) -> Api<Deployment> {
@@ -216,7 +216,7 @@ pub(crate) async fn a_webhook_that_has_the_last_word_is_told_of_and_not_fought(
     registrations.delete(SPACE, &DeleteParams::default()).await?;
     change(cluster, SPACE, DRAIN + 1).await?;
     let right = cluster.until(deployments(cluster, SPACE), "main-mcpgw", "is as it should be", |found| {
-        grace(found) == meant(DRAIN + 1)
+        grace(found) == Some(meant(DRAIN + 1))
     });
     ensure!(right.await?.is_some_and(|found| has_both(&found)), "what was added is gone with the webhook");
     cluster.delete_namespace(SPACE).await
@@ -245,7 +245,7 @@ pub(crate) async fn files_that_are_applied_again_and_again_are_told_of_and_not_f
     // The file is older than what the gateway is now.
     change(cluster, SPACE, DRAIN).await?;
     let right = cluster.until(deployments(cluster, SPACE), "main-mcpgw", "is as it should be", |found| {
-        grace(found) == meant(DRAIN)
+        grace(found) == Some(meant(DRAIN))
     });
     right.await?;
     let (known, until) = (writes(cluster, SPACE)?, Instant::now() + WHILE);
@@ -271,7 +271,7 @@ pub(crate) async fn files_that_are_applied_again_and_again_are_told_of_and_not_f
     drop(applying);
     change(cluster, SPACE, DRAIN + 1).await?;
     let kept = cluster.until(deployments(cluster, SPACE), "main-mcpgw", "is as it should be", |found| {
-        grace(found) == meant(DRAIN + 1)
+        grace(found) == Some(meant(DRAIN + 1))
     });
     kept.await?;
     cluster.delete_namespace(SPACE).await
