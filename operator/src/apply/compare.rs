@@ -45,7 +45,7 @@ const SUFFIXES: [(&str, f64); 15] = [
 type Same = fn(&Value, &Value) -> bool;
 
 /// Whether `live` says everything that `wanted` says. Lists are compared item by item; the API server may add members to
-/// items, and others may add items to lists that are [merged](MERGED).
+/// items, and others may add items to lists that are merged by a key.
 pub fn contains(live: &Value, wanted: &Value) -> bool {
     says("", live, wanted, is_as_written)
 }
