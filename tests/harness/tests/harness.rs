@@ -13,7 +13,9 @@ fn a_dropped_process_takes_its_grandchildren_along() -> Result<()> {
     let dir = TempDir::new("drop")?;
     let marker = dir.path().display().to_string();
     let mut command = Command::new("sh");
-    command.args(["-c", "sh -c 'echo grandchild; sleep 1000; :' \"$0\" & wait", &marker]);
+    // It waits without a child of its own, which would be called like it until it is another program.
+    let script = r#"mkfifo "$0/never"; sh -c 'echo grandchild; read -r line <"$0/never"' "$0" & wait"#;
+    command.args(["-c", script, &marker]);
     let process = Process::spawn("shell", &command)?;
     process.wait_line(PATIENCE, |line| (line == "grandchild").then_some(()))?;
     let family = find_processes(|line| line.contains(&marker))?;
