@@ -13,7 +13,7 @@ use rmcp::model::{
     SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams, UpdateTaskParams,
 };
 use rmcp::service::{NotificationContext, RequestContext, SubscriptionContext};
-use rmcp::{RoleServer, ServerHandler};
+use rmcp::{Peer, RoleServer, ServerHandler};
 use serde_json::Value;
 
 use crate::call::{Call, respond};
@@ -35,6 +35,13 @@ pub(crate) struct Fixture {
 impl Fixture {
     pub(crate) fn new(shared: Arc<Shared>) -> Self {
         Self { shared, session: Arc::default() }
+    }
+
+    /// Notifications reach the session from now on.
+    fn join(&self, peer: &Peer<RoleServer>) {
+        if self.session.peer.set(peer.clone()).is_ok() {
+            self.shared.hub.join(&self.session);
+        }
     }
 
     fn hints(context: &RequestContext<RoleServer>) -> (Option<u64>, Option<CacheScope>) {
@@ -81,13 +88,12 @@ impl ServerHandler for Fixture {
         let mut result = self.negotiate_initialize(&request)?;
         // Extensions came with 2026-07-28.
         result.capabilities.extensions = None;
+        let _ = self.session.greeted.set(());
         Ok(result)
     }
 
     async fn on_initialized(&self, context: NotificationContext<RoleServer>) {
-        if self.session.peer.set(context.peer).is_ok() {
-            self.shared.hub.join(&self.session);
-        }
+        self.join(&context.peer);
     }
 
     async fn list_tools(
@@ -114,6 +120,10 @@ impl ServerHandler for Fixture {
             return Err(ErrorData::invalid_params("the log level in _meta does not exist", None));
         }
         let _under_way = self.shared.calls.token();
+        // The notification before it is handled beside it, and perhaps later.
+        if self.session.greeted.get().is_some() {
+            self.join(&context.peer);
+        }
         let arguments = request.arguments.unwrap_or_default();
         let binding = format!("tools/call {} {}", request.name, Value::Object(arguments.clone()));
         let state = request.request_state.as_deref();

@@ -77,6 +77,8 @@ impl Shared {
 /// One legacy session. A modern request gets an empty one of its own.
 #[derive(Default)]
 pub(crate) struct Session {
+    /// It has begun with `initialize`.
+    pub(crate) greeted: OnceLock<()>,
     /// Set once the client has said `notifications/initialized`.
     pub(crate) peer: OnceLock<Peer<RoleServer>>,
     pub(crate) log_level: Mutex<Option<Level>>,
